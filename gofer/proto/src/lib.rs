@@ -1,0 +1,3 @@
+//! Messages between sentry and gofer, and the way they travel.
+
+#![forbid(unsafe_code)]

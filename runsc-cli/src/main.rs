@@ -1,0 +1,3 @@
+//! The `runsc` command line.
+
+fn main() {}

@@ -1,0 +1,29 @@
+//! The poll-style methods of [`Context`] as futures.
+
+use std::future::poll_fn;
+
+use crate::{Context, Event, MemOp, MemOpError, Registers};
+
+/// Awaitable forms of [`Context`]'s poll-style methods.
+pub trait ContextExt: Context {
+    /// Runs guest code until the next event. Allocates nothing.
+    fn run(&mut self, regs: &mut Registers) -> impl Future<Output = Event> + Send {
+        async move {
+            self.start(regs);
+            poll_fn(|cx| self.poll_event(cx, regs)).await
+        }
+    }
+
+    /// Performs memory operations in order; returns the result of the last.
+    fn memory(&mut self, ops: &[MemOp]) -> impl Future<Output = Result<u64, MemOpError>> + Send {
+        async move {
+            if ops.is_empty() {
+                return Ok(0);
+            }
+            self.submit(ops);
+            poll_fn(|cx| self.poll_ops(cx)).await
+        }
+    }
+}
+
+impl<C: Context + ?Sized> ContextExt for C {}

@@ -1,0 +1,210 @@
+//! How guest code is run. *The* unsafe crate: raw host calls, stubs and shared memory live here and nowhere else.
+//!
+//! Everything above sees three traits: [`Platform`] (makes address spaces, is polled by the kernel's workers),
+//! [`AddressSpace`] (one guest memory, read and written from outside) and [`Context`] (one guest thread: registers in,
+//! one [`Event`] out). Implementations: `systrap` (seccomp trap and shared memory) and `ptrace` (portable, slow, the
+//! reference). Knows nothing of tasks, files or system-call semantics.
+//!
+//! Guest memory *is* host memory of a stub process. The kernel decides what is mapped where and keeps the books; a
+//! context performs the [`MemOp`]s natively in its own address space.
+
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use abi::Errno;
+use abi::flags::Prot;
+
+pub mod error;
+pub mod ext;
+pub mod regs;
+
+pub use error::PlatformError;
+pub use ext::ContextExt;
+pub use regs::Registers;
+
+/// Why a context stopped running guest code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The guest made a system call: number in `rax`/`orig_rax`, arguments in `rdi rsi rdx r10 r8 r9`, `rip` after the
+    /// `syscall` instruction. The kernel answers by setting `rax` and starting the context again.
+    Syscall,
+    /// Guest code faulted; registers are those at the fault.
+    Fault(Fault),
+    /// [`Interrupt::interrupt`] was called. No side effect on the registers.
+    Interrupted,
+    /// The host thread behind the context is gone (killed by the host, or it attacked its stub). It can't run again.
+    Dead(Death),
+}
+
+/// A hardware exception in guest code, as the host's `siginfo_t` and `sigcontext` describe it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// SIGSEGV, SIGBUS, SIGFPE, SIGILL or SIGTRAP.
+    pub signo: i32,
+    /// `si_code`.
+    pub code: i32,
+    /// `si_addr`.
+    pub addr: u64,
+    /// `trapno` of the signal context.
+    pub trapno: u64,
+    /// `err` of the signal context.
+    pub error: u64,
+    /// `cr2` of the signal context.
+    pub cr2: u64,
+}
+
+/// Why a stub thread died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// The host killed it with this signal.
+    Signal(i32),
+    /// It broke the protocol between stub and sentry; the text says how.
+    Protocol(&'static str),
+}
+
+/// One change of an address space, performed by the host on behalf of a context, or one memory question. Addresses are
+/// page-aligned and inside [`Platform::user_range`]: the kernel has checked them.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)] // the fields are the arguments of the call named
+pub enum MemOp {
+    /// Maps anonymous memory at exactly this place, replacing what is there. `flags` are host `MAP_*` bits besides
+    /// FIXED and ANONYMOUS: PRIVATE or SHARED, GROWSDOWN, NORESERVE, POPULATE, LOCKED, STACK.
+    MapAnonymous { addr: u64, len: u64, prot: Prot, flags: u32 },
+    /// Maps a host file at exactly this place. `flags`: PRIVATE or SHARED, POPULATE, NORESERVE, LOCKED.
+    MapFile { addr: u64, len: u64, prot: Prot, flags: u32, file: Arc<OwnedFd>, offset: u64 },
+    /// Unmaps.
+    Unmap { addr: u64, len: u64 },
+    /// Changes protection.
+    Protect { addr: u64, len: u64, prot: Prot },
+    /// Moves or resizes; the new place is exact (`MREMAP_MAYMOVE|MREMAP_FIXED` where it differs), `flags` may hold
+    /// `MREMAP_DONTUNMAP`.
+    Remap { old: u64, old_len: u64, new: u64, new_len: u64, flags: u32 },
+    /// `madvise(2)` with this advice.
+    Advise { addr: u64, len: u64, advice: i32 },
+    /// `msync(2)`.
+    Sync { addr: u64, len: u64, flags: i32 },
+    /// `mlock2(2)` with these flags.
+    Lock { addr: u64, len: u64, flags: u32 },
+    /// `munlock(2)`.
+    Unlock { addr: u64, len: u64 },
+    /// `membarrier(2)`; the result is the call's.
+    Membarrier { cmd: i32, flags: u32, cpu: i32 },
+    /// Atomically replaces the 32-bit word at `addr` by `new` if it equals `old`; the result is the word found.
+    CompareExchange { addr: u64, old: u32, new: u32 },
+    /// `mincore(2)`; the residency bytes are written to guest memory at `vec` by the host itself.
+    Mincore { addr: u64, len: u64, vec: u64 },
+}
+
+/// Failure of one operation of a batch; earlier ones have taken effect, later ones were not tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemOpError {
+    /// Index of the operation that failed.
+    pub index: usize,
+    /// What the host said. A guest-visible error where the operation is one that the guest asked for.
+    pub errno: Errno,
+}
+
+/// Future that the platform's few slow operations return.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A new address space and the context of its first thread, which has not run yet.
+pub type NewProcess = (Arc<dyn AddressSpace>, Box<dyn Context>);
+
+/// Where the host's vDSO and its data pages stand in every guest address space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vdso {
+    /// The ELF image; its start is `AT_SYSINFO_EHDR`. Empty if the host has none.
+    pub image: Range<u64>,
+    /// The data pages in front of it.
+    pub data: Range<u64>,
+}
+
+/// A way of running guest code.
+pub trait Platform: Send + Sync {
+    /// Returns `"systrap"` or `"ptrace"`.
+    fn name(&self) -> &'static str;
+
+    /// Returns the most workers that may poll this platform, `None` for as many as there are CPUs. With `Some(1)` the one
+    /// worker must be the thread that created the platform.
+    fn max_workers(&self) -> Option<usize>;
+
+    /// Returns the addresses a guest may use, page-aligned.
+    fn user_range(&self) -> Range<u64>;
+
+    /// Returns where the vDSO is; it lies outside [`Platform::user_range`] or in a part the kernel must keep free.
+    fn vdso(&self) -> Vdso;
+
+    /// Makes an empty address space (nothing mapped in the user range) and its first context.
+    fn new_process(&self) -> BoxFuture<'_, Result<NewProcess, PlatformError>>;
+
+    /// Looks for events of running contexts without waiting, and wakes the tasks that they belong to. Returns whether
+    /// there were any. Called by workers, often.
+    fn poll(&self) -> bool;
+
+    /// Sleeps until a context has an event, [`Platform::unpark`] is called or the time is over. An `unpark` that comes
+    /// just before counts. Called by a worker that has nothing to do; may spin for a bounded time first.
+    fn park(&self, timeout: Option<Duration>);
+
+    /// Wakes one worker that is in, or about to enter, [`Platform::park`]. May be called from any thread.
+    fn unpark(&self);
+}
+
+/// One guest memory.
+pub trait AddressSpace: Send + Sync {
+    /// Copies from guest memory until the buffer is full or memory can't be read; returns the bytes copied.
+    fn read(&self, addr: u64, buf: &mut [u8]) -> usize;
+
+    /// Copies to guest memory until all is written or memory can't be written; returns the bytes copied.
+    fn write(&self, addr: u64, buf: &[u8]) -> usize;
+
+    /// Returns the host process id of the stub process (for `/proc` of the host: smaps and figures), as seen from the
+    /// sentry's pid namespace.
+    fn host_pid(&self) -> i32;
+}
+
+/// One guest thread. Owned by the task that it runs; not shared.
+pub trait Context: Send {
+    /// Lets guest code run with these registers. Ask [`Context::poll_event`] for what comes of it.
+    fn start(&mut self, regs: &Registers);
+
+    /// Returns the event that ended the run, with the registers at that point, or arranges for `cx` to be woken.
+    fn poll_event(&mut self, cx: &mut std::task::Context<'_>, regs: &mut Registers) -> Poll<Event>;
+
+    /// Begins a batch of memory operations in this context's address space. Only between an event and the next start,
+    /// one batch at a time.
+    fn submit(&mut self, ops: &[MemOp]);
+
+    /// Returns the result of the batch: that of its last operation.
+    fn poll_ops(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Result<u64, MemOpError>>;
+
+    /// Returns a handle that interrupts this context from anywhere.
+    fn interrupter(&self) -> Arc<dyn Interrupt>;
+
+    /// Makes another thread in this address space. Its floating-point state is a copy of this one's.
+    fn new_thread(&mut self) -> BoxFuture<'_, Result<Box<dyn Context>, PlatformError>>;
+
+    /// Copies the address space (copy-on-write, `MADV_DONTFORK` and `MADV_WIPEONFORK` honoured by the host) with a
+    /// context that is a copy of this one.
+    fn fork(&mut self) -> BoxFuture<'_, Result<NewProcess, PlatformError>>;
+
+    /// Reads the floating-point and vector state in the processor's standard XSAVE layout (what follows `fpstate` in a
+    /// signal frame, without the software-reserved magic).
+    fn fpstate(&mut self) -> BoxFuture<'_, Result<Vec<u8>, PlatformError>>;
+
+    /// Replaces the floating-point state by one in XSAVE layout, as a guest gave it: `EINVAL` where the processor
+    /// would refuse it.
+    fn set_fpstate<'a>(&'a mut self, xsave: &'a [u8]) -> BoxFuture<'a, Result<(), PlatformError>>;
+
+    /// Puts the floating-point state to that of a new program.
+    fn reset_fpstate(&mut self);
+}
+
+/// Interrupts one context.
+pub trait Interrupt: Send + Sync {
+    /// Makes the current or next run end soon with [`Event::Interrupted`] (or with the event it was about to end with).
+    /// Interrupts that nobody has seen yet count once.
+    fn interrupt(&self);
+}

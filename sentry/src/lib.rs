@@ -1,0 +1,2 @@
+//! The guest kernel.
+#![forbid(unsafe_code)]

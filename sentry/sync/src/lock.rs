@@ -1,0 +1,230 @@
+//! `Mutex` and `RwLock` with a level: locks are taken in ascending order of level, never two of the same level at once
+//! (except [`Level::Leaf`], below which nothing may be taken).
+
+use std::ops::{Deref, DerefMut};
+
+/// The order of all locks, lowest first. A thread that holds a lock may only take one of a higher level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Level {
+    /// Tables of the whole kernel: processes, sessions.
+    Kernel = 10,
+    /// A mount namespace, the mount tree.
+    Mount = 20,
+    /// Rename of directories, one per file system.
+    Rename = 25,
+    /// One directory's entries.
+    Dentry = 30,
+    /// A process (thread group): threads, children, state.
+    Process = 40,
+    /// Signal state of a process or thread.
+    Signal = 50,
+    /// A file-descriptor table, a working directory.
+    Files = 60,
+    /// An open file description: its offset.
+    File = 65,
+    /// An inode of an upper file system (overlay) above another one.
+    InodeUpper = 70,
+    /// An inode: content and attributes.
+    Inode = 75,
+    /// Memory maps of one address space.
+    Mm = 80,
+    /// A futex bucket.
+    Futex = 85,
+    /// An epoll instance or similar collector of other files' readiness.
+    Epoll = 86,
+    /// One socket, pipe or terminal.
+    Socket = 88,
+    /// Timers.
+    Timer = 90,
+    /// A platform context or address space.
+    Platform = 94,
+    /// Anything under which nothing else is taken.
+    Leaf = 100,
+}
+
+#[cfg(debug_assertions)]
+mod held {
+    use super::Level;
+    use std::cell::RefCell;
+
+    thread_local! {
+        static HELD: RefCell<Vec<Level>> = const { RefCell::new(Vec::new()) };
+    }
+
+    #[derive(Debug)]
+    pub(super) struct Token(Level);
+
+    pub(super) fn enter(level: Level) -> Token {
+        HELD.with_borrow_mut(|held| {
+            if let Some(highest) = held.iter().max() {
+                assert!(*highest < level, "lock order: {level:?} taken while {held:?} are held");
+            }
+            held.push(level);
+        });
+        Token(level)
+    }
+
+    impl Drop for Token {
+        fn drop(&mut self) {
+            HELD.with_borrow_mut(|held| {
+                if let Some(at) = held.iter().rposition(|level| *level == self.0) {
+                    held.remove(at);
+                }
+            });
+        }
+    }
+}
+
+#[cfg(not(debug_assertions))]
+mod held {
+    use super::Level;
+
+    #[derive(Debug)]
+    pub(super) struct Token;
+
+    pub(super) fn enter(_level: Level) -> Token {
+        Token
+    }
+}
+
+/// Mutual exclusion at a fixed place in the lock order.
+#[derive(Debug)]
+pub struct Mutex<T: ?Sized> {
+    level: Level,
+    inner: parking_lot::Mutex<T>,
+}
+
+/// Holds a [`Mutex`]. Not `Send`, so that no future can carry it across an await.
+#[derive(Debug)]
+pub struct MutexGuard<'a, T: ?Sized> {
+    guard: parking_lot::MutexGuard<'a, T>,
+    _token: held::Token,
+}
+
+impl<T> Mutex<T> {
+    /// Creates an unlocked mutex of this level.
+    pub const fn new(level: Level, value: T) -> Mutex<T> {
+        Mutex { level, inner: parking_lot::Mutex::new(value) }
+    }
+
+    /// Returns the content.
+    pub fn into_inner(self) -> T {
+        self.inner.into_inner()
+    }
+}
+
+impl<T: ?Sized> Mutex<T> {
+    /// Locks, waiting for the holder where there is one.
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        let token = held::enter(self.level);
+        MutexGuard { guard: self.inner.lock(), _token: token }
+    }
+
+    /// Locks if nobody holds it. Exempt from the lock order, since it never waits.
+    pub fn try_lock(&self) -> Option<impl DerefMut<Target = T> + '_> {
+        self.inner.try_lock()
+    }
+}
+
+impl<T: ?Sized> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
+    }
+}
+
+/// Many readers or one writer, at a fixed place in the lock order.
+#[derive(Debug)]
+pub struct RwLock<T: ?Sized> {
+    level: Level,
+    inner: parking_lot::RwLock<T>,
+}
+
+/// Holds a [`RwLock`] for reading.
+#[derive(Debug)]
+pub struct RwLockReadGuard<'a, T: ?Sized> {
+    guard: parking_lot::RwLockReadGuard<'a, T>,
+    _token: held::Token,
+}
+
+/// Holds a [`RwLock`] for writing.
+#[derive(Debug)]
+pub struct RwLockWriteGuard<'a, T: ?Sized> {
+    guard: parking_lot::RwLockWriteGuard<'a, T>,
+    _token: held::Token,
+}
+
+impl<T> RwLock<T> {
+    /// Creates an unlocked lock of this level.
+    pub const fn new(level: Level, value: T) -> RwLock<T> {
+        RwLock { level, inner: parking_lot::RwLock::new(value) }
+    }
+}
+
+impl<T: ?Sized> RwLock<T> {
+    /// Locks for reading.
+    pub fn read(&self) -> RwLockReadGuard<'_, T> {
+        let token = held::enter(self.level);
+        RwLockReadGuard { guard: self.inner.read(), _token: token }
+    }
+
+    /// Locks for writing.
+    pub fn write(&self) -> RwLockWriteGuard<'_, T> {
+        let token = held::enter(self.level);
+        RwLockWriteGuard { guard: self.inner.write(), _token: token }
+    }
+}
+
+impl<T: ?Sized> Deref for RwLockReadGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T: ?Sized> Deref for RwLockWriteGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T: ?Sized> DerefMut for RwLockWriteGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ascending_order_is_accepted() {
+        let low = Mutex::new(Level::Process, 1);
+        let high = Mutex::new(Level::Leaf, 2);
+        let a = low.lock();
+        let b = high.lock();
+        assert_eq!(*a + *b, 3);
+    }
+
+    #[cfg(debug_assertions)]
+    #[test]
+    #[should_panic(expected = "lock order")]
+    fn descending_order_panics() {
+        let low = Mutex::new(Level::Process, 1);
+        let high = Mutex::new(Level::Leaf, 2);
+        let _b = high.lock();
+        let _a = low.lock();
+    }
+}

@@ -1,0 +1,2 @@
+//! Handlers of the system calls, one file per family.
+#![forbid(unsafe_code)]
