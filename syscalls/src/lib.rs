@@ -1,2 +1,84 @@
-//! Handlers of the system calls, one file per family.
+//! Handlers of the system calls, one file per family, named as Linux names the call.
+//!
+//! Thin: decoded arguments in, one call into the kernel, result out. [`TABLE`] is what the kernel is given at boot; it is
+//! made from the declaration in [`abi::table`].
+
 #![forbid(unsafe_code)]
+#![allow(missing_docs)] // a handler is its manual page
+
+pub mod access;
+pub mod arch_prctl;
+pub mod chmod;
+pub mod clock;
+pub mod clone;
+pub mod close;
+pub mod cred;
+pub mod cwd;
+pub mod dup;
+pub mod epoll;
+pub mod eventfd;
+pub mod exec;
+pub mod exit;
+pub mod fadvise;
+pub mod fcntl;
+pub mod futex;
+pub mod getdents;
+pub mod ids;
+pub mod inotify;
+pub mod ioctl;
+pub mod kill;
+pub mod link;
+pub mod membarrier;
+pub mod memfd;
+pub mod mknod;
+pub mod mlock;
+pub mod mmap;
+pub mod mount;
+pub mod mqueue;
+pub mod namespace;
+pub mod open;
+pub mod personality;
+pub mod pidfd;
+pub mod pipe;
+pub mod poll;
+pub mod prctl;
+pub mod process_vm;
+pub mod random;
+pub mod read_write;
+pub mod rename;
+pub mod rlimit;
+pub mod rseq;
+pub mod sched;
+pub mod session;
+pub mod signal;
+pub mod signalfd;
+pub mod socket;
+pub mod sockopt;
+pub mod splice;
+pub mod stat;
+pub mod sync;
+pub mod sysinfo;
+pub mod sysv_msg;
+pub mod sysv_sem;
+pub mod sysv_shm;
+mod table;
+pub mod time;
+pub mod timer;
+pub mod timerfd;
+pub mod truncate;
+pub mod unlink;
+pub mod utimens;
+pub mod uts;
+pub mod wait;
+pub mod xattr;
+
+pub use table::TABLE;
+
+use abi::Errno;
+use sentry::Current;
+
+/// Answers for a call that is declared but has no handler yet, and logs it.
+pub(crate) fn unserved(cur: &mut Current, name: &'static str) -> Result<u64, Errno> {
+    tracing::warn!(task = ?cur.task, name, "system call without a handler");
+    Err(Errno::ENOSYS)
+}

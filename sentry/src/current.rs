@@ -1,0 +1,49 @@
+//! The running thread as its own handlers see it.
+
+use std::sync::Arc;
+
+use abi::Restart;
+use sentry_platform::{Context, Registers};
+
+use crate::usermem::UserMem;
+use crate::{Kernel, Process, Task};
+
+/// The thread that makes the call: everything that only it may touch, owned by its future.
+pub struct Current {
+    /// What others may see and change of this thread.
+    pub task: Arc<Task>,
+    /// Registers at the last event; changed ones take effect when guest code goes on.
+    pub regs: Registers,
+    /// The platform's side of the thread.
+    pub context: Box<dyn Context>,
+    /// The memory that this thread's addresses mean. Changes at exec.
+    pub mem: UserMem,
+    /// Set when the last call was interrupted: resolved when signals are delivered.
+    pub restart: Option<Restart>,
+    /// Where a restarted call (`restart_syscall`) goes on.
+    pub restart_block: Option<RestartBlock>,
+    /// Mask to put back once the signal that ended `rt_sigsuspend`, `ppoll` and the like has been dealt with.
+    pub saved_mask: Option<abi::signal::SigSet>,
+    /// Set by a blocking call that has replaced the registers itself (a successful `execve`).
+    pub registers_final: bool,
+}
+
+/// A call that `restart_syscall(2)` continues with its original deadline.
+pub type RestartBlock = Box<dyn for<'a> FnOnce(&'a mut Current) -> crate::Outcome<'a> + Send>;
+
+impl Current {
+    /// Returns the kernel.
+    pub fn kernel(&self) -> &Arc<Kernel> {
+        &self.task.kernel
+    }
+
+    /// Tells, once, whether the call that has just ended set the registers itself.
+    pub(crate) fn take_registers_final(&mut self) -> bool {
+        std::mem::take(&mut self.registers_final)
+    }
+
+    /// Returns the thread group.
+    pub fn process(&self) -> &Arc<Process> {
+        &self.task.process
+    }
+}

@@ -1,0 +1,64 @@
+//! One guest kernel: what all its tasks share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use abi::table::Entry;
+use sentry_platform::Platform;
+use sentry_sync::{Level, RwLock};
+
+use crate::syscall::{SysResult, SyscallTable};
+use crate::task::{Task, TaskTable};
+use crate::worker::Executor;
+
+/// The guest kernel of one sandbox.
+pub struct Kernel {
+    /// How guest code is run.
+    pub platform: Arc<dyn Platform>,
+    /// Dispatch table.
+    pub table: &'static SyscallTable,
+    /// All tasks and their relations.
+    pub tasks: RwLock<TaskTable>,
+    /// Run queue.
+    pub executor: Arc<Executor>,
+    exit_status: AtomicI32,
+}
+
+impl Kernel {
+    /// Creates a kernel without tasks.
+    pub fn new(platform: Arc<dyn Platform>, table: &'static SyscallTable) -> Arc<Kernel> {
+        Arc::new(Kernel {
+            executor: Executor::new(Arc::clone(&platform)),
+            platform,
+            table,
+            tasks: RwLock::new(Level::Kernel, TaskTable::default()),
+            exit_status: AtomicI32::new(-1),
+        })
+    }
+
+    /// Ends the sandbox: init is gone with this wait status.
+    pub fn end(&self, status: i32) {
+        self.exit_status.store(status, Ordering::SeqCst);
+        self.executor.stop();
+    }
+
+    /// Works until the sandbox ends, with as many threads as the platform and the machine allow; returns init's wait
+    /// status.
+    pub fn run(&self) -> i32 {
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let workers = self.platform.max_workers().unwrap_or(cpus).max(1);
+        std::thread::scope(|scope| {
+            for _ in 1..workers {
+                scope.spawn(|| self.executor.work());
+            }
+            self.executor.work();
+        });
+        self.exit_status.load(Ordering::SeqCst)
+    }
+
+    /// Logs a call about to be served, where that is asked for.
+    pub(crate) fn trace_enter(&self, _task: &Task, _entry: &Entry, _args: &[u64; 6]) {}
+
+    /// Logs a call that was served, where that is asked for.
+    pub(crate) fn trace_exit(&self, _task: &Task, _entry: &Entry, _args: &[u64; 6], _result: &SysResult) {}
+}

@@ -1,0 +1,203 @@
+//! Threads and processes.
+//!
+//! [`Task`] is one guest thread as others see it, [`Process`] a thread group, [`TaskTable`] all of them with their
+//! relations (parent, children, group, session), under one lock as Linux's `tasklist_lock`. A thread's own state is in
+//! [`Current`](crate::Current), and its life is the future [`run`].
+
+mod cred;
+pub mod exit;
+mod run;
+mod table;
+
+pub use cred::{Caps, Cred};
+pub use run::run;
+pub use table::{ProcessEntry, TaskTable};
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+use abi::{Pid, UserAddr};
+use arc_swap::ArcSwap;
+use sentry_platform::Interrupt;
+use sentry_sync::{Level, Mutex, Notify, WaitQueue};
+
+use crate::Kernel;
+use crate::signal::{ProcessSignals, TaskSignals};
+use crate::usermem::UserMem;
+use crate::vfs::{FdTable, FsContext};
+use crate::wait::Waiter;
+
+/// A guest thread.
+pub struct Task {
+    /// Thread id.
+    pub tid: Pid,
+    /// Its thread group.
+    pub process: Arc<Process>,
+    /// The kernel it belongs to.
+    pub kernel: Arc<Kernel>,
+    /// Credentials; replaced as a whole.
+    pub cred: ArcSwap<Cred>,
+    /// Open files; shared by `CLONE_FILES`.
+    pub files: ArcSwap<FdTable>,
+    /// Root, working directory, umask; shared by `CLONE_FS`.
+    pub fs: ArcSwap<FsContext>,
+    /// The memory of this thread; replaced at exec.
+    pub mem: Mutex<UserMem>,
+    /// Blocked and pending signals of this thread.
+    pub signals: TaskSignals,
+    /// Name, as in `/proc/PID/comm`; at most 15 bytes.
+    pub comm: Mutex<Vec<u8>>,
+    /// `set_tid_address` / `CLONE_CHILD_CLEARTID`: cleared and woken at exit.
+    pub clear_child_tid: Mutex<UserAddr>,
+    /// Exit code in wait-status form once the thread was told to end; -1 before.
+    exit_status: AtomicI32,
+    /// True while guest code runs or is about to: an interrupt is needed to get the thread's attention.
+    running: AtomicBool,
+    interrupt: Mutex<Arc<dyn Interrupt>>,
+    blocked_in: Mutex<Option<Arc<Waiter>>>,
+}
+
+/// A thread group.
+pub struct Process {
+    /// Thread-group id.
+    pub pid: Pid,
+    /// Handlers and shared pending signals.
+    pub signals: ProcessSignals,
+    /// Woken when a child changes state (`wait4`), with any bits.
+    pub child_events: WaitQueue,
+    /// Woken when this process ends (`pidfd` readiness).
+    pub exit_event: WaitQueue,
+}
+
+impl Process {
+    /// Creates a process without threads.
+    pub fn new(pid: Pid, signals: ProcessSignals) -> Arc<Process> {
+        Arc::new(Process { pid, signals, child_events: WaitQueue::new(), exit_event: WaitQueue::new() })
+    }
+}
+
+/// What a new task starts with.
+pub struct NewTask {
+    /// Thread id.
+    pub tid: Pid,
+    /// Thread group.
+    pub process: Arc<Process>,
+    /// Credentials.
+    pub cred: Arc<Cred>,
+    /// Open files.
+    pub files: Arc<FdTable>,
+    /// Root, working directory, umask.
+    pub fs: Arc<FsContext>,
+    /// Memory.
+    pub mem: UserMem,
+    /// Signal mask and alternate stack.
+    pub signals: TaskSignals,
+    /// Name.
+    pub comm: Vec<u8>,
+    /// Interrupts the task's context.
+    pub interrupt: Arc<dyn Interrupt>,
+}
+
+impl Task {
+    /// Creates a task; the caller enters it into the table and spawns [`run`].
+    pub fn new(kernel: &Arc<Kernel>, new: NewTask) -> Arc<Task> {
+        Arc::new(Task {
+            tid: new.tid,
+            process: new.process,
+            kernel: Arc::clone(kernel),
+            cred: ArcSwap::new(new.cred),
+            files: ArcSwap::new(new.files),
+            fs: ArcSwap::new(new.fs),
+            mem: Mutex::new(Level::Leaf, new.mem),
+            signals: new.signals,
+            comm: Mutex::new(Level::Leaf, new.comm),
+            clear_child_tid: Mutex::new(Level::Leaf, UserAddr::NULL),
+            exit_status: AtomicI32::new(-1),
+            running: AtomicBool::new(false),
+            interrupt: Mutex::new(Level::Leaf, new.interrupt),
+            blocked_in: Mutex::new(Level::Leaf, None),
+        })
+    }
+
+    /// Tells whether the thread leads its group.
+    pub fn is_leader(&self) -> bool {
+        self.tid == self.process.pid
+    }
+
+    /// Gets the thread's attention: it looks at its signals and its end soon, whether it runs guest code or waits.
+    pub fn kick(&self) {
+        // Pairs with `enter_guest`: the caller has changed what `interrupted` looks at.
+        std::sync::atomic::fence(Ordering::SeqCst);
+        if self.running.load(Ordering::SeqCst) {
+            let interrupt = Arc::clone(&self.interrupt.lock());
+            interrupt.interrupt();
+        }
+        let waiter = self.blocked_in.lock().clone();
+        if let Some(waiter) = waiter {
+            waiter.notify(0);
+        }
+    }
+
+    /// Tells the thread to end with this wait status. The first status stays.
+    pub fn request_exit(&self, status: i32) {
+        if self.exit_status.compare_exchange(-1, status, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            self.kick();
+        }
+    }
+
+    /// Returns the wait status that the thread was told to end with.
+    pub fn exit_status(&self) -> Option<i32> {
+        let status = self.exit_status.load(Ordering::SeqCst);
+        (status != -1).then_some(status)
+    }
+
+    /// Tells whether the thread is to end.
+    pub fn killed(&self) -> bool {
+        self.exit_status().is_some()
+    }
+
+    /// Tells whether an interruptible wait must end: a signal is to be delivered, the group is to stop, or the thread is
+    /// to end.
+    pub fn interrupted(&self) -> bool {
+        self.killed() || self.signals.attention(&self.process.signals)
+    }
+
+    /// Replaces the context's interrupter (exec).
+    pub fn set_interrupt(&self, interrupt: Arc<dyn Interrupt>) {
+        *self.interrupt.lock() = interrupt;
+    }
+
+    /// Marks the thread as about to run guest code. Whoever kicks it from now on interrupts the context.
+    pub(crate) fn enter_guest(&self) {
+        self.running.store(true, Ordering::SeqCst);
+        std::sync::atomic::fence(Ordering::SeqCst);
+    }
+
+    pub(crate) fn leave_guest(&self) {
+        self.running.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn set_blocked_in(&self, waiter: &Arc<Waiter>) -> Unblock<'_> {
+        let outer = self.blocked_in.lock().replace(Arc::clone(waiter));
+        Unblock { task: self, outer }
+    }
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Task({}/{})", self.process.pid.0, self.tid.0)
+    }
+}
+
+/// Ends "blocked in a wait" when dropped.
+pub(crate) struct Unblock<'a> {
+    task: &'a Task,
+    outer: Option<Arc<Waiter>>,
+}
+
+impl Drop for Unblock<'_> {
+    fn drop(&mut self) {
+        *self.task.blocked_in.lock() = self.outer.take();
+    }
+}

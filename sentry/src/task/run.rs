@@ -1,0 +1,77 @@
+//! The life of a thread: run guest code, serve what comes of it, deliver signals, end.
+
+use std::sync::Arc;
+
+use abi::table::TABLE_LEN;
+use abi::{Errno, SysError};
+use sentry_platform::{ContextExt, Event};
+
+use crate::syscall::Outcome;
+use crate::{Current, signal};
+
+/// What `rax` holds after a system call that failed.
+fn error_value(errno: Errno) -> u64 {
+    i64::from(-errno.raw()).cast_unsigned()
+}
+
+/// Runs a thread until it ends.
+pub async fn run(mut cur: Current) {
+    loop {
+        signal::before_guest(&mut cur).await;
+        if cur.task.killed() {
+            break;
+        }
+        cur.task.enter_guest();
+        // A kick from before `enter_guest` has not interrupted the context: look again.
+        if cur.task.interrupted() {
+            cur.task.leave_guest();
+            continue;
+        }
+        let event = cur.context.run(&mut cur.regs).await;
+        cur.task.leave_guest();
+        match event {
+            Event::Syscall => syscall(&mut cur).await,
+            Event::Fault(fault) => signal::raise_fault(&mut cur, &fault),
+            Event::Interrupted => {}
+            Event::Dead(death) => {
+                tracing::warn!(task = ?cur.task, ?death, "guest thread lost its stub; the process is killed");
+                signal::kill_process(&cur.task.process, abi::signal::Signal::SIGKILL);
+                cur.task.request_exit(abi::signal::Signal::SIGKILL.number());
+            }
+        }
+    }
+    super::exit::finish(cur).await;
+}
+
+/// Serves the call in the registers and puts its result there.
+async fn syscall(cur: &mut Current) {
+    let number = cur.regs.orig_rax;
+    let args = cur.regs.syscall_args();
+    let slot = usize::try_from(number).ok().filter(|number| *number < TABLE_LEN).and_then(|at| cur.kernel().table[at]);
+    let result = match slot {
+        None => Err(SysError::Errno(Errno::ENOSYS)),
+        Some(slot) => {
+            let task = Arc::clone(&cur.task);
+            task.kernel.trace_enter(&task, slot.entry, &args);
+            let result = match (slot.handler)(cur, &args) {
+                Outcome::Done(result) => result,
+                Outcome::Block(future) => future.await,
+                Outcome::NoReturn => return,
+            };
+            task.kernel.trace_exit(&task, slot.entry, &args, &result);
+            result
+        }
+    };
+    if cur.take_registers_final() {
+        return;
+    }
+    match result {
+        Ok(value) => cur.regs.rax = value,
+        Err(SysError::Errno(errno)) => cur.regs.rax = error_value(errno),
+        // Resolved when signals are delivered; until then the call looks interrupted.
+        Err(SysError::Restart(kind)) => {
+            cur.regs.rax = error_value(Errno::EINTR);
+            cur.restart = Some(kind);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Copies between the kernel and guest memory: everything is fetched once and private from then on.
+
+use std::sync::Arc;
+
+use abi::types::PATH_MAX;
+use abi::{Errno, PAGE_SIZE, UserAddr, UserRef};
+use sentry_platform::AddressSpace;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// Access to one guest memory. Cheap to clone.
+#[derive(Clone)]
+pub struct UserMem(Arc<dyn AddressSpace>);
+
+impl UserMem {
+    /// Wraps an address space.
+    pub fn new(space: Arc<dyn AddressSpace>) -> UserMem {
+        UserMem(space)
+    }
+
+    /// Returns the address space.
+    pub fn space(&self) -> &Arc<dyn AddressSpace> {
+        &self.0
+    }
+
+    /// Copies in as much as can be read before a fault; returns the bytes.
+    pub fn read_partial(&self, addr: UserAddr, buf: &mut [u8]) -> usize {
+        self.0.read(addr.raw(), buf)
+    }
+
+    /// Copies out as much as can be written before a fault; returns the bytes.
+    pub fn write_partial(&self, addr: UserAddr, buf: &[u8]) -> usize {
+        self.0.write(addr.raw(), buf)
+    }
+
+    /// Fills the buffer, or `EFAULT`.
+    pub fn read_bytes(&self, addr: UserAddr, buf: &mut [u8]) -> Result<(), Errno> {
+        if self.read_partial(addr, buf) == buf.len() { Ok(()) } else { Err(Errno::EFAULT) }
+    }
+
+    /// Writes all bytes, or `EFAULT` (with what comes before the fault written, as on Linux).
+    pub fn write_bytes(&self, addr: UserAddr, buf: &[u8]) -> Result<(), Errno> {
+        if self.write_partial(addr, buf) == buf.len() { Ok(()) } else { Err(Errno::EFAULT) }
+    }
+
+    /// Copies a value in.
+    pub fn read<T: FromBytes + IntoBytes>(&self, at: UserRef<T>) -> Result<T, Errno> {
+        let mut value = T::new_zeroed();
+        self.read_bytes(at.addr(), value.as_mut_bytes())?;
+        Ok(value)
+    }
+
+    /// Copies a value out.
+    pub fn write<T: IntoBytes + Immutable>(&self, at: UserRef<T>, value: &T) -> Result<(), Errno> {
+        self.write_bytes(at.addr(), value.as_bytes())
+    }
+
+    /// Copies a value out unless the guest gave a null address.
+    pub fn write_opt<T: IntoBytes + Immutable>(&self, at: UserRef<T>, value: &T) -> Result<(), Errno> {
+        if at.is_null() { Ok(()) } else { self.write(at, value) }
+    }
+
+    /// Copies a value in unless the guest gave a null address.
+    pub fn read_opt<T: FromBytes + IntoBytes>(&self, at: UserRef<T>) -> Result<Option<T>, Errno> {
+        if at.is_null() { Ok(None) } else { self.read(at).map(Some) }
+    }
+
+    /// Copies an array in. The caller has bounded `count`.
+    pub fn read_array<T: FromBytes + IntoBytes + Immutable + Clone>(
+        &self,
+        at: UserRef<T>,
+        count: usize,
+    ) -> Result<Vec<T>, Errno> {
+        let mut values = vec![T::new_zeroed(); count];
+        self.read_bytes(at.addr(), values.as_mut_slice().as_mut_bytes())?;
+        Ok(values)
+    }
+
+    /// Copies an array out.
+    pub fn write_array<T: IntoBytes + Immutable>(&self, at: UserRef<T>, values: &[T]) -> Result<(), Errno> {
+        self.write_bytes(at.addr(), values.as_bytes())
+    }
+
+    /// Copies a NUL-terminated string in, without its NUL: `too_long` where no NUL comes within `max` bytes.
+    pub fn read_cstr(&self, addr: UserAddr, max: usize, too_long: Errno) -> Result<Vec<u8>, Errno> {
+        let mut string = Vec::new();
+        let mut chunk = [0; 256];
+        while string.len() < max {
+            let at = addr.wrapping_add(string.len() as u64);
+            // Never across a page boundary: the string may end just before an unmapped page.
+            let in_page = usize::try_from(PAGE_SIZE - at.raw() % PAGE_SIZE).unwrap_or(1);
+            let want = chunk.len().min(in_page).min(max - string.len());
+            let got = self.read_partial(at, &mut chunk[..want]);
+            if got == 0 {
+                return Err(Errno::EFAULT);
+            }
+            match chunk[..got].iter().position(|byte| *byte == 0) {
+                Some(end) => {
+                    string.extend_from_slice(&chunk[..end]);
+                    return Ok(string);
+                }
+                None => string.extend_from_slice(&chunk[..got]),
+            }
+        }
+        Err(too_long)
+    }
+
+    /// Copies a path in: `ENAMETOOLONG` from 4096 bytes on. An empty path is the caller's business.
+    pub fn read_path(&self, addr: UserAddr) -> Result<Vec<u8>, Errno> {
+        self.read_cstr(addr, PATH_MAX, Errno::ENAMETOOLONG)
+    }
+}

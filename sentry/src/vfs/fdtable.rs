@@ -1,0 +1,148 @@
+//! Descriptor tables.
+
+use std::sync::Arc;
+
+use abi::flags::OpenFlags;
+use abi::{Errno, Fd};
+use bitflags::bitflags;
+use sentry_sync::{Level, Mutex};
+
+use super::File;
+
+bitflags! {
+    /// `FD_*` flags of a descriptor.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct FdFlags: u32 {
+        /// Closed by exec.
+        const CLOEXEC = 1;
+    }
+}
+
+#[derive(Clone)]
+struct Entry {
+    file: Arc<File>,
+    flags: FdFlags,
+}
+
+#[derive(Clone, Default)]
+struct Slots {
+    list: Vec<Option<Entry>>,
+    /// No free slot lies below.
+    lowest_free: usize,
+}
+
+/// Descriptors of a task, shared by `CLONE_FILES`.
+pub struct FdTable(Mutex<Slots>);
+
+impl Default for FdTable {
+    fn default() -> FdTable {
+        FdTable(Mutex::new(Level::Files, Slots::default()))
+    }
+}
+
+fn index(fd: Fd) -> Result<usize, Errno> {
+    usize::try_from(fd.0).map_err(|_| Errno::EBADF)
+}
+
+impl FdTable {
+    /// Returns the file behind a descriptor: `EBADF` where there is none.
+    pub fn get(&self, fd: Fd) -> Result<Arc<File>, Errno> {
+        self.get_with_flags(fd).map(|(file, _)| file)
+    }
+
+    /// Returns the file behind a descriptor unless it was opened with `O_PATH`: `EBADF` for both.
+    pub fn get_io(&self, fd: Fd) -> Result<Arc<File>, Errno> {
+        let file = self.get(fd)?;
+        if file.flags().contains(OpenFlags::PATH) { Err(Errno::EBADF) } else { Ok(file) }
+    }
+
+    /// Returns the file and the descriptor's own flags.
+    pub fn get_with_flags(&self, fd: Fd) -> Result<(Arc<File>, FdFlags), Errno> {
+        let at = index(fd)?;
+        let slots = self.0.lock();
+        let entry = slots.list.get(at).and_then(Option::as_ref).ok_or(Errno::EBADF)?;
+        Ok((Arc::clone(&entry.file), entry.flags))
+    }
+
+    /// Sets the descriptor's own flags.
+    pub fn set_flags(&self, fd: Fd, flags: FdFlags) -> Result<(), Errno> {
+        let at = index(fd)?;
+        let mut slots = self.0.lock();
+        slots.list.get_mut(at).and_then(Option::as_mut).ok_or(Errno::EBADF)?.flags = flags;
+        Ok(())
+    }
+
+    /// Installs a file at the lowest free descriptor not below `min`: `EMFILE` at `limit` (`RLIMIT_NOFILE`).
+    pub fn install(&self, file: Arc<File>, flags: FdFlags, min: usize, limit: usize) -> Result<Fd, Errno> {
+        let mut slots = self.0.lock();
+        let from = min.max(slots.lowest_free);
+        let free = slots.list.iter().skip(from).position(Option::is_none).map(|at| at + from);
+        let at = free.unwrap_or_else(|| slots.list.len().max(min));
+        if at >= limit {
+            return Err(Errno::EMFILE);
+        }
+        if min <= slots.lowest_free {
+            slots.lowest_free = at + 1;
+        }
+        slots.put(at, Entry { file, flags })
+    }
+
+    /// Installs a file at exactly this descriptor and returns what was there (`dup2`). `EBADF` at `limit`.
+    pub fn replace(&self, fd: Fd, file: Arc<File>, flags: FdFlags, limit: usize) -> Result<Option<Arc<File>>, Errno> {
+        let at = index(fd)?;
+        if at >= limit {
+            return Err(Errno::EBADF);
+        }
+        let mut slots = self.0.lock();
+        let old = slots.list.get_mut(at).and_then(Option::take);
+        slots.put(at, Entry { file, flags })?;
+        Ok(old.map(|entry| entry.file))
+    }
+
+    /// Takes a descriptor out; the caller flushes the file.
+    pub fn remove(&self, fd: Fd) -> Result<Arc<File>, Errno> {
+        let at = index(fd)?;
+        let mut slots = self.0.lock();
+        let entry = slots.list.get_mut(at).and_then(Option::take).ok_or(Errno::EBADF)?;
+        slots.lowest_free = slots.lowest_free.min(at);
+        Ok(entry.file)
+    }
+
+    /// Takes out every descriptor that `which` names, in ascending order.
+    pub fn remove_where(&self, mut which: impl FnMut(Fd, FdFlags) -> bool) -> Vec<Arc<File>> {
+        let mut slots = self.0.lock();
+        let mut removed = Vec::new();
+        for at in 0..slots.list.len() {
+            let Ok(number) = i32::try_from(at) else { break };
+            if slots.list[at].as_ref().is_some_and(|entry| which(Fd(number), entry.flags)) {
+                removed.extend(slots.list[at].take().map(|entry| entry.file));
+                slots.lowest_free = slots.lowest_free.min(at);
+            }
+        }
+        removed
+    }
+
+    /// Lists the open descriptors in ascending order.
+    pub fn list(&self) -> Vec<(Fd, Arc<File>, FdFlags)> {
+        let slots = self.0.lock();
+        let open = slots.list.iter().enumerate().filter_map(|(at, entry)| Some((at, entry.as_ref()?)));
+        open.filter_map(|(at, entry)| Some((Fd(i32::try_from(at).ok()?), Arc::clone(&entry.file), entry.flags)))
+            .collect()
+    }
+
+    /// Copies the table (fork, `unshare`).
+    #[must_use]
+    pub fn duplicate(&self) -> FdTable {
+        FdTable(Mutex::new(Level::Files, self.0.lock().clone()))
+    }
+}
+
+impl Slots {
+    fn put(&mut self, at: usize, entry: Entry) -> Result<Fd, Errno> {
+        if at >= self.list.len() {
+            self.list.resize(at + 1, None);
+        }
+        self.list[at] = Some(entry);
+        i32::try_from(at).map(Fd).map_err(|_| Errno::EMFILE)
+    }
+}
