@@ -191,7 +191,8 @@ pub trait Context: Send {
     fn fork(&mut self) -> BoxFuture<'_, Result<NewProcess, PlatformError>>;
 
     /// Reads the floating-point and vector state in the processor's standard XSAVE layout (what follows `fpstate` in a
-    /// signal frame, without the software-reserved magic).
+    /// signal frame). Bytes 464 to 471 hold the enabled feature mask (`XCR0` less what the host withholds), as in the
+    /// `NT_X86_XSTATE` register set of ptrace; the other software-reserved bytes are zero.
     fn fpstate(&mut self) -> BoxFuture<'_, Result<Vec<u8>, PlatformError>>;
 
     /// Replaces the floating-point state by one in XSAVE layout, as a guest gave it: `EINVAL` where the processor
@@ -207,4 +208,7 @@ pub trait Interrupt: Send + Sync {
     /// Makes the current or next run end soon with [`Event::Interrupted`] (or with the event it was about to end with).
     /// Interrupts that nobody has seen yet count once.
     fn interrupt(&self);
+
+    /// Returns the processor time that the guest thread has used, as the host's scheduler counts it.
+    fn cpu_time(&self) -> Duration;
 }

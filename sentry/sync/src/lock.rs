@@ -17,8 +17,12 @@ pub enum Level {
     Dentry = 30,
     /// A process (thread group): threads, children, state.
     Process = 40,
-    /// Signal state of a process or thread.
+    /// Signal actions of a process.
+    SigHand = 48,
+    /// Signal state that a process shares: pending signals, stops.
     Signal = 50,
+    /// Pending signals of one thread.
+    SignalTask = 52,
     /// A file-descriptor table, a working directory.
     Files = 60,
     /// An open file description: its offset.
