@@ -123,6 +123,12 @@ pub trait FileOps: Send + Sync + Any {
         Err(Errno::ENODEV)
     }
 
+    /// Refuses a mapping with this protection although the access mode allows it: `EPERM` for one that would write a
+    /// sealed file. Asked before [`FileOps::map`].
+    fn check_map(&self, _shared: bool, _prot: abi::flags::Prot) -> Result<(), Errno> {
+        Ok(())
+    }
+
     /// Writes data (and, unless `data_only`, metadata) to the disk.
     fn sync(&self, _data_only: bool) -> Result<(), Errno> {
         Err(Errno::EINVAL)

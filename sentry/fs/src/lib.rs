@@ -13,11 +13,15 @@
 
 #![forbid(unsafe_code)]
 
+mod anon_dev;
 pub mod attr;
 pub mod file;
+pub mod host;
 pub mod inode;
 pub mod iobuf;
+pub mod tmpfs;
 
+pub use anon_dev::next_anon_device;
 pub use attr::{Attr, DeviceId, FileKind, NewInode, SetAttr, SetTime};
 pub use file::{DirEntry, DirSink, FileOps, IoFlags, MapSource, UserMemory};
 pub use inode::{CachePolicy, FileSystem, Inode, InodeRef, LinkTarget, RenameFlags, XattrFlags};
