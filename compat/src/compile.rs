@@ -67,11 +67,8 @@ pub fn build(out: &Path, jobs: usize) -> Result<Programs> {
     let objects: Vec<OsString> = units.iter().map(|(_, o)| o.into()).collect();
     let programs =
         Programs { dynamic: out.join("cases"), fixed: out.join("cases-static"), pie: out.join("cases-static-pie") };
-    let ways: [(&Path, &[&str]); 3] = [
-        (&programs.dynamic, &["-pie"]),
-        (&programs.fixed, &["-static", "-no-pie"]),
-        (&programs.pie, &["-static-pie"]),
-    ];
+    let ways: [(&Path, &[&str]); 3] =
+        [(&programs.dynamic, &["-pie"]), (&programs.fixed, &["-static", "-no-pie"]), (&programs.pie, &["-static-pie"])];
     for (path, flags) in ways {
         if stale.is_empty() && path.exists() {
             continue;

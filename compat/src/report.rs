@@ -192,7 +192,8 @@ impl Report {
                         let _ = writeln!(text, "### {} / {} (explained)\n\n{why}\n", case.family, case.name);
                     }
                     Some(Verdict::Unexpected) => {
-                        let _ = writeln!(text, "### {} / {}\n\nListed as differing, but passes.\n", case.family, case.name);
+                        let _ =
+                            writeln!(text, "### {} / {}\n\nListed as differing, but passes.\n", case.family, case.name);
                     }
                     Some(Verdict::Same) | None => {}
                 }
