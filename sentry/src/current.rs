@@ -5,10 +5,12 @@ use std::sync::Arc;
 use abi::Restart;
 use sentry_platform::{Context, Registers};
 
+use crate::mm::Mm;
 use crate::usermem::UserMem;
 use crate::{Kernel, Process, Task};
 
-/// The thread that makes the call: everything that only it may touch, owned by its future.
+/// The thread that makes the call: everything that only it may touch, owned by its future. Not `Sync`: async functions
+/// take it by `&mut`.
 pub struct Current {
     /// What others may see and change of this thread.
     pub task: Arc<Task>,
@@ -18,12 +20,16 @@ pub struct Current {
     pub context: Box<dyn Context>,
     /// The memory that this thread's addresses mean. Changes at exec.
     pub mem: UserMem,
+    /// The books of that memory.
+    pub mm: Arc<Mm>,
     /// Set when the last call was interrupted: resolved when signals are delivered.
     pub restart: Option<Restart>,
     /// Where a restarted call (`restart_syscall`) goes on.
     pub restart_block: Option<RestartBlock>,
     /// Mask to put back once the signal that ended `rt_sigsuspend`, `ppoll` and the like has been dealt with.
     pub saved_mask: Option<abi::signal::SigSet>,
+    /// The hardware fault whose signal is being delivered: its numbers go into the signal frame.
+    pub fault: Option<sentry_platform::Fault>,
     /// Set by a blocking call that has replaced the registers itself (a successful `execve`).
     pub registers_final: bool,
 }
@@ -32,6 +38,22 @@ pub struct Current {
 pub type RestartBlock = Box<dyn for<'a> FnOnce(&'a mut Current) -> crate::Outcome<'a> + Send>;
 
 impl Current {
+    /// A thread that has not run yet.
+    pub fn new(task: Arc<Task>, mem: UserMem, mm: Arc<Mm>, context: Box<dyn Context>, regs: Registers) -> Current {
+        Current {
+            task,
+            regs,
+            context,
+            mem,
+            mm,
+            restart: None,
+            restart_block: None,
+            saved_mask: None,
+            fault: None,
+            registers_final: false,
+        }
+    }
+
     /// Returns the kernel.
     pub fn kernel(&self) -> &Arc<Kernel> {
         &self.task.kernel

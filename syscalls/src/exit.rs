@@ -1,14 +1,16 @@
 //! `exit`, `exit_group`.
 
-use abi::Errno;
-use sentry::Current;
+use sentry::task::exit::exit_group as end_group;
+use sentry::{Current, Outcome};
 
-/// Serves `exit(2)`.
-pub fn exit(cur: &mut Current, _status: i32) -> Result<u64, Errno> {
-    crate::unserved(cur, "exit")
+/// Serves `_exit(2)`: ends the calling thread only.
+pub fn exit(cur: &mut Current, status: i32) -> Outcome<'_> {
+    cur.task.request_exit((status & 0xff) << 8);
+    Outcome::NoReturn
 }
 
 /// Serves `exit_group(2)`.
-pub fn exit_group(cur: &mut Current, _status: i32) -> Result<u64, Errno> {
-    crate::unserved(cur, "exit_group")
+pub fn exit_group(cur: &mut Current, status: i32) -> Outcome<'_> {
+    end_group(&cur.task, (status & 0xff) << 8);
+    Outcome::NoReturn
 }

@@ -19,6 +19,7 @@ pub mod epoll;
 pub mod eventfd;
 pub mod exec;
 pub mod exit;
+mod ext;
 pub mod fadvise;
 pub mod fcntl;
 pub mod futex;

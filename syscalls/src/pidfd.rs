@@ -17,3 +17,9 @@ pub fn pidfd_open(cur: &mut Current, _pid: Pid, _flags: u32) -> Result<u64, Errn
 pub fn pidfd_getfd(cur: &mut Current, _pidfd: Fd, _targetfd: Fd, _flags: u32) -> Result<u64, Errno> {
     crate::unserved(cur, "pidfd_getfd")
 }
+
+/// Returns the process behind a pidfd, and whether the descriptor is non-blocking.
+pub(crate) fn waitable(cur: &Current, fd: Fd) -> Result<(Pid, bool), Errno> {
+    cur.task.files.load().get(fd)?;
+    Err(Errno::EBADF)
+}

@@ -40,7 +40,7 @@ pub enum Event {
 }
 
 /// A hardware exception in guest code, as the host's `siginfo_t` and `sigcontext` describe it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Fault {
     /// SIGSEGV, SIGBUS, SIGFPE, SIGILL or SIGTRAP.
     pub signo: i32,

@@ -2,37 +2,70 @@
 
 use std::sync::Arc;
 
-use abi::Pid;
+use abi::{Pid, UserRef};
 
+use super::table::INIT;
 use crate::{Current, Task};
 
 /// Ends the calling thread's whole group with this wait status (`exit_group`, a fatal signal): every thread is told.
 pub fn exit_group(task: &Task, status: i32) {
-    let threads: Vec<Arc<Task>> = {
-        let table = task.kernel.tasks.read();
-        let entry = table.processes.get(&task.process.pid);
-        entry.map(|entry| entry.threads.values().cloned().collect()).unwrap_or_default()
-    };
-    for thread in threads {
+    task.process.set_group_exit(status);
+    for thread in threads_of(task) {
         thread.request_exit(status);
     }
 }
 
+/// Returns the living threads of the task's group.
+pub(crate) fn threads_of(task: &Task) -> Vec<Arc<Task>> {
+    let table = task.kernel.tasks.read();
+    let entry = table.processes.get(&task.process.pid);
+    entry.map(|entry| entry.threads.values().cloned().collect()).unwrap_or_default()
+}
+
 /// Last act of a thread: gives up what it holds, tells who waits.
-pub(crate) async fn finish(cur: Current) {
+pub(crate) async fn finish(mut cur: Current) {
     let task = Arc::clone(&cur.task);
     let status = task.exit_status().unwrap_or_default();
+    release_memory(&mut cur).await;
+    task.files.store(Arc::default());
+    task.process.add_dead_thread_time(task.cpu_time());
     // The stub thread goes first: nobody may see a process as ended while its code still runs.
     drop(cur);
-    let last = {
-        let mut table = task.kernel.tasks.write();
-        table.tasks.remove(&task.tid);
-        table.processes.get_mut(&task.process.pid).is_none_or(|entry| {
-            entry.threads.remove(&task.tid);
-            entry.threads.is_empty()
-        })
-    };
-    if last && task.process.pid == Pid(1) {
+    let last = task.kernel.tasks.write().remove_task(&task);
+    // An exec of another thread may wait for this one.
+    task.process.thread_gone.wake(!0);
+    if !last {
+        return;
+    }
+    let status = task.process.group_exit().unwrap_or(status);
+    if task.process.pid == INIT {
+        end_namespace(&task);
         task.kernel.end(status);
+    } else {
+        super::wait::process_ended(&task.kernel, &task.process, status);
+    }
+}
+
+/// What happens to memory that a thread shares or leaves behind (kernel: `mm_release`): robust futexes, the cleared
+/// thread id, the parent waiting in vfork.
+pub(crate) async fn release_memory(cur: &mut Current) {
+    let clear = std::mem::take(&mut *cur.task.clear_child_tid.lock());
+    if !clear.is_null() {
+        // The guest may have unmapped it; nobody is there to be told.
+        let _ = cur.mem.write(UserRef::new(clear), &0u32);
+    }
+    if let Some(done) = cur.task.vfork_done.lock().take() {
+        done.finish();
+    }
+}
+
+/// Kills every process but init, which has ended.
+fn end_namespace(init: &Task) {
+    let others: Vec<Arc<Task>> = {
+        let table = init.kernel.tasks.read();
+        table.tasks.values().filter(|task| task.process.pid != Pid(1)).cloned().collect()
+    };
+    for task in others {
+        task.request_exit(abi::signal::Signal::SIGKILL.number());
     }
 }

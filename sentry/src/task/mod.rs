@@ -4,27 +4,34 @@
 //! relations (parent, children, group, session), under one lock as Linux's `tasklist_lock`. A thread's own state is in
 //! [`Current`](crate::Current), and its life is the future [`run`].
 
+pub mod clone;
 mod cred;
 pub mod exit;
+mod process;
 mod run;
+pub mod session;
 mod table;
+pub mod wait;
 
+pub use clone::VforkDone;
 pub use cred::{Caps, Cred};
+pub use process::{Process, RLIMITS, Resource};
 pub use run::run;
-pub use table::{ProcessEntry, TaskTable};
+pub use table::{INIT, ProcessEntry, TaskTable};
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::Duration;
 
 use abi::{Pid, UserAddr};
 use arc_swap::ArcSwap;
 use sentry_platform::Interrupt;
-use sentry_sync::{Level, Mutex, Notify, WaitQueue};
+use sentry_sync::{Level, Mutex, Notify};
 
 use crate::Kernel;
-use crate::signal::{ProcessSignals, TaskSignals};
-use crate::usermem::UserMem;
+use crate::mm::Mm;
+use crate::signal::TaskSignals;
 use crate::vfs::{FdTable, FsContext};
 use crate::wait::Waiter;
 
@@ -43,38 +50,21 @@ pub struct Task {
     /// Root, working directory, umask; shared by `CLONE_FS`.
     pub fs: ArcSwap<FsContext>,
     /// The memory of this thread; replaced at exec.
-    pub mem: Mutex<UserMem>,
+    pub mm: ArcSwap<Mm>,
     /// Blocked and pending signals of this thread.
     pub signals: TaskSignals,
     /// Name, as in `/proc/PID/comm`; at most 15 bytes.
     pub comm: Mutex<Vec<u8>>,
     /// `set_tid_address` / `CLONE_CHILD_CLEARTID`: cleared and woken at exit.
     pub clear_child_tid: Mutex<UserAddr>,
+    /// Set while a parent waits in vfork for this thread's exec or end.
+    pub vfork_done: Mutex<Option<Arc<VforkDone>>>,
     /// Exit code in wait-status form once the thread was told to end; -1 before.
     exit_status: AtomicI32,
     /// True while guest code runs or is about to: an interrupt is needed to get the thread's attention.
     running: AtomicBool,
     interrupt: Mutex<Arc<dyn Interrupt>>,
     blocked_in: Mutex<Option<Arc<Waiter>>>,
-}
-
-/// A thread group.
-pub struct Process {
-    /// Thread-group id.
-    pub pid: Pid,
-    /// Handlers and shared pending signals.
-    pub signals: ProcessSignals,
-    /// Woken when a child changes state (`wait4`), with any bits.
-    pub child_events: WaitQueue,
-    /// Woken when this process ends (`pidfd` readiness).
-    pub exit_event: WaitQueue,
-}
-
-impl Process {
-    /// Creates a process without threads.
-    pub fn new(pid: Pid, signals: ProcessSignals) -> Arc<Process> {
-        Arc::new(Process { pid, signals, child_events: WaitQueue::new(), exit_event: WaitQueue::new() })
-    }
 }
 
 /// What a new task starts with.
@@ -90,7 +80,7 @@ pub struct NewTask {
     /// Root, working directory, umask.
     pub fs: Arc<FsContext>,
     /// Memory.
-    pub mem: UserMem,
+    pub mm: Arc<Mm>,
     /// Signal mask and alternate stack.
     pub signals: TaskSignals,
     /// Name.
@@ -109,7 +99,8 @@ impl Task {
             cred: ArcSwap::new(new.cred),
             files: ArcSwap::new(new.files),
             fs: ArcSwap::new(new.fs),
-            mem: Mutex::new(Level::Leaf, new.mem),
+            mm: ArcSwap::new(new.mm),
+            vfork_done: Mutex::new(Level::Leaf, None),
             signals: new.signals,
             comm: Mutex::new(Level::Leaf, new.comm),
             clear_child_tid: Mutex::new(Level::Leaf, UserAddr::NULL),
@@ -118,6 +109,23 @@ impl Task {
             interrupt: Mutex::new(Level::Leaf, new.interrupt),
             blocked_in: Mutex::new(Level::Leaf, None),
         })
+    }
+
+    /// Takes over what a child inherits and no flag governs.
+    pub(crate) fn inherit(&self, _parent: &Task) {}
+
+    /// Replaces the credentials.
+    pub fn set_cred(&self, cred: Cred) {
+        if self.is_leader() {
+            self.process.set_real_uid(cred.ruid);
+        }
+        self.cred.store(Arc::new(cred));
+    }
+
+    /// Returns the processor time of this thread.
+    pub fn cpu_time(&self) -> Duration {
+        let interrupt = Arc::clone(&self.interrupt.lock());
+        interrupt.cpu_time()
     }
 
     /// Tells whether the thread leads its group.

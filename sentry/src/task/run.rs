@@ -35,8 +35,7 @@ pub async fn run(mut cur: Current) {
             Event::Interrupted => {}
             Event::Dead(death) => {
                 tracing::warn!(task = ?cur.task, ?death, "guest thread lost its stub; the process is killed");
-                signal::kill_process(&cur.task.process, abi::signal::Signal::SIGKILL);
-                cur.task.request_exit(abi::signal::Signal::SIGKILL.number());
+                super::exit::exit_group(&cur.task, abi::signal::Signal::SIGKILL.number());
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use abi::signal::Signal;
 use abi::{Errno, Pid};
 
 use crate::{Process, Task};
@@ -12,6 +13,9 @@ pub(crate) const PID_MAX: i32 = 4_194_304;
 
 /// Linux starts over here once ids have wrapped.
 const RESERVED_PIDS: i32 = 300;
+
+/// The process that adopts orphans.
+pub const INIT: Pid = Pid(1);
 
 /// A process and its relations.
 pub struct ProcessEntry {
@@ -27,6 +31,38 @@ pub struct ProcessEntry {
     pub pgid: Pid,
     /// Session.
     pub sid: Pid,
+    /// Signal that the parent gets at the end; `None` for none.
+    pub exit_signal: Option<Signal>,
+    /// Adopts orphaned descendants (`PR_SET_CHILD_SUBREAPER`).
+    pub subreaper: bool,
+    /// Wait status, once the last thread has ended.
+    pub zombie: Option<i32>,
+    /// A stop that nobody has waited for yet.
+    pub stop_report: Option<Signal>,
+    /// A continuation that nobody has waited for yet.
+    pub continue_report: bool,
+    /// Has called exec: its parent may no longer change its group.
+    pub has_execed: bool,
+}
+
+impl ProcessEntry {
+    /// A process without threads or children.
+    pub fn new(process: Arc<Process>, parent: Pid, pgid: Pid, sid: Pid, exit_signal: Option<Signal>) -> ProcessEntry {
+        ProcessEntry {
+            process,
+            threads: BTreeMap::new(),
+            parent,
+            children: Vec::new(),
+            pgid,
+            sid,
+            exit_signal,
+            subreaper: false,
+            zombie: None,
+            stop_report: None,
+            continue_report: false,
+            has_execed: false,
+        }
+    }
 }
 
 /// The task list.
@@ -55,5 +91,78 @@ impl TaskTable {
             }
         }
         Err(Errno::EAGAIN)
+    }
+
+    /// Enters a thread, into its process's entry too.
+    pub fn insert_task(&mut self, task: &Arc<Task>) {
+        self.tasks.insert(task.tid, Arc::clone(task));
+        if let Some(entry) = self.processes.get_mut(&task.process.pid) {
+            entry.threads.insert(task.tid, Arc::clone(task));
+        }
+    }
+
+    /// Takes a thread out; returns whether it was its process's last.
+    pub fn remove_task(&mut self, task: &Task) -> bool {
+        self.tasks.remove(&task.tid);
+        self.processes.get_mut(&task.process.pid).is_none_or(|entry| {
+            entry.threads.remove(&task.tid);
+            entry.threads.is_empty()
+        })
+    }
+
+    /// Enters a process as its parent's child.
+    pub fn insert_process(&mut self, entry: ProcessEntry) {
+        let pid = entry.process.pid;
+        if let Some(parent) = self.processes.get_mut(&entry.parent) {
+            parent.children.push(pid);
+        }
+        self.processes.insert(pid, entry);
+    }
+
+    /// Takes a zombie out for good.
+    pub fn remove_process(&mut self, pid: Pid) -> Option<ProcessEntry> {
+        let entry = self.processes.remove(&pid)?;
+        if let Some(parent) = self.processes.get_mut(&entry.parent) {
+            parent.children.retain(|child| *child != pid);
+        }
+        Some(entry)
+    }
+
+    /// Returns who adopts the children of `pid`: its nearest living ancestor that is a subreaper, else init.
+    pub fn reaper_of(&self, pid: Pid) -> Pid {
+        let mut at = self.processes.get(&pid).map(|entry| entry.parent);
+        while let Some(ancestor) = at.and_then(|pid| self.processes.get(&pid)) {
+            if ancestor.subreaper && ancestor.zombie.is_none() {
+                return ancestor.process.pid;
+            }
+            at = Some(ancestor.parent);
+        }
+        INIT
+    }
+
+    /// Finds a process by the id of any of its threads.
+    pub fn process_of(&self, pid: Pid) -> Option<&ProcessEntry> {
+        self.processes.get(&pid).or_else(|| self.processes.get(&self.tasks.get(&pid)?.process.pid))
+    }
+
+    /// Tells whether a process group has no member whose parent is in another group of the same session
+    /// (`man 2 setpgid`, "orphaned process group"). `without` is a process to leave out of account.
+    pub fn group_is_orphaned(&self, pgid: Pid, without: Option<Pid>) -> bool {
+        !self.processes.values().any(|entry| {
+            entry.pgid == pgid
+                && Some(entry.process.pid) != without
+                && entry.zombie.is_none()
+                && entry.parent != INIT
+                && self
+                    .processes
+                    .get(&entry.parent)
+                    .is_some_and(|parent| parent.pgid != pgid && parent.sid == entry.sid)
+        })
+    }
+
+    /// Tells whether a process group has a stopped member.
+    pub fn group_has_stopped(&self, pgid: Pid) -> bool {
+        let mut members = self.processes.values().filter(|entry| entry.pgid == pgid && entry.zombie.is_none());
+        members.any(|entry| entry.process.signals.stopping())
     }
 }

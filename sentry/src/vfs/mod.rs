@@ -15,6 +15,12 @@ pub struct FsContext {
 }
 
 impl FsContext {
+    /// Copies the context (fork).
+    #[must_use]
+    pub fn duplicate(&self) -> FsContext {
+        FsContext::new(*self.umask.lock())
+    }
+
     /// The context of the first process.
     pub fn new(umask: u32) -> FsContext {
         FsContext { umask: Mutex::new(Level::Files, umask) }

@@ -1,0 +1,96 @@
+//! Pending signals: at most one instance of each standard signal, a queue of each real-time signal.
+
+use std::collections::VecDeque;
+
+use abi::signal::{SigInfo, SigSet, Signal};
+
+/// Signals that hardware raises in the running thread: taken before all others (kernel: `SYNCHRONOUS_MASK`).
+const SYNCHRONOUS: SigSet =
+    SigSet((1 << (11 - 1)) | (1 << (7 - 1)) | (1 << (4 - 1)) | (1 << (5 - 1)) | (1 << (8 - 1)) | (1 << (31 - 1)));
+
+/// Pending signals of a thread or of a process.
+#[derive(Debug, Default)]
+pub struct SigQueue {
+    list: VecDeque<SigInfo>,
+    set: SigSet,
+}
+
+impl SigQueue {
+    /// Returns the pending signals.
+    pub fn set(&self) -> SigSet {
+        self.set
+    }
+
+    /// Returns the queued instances.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Tells whether nothing is pending.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Adds an instance; a standard signal that is pending already is dropped. Returns whether it was added.
+    pub fn push(&mut self, signal: Signal, info: SigInfo) -> bool {
+        if !signal.is_realtime() && self.set.contains(signal) {
+            return false;
+        }
+        self.set = self.set.union(SigSet::of(signal));
+        self.list.push_back(info);
+        true
+    }
+
+    /// Takes the next signal outside `blocked`: those that hardware raised, then the lowest number, oldest first.
+    pub fn pop(&mut self, blocked: SigSet) -> Option<SigInfo> {
+        let ready = self.set.without(blocked);
+        let signal = ready.intersection(SYNCHRONOUS).first().or_else(|| ready.first())?;
+        let at = self.list.iter().position(|info| info.signo == signal.number())?;
+        let info = self.list.remove(at)?;
+        if !self.list.iter().any(|other| other.signo == signal.number()) {
+            self.set = self.set.without(SigSet::of(signal));
+        }
+        Some(info)
+    }
+
+    /// Drops all instances of these signals.
+    pub fn discard(&mut self, signals: SigSet) {
+        if !self.set.intersection(signals).is_empty() {
+            self.list.retain(|info| Signal::new(info.signo).is_none_or(|signal| !signals.contains(signal)));
+            self.set = self.set.without(signals);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(signal: Signal, value: u64) -> SigInfo {
+        SigInfo::from_process(signal, abi::signal::si::QUEUE, 1, 0, value)
+    }
+
+    #[test]
+    fn standard_signals_merge_and_realtime_signals_queue() {
+        let mut queue = SigQueue::default();
+        let realtime = Signal::new(40).unwrap();
+        assert!(queue.push(Signal::SIGUSR1, info(Signal::SIGUSR1, 1)));
+        assert!(!queue.push(Signal::SIGUSR1, info(Signal::SIGUSR1, 2)));
+        assert!(queue.push(realtime, info(realtime, 3)));
+        assert!(queue.push(realtime, info(realtime, 4)));
+        assert_eq!(queue.pop(SigSet::of(Signal::SIGUSR1)).unwrap().fields[1], 3);
+        assert!(queue.set().contains(realtime));
+        assert_eq!(queue.pop(SigSet::EMPTY).unwrap().fields[1], 1);
+        assert_eq!(queue.pop(SigSet::EMPTY).unwrap().fields[1], 4);
+        assert!(queue.pop(SigSet::EMPTY).is_none());
+        assert!(queue.set().is_empty());
+    }
+
+    #[test]
+    fn faults_come_before_lower_numbers() {
+        let mut queue = SigQueue::default();
+        queue.push(Signal::SIGHUP, info(Signal::SIGHUP, 0));
+        queue.push(Signal::SIGSEGV, info(Signal::SIGSEGV, 0));
+        assert_eq!(queue.pop(SigSet::EMPTY).unwrap().signo, Signal::SIGSEGV.number());
+    }
+}

@@ -1,0 +1,149 @@
+//! Sending signals: to a thread, a process, a group; by the kernel itself. Permission is the caller's business.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use abi::signal::{SIG_DFL, SigInfo, SigSet, Signal};
+use abi::{Errno, Pid};
+
+use super::{DefaultAction, default_action, ignored};
+use crate::{Kernel, Process, Task};
+
+/// Signals that stop a process.
+const STOPS: SigSet = SigSet((1 << 18) | (1 << 19) | (1 << 20) | (1 << 21));
+
+/// Most signals queued per process before `sigqueue` fails (`RLIMIT_SIGPENDING` guards it on Linux).
+const QUEUE_LIMIT: usize = 65_536;
+
+/// Sends a signal to a process; any of its threads may take it. `EAGAIN` where the queue is full.
+pub fn to_process(kernel: &Kernel, process: &Arc<Process>, info: SigInfo) -> Result<(), Errno> {
+    let Some(signal) = Signal::new(info.signo) else { return Ok(()) };
+    let threads = threads_of(kernel, process);
+    prepare(kernel, process, &threads, signal);
+    // Linux asks the leader, or whoever is left, whether the signal is blocked.
+    let blocked = threads.first().is_some_and(|thread| blocks(thread, signal));
+    if drops(process, signal, blocked, &info) {
+        return Ok(());
+    }
+    if signal.is_realtime() && info.code < 0 && process.signals.queued() >= QUEUE_LIMIT {
+        return Err(Errno::EAGAIN);
+    }
+    process.signals.push(signal, info);
+    wake(&threads, signal);
+    Ok(())
+}
+
+/// Sends a signal to one thread. `EAGAIN` where the queue is full.
+pub fn to_task(task: &Arc<Task>, info: SigInfo) -> Result<(), Errno> {
+    let Some(signal) = Signal::new(info.signo) else { return Ok(()) };
+    let threads = threads_of(&task.kernel, &task.process);
+    prepare(&task.kernel, &task.process, &threads, signal);
+    if drops(&task.process, signal, blocks(task, signal), &info) {
+        return Ok(());
+    }
+    if signal.is_realtime() && info.code < 0 && task.signals.queued() >= QUEUE_LIMIT {
+        return Err(Errno::EAGAIN);
+    }
+    task.signals.push(signal, info);
+    task.signals.arrival.wake(!0);
+    if signal == Signal::SIGKILL {
+        threads.iter().for_each(|thread| thread.kick());
+    }
+    task.kick();
+    Ok(())
+}
+
+/// Sends a signal that the running thread has caused itself and can't escape: a blocked or ignored one is put back to
+/// its default first (kernel: `force_sig_info`).
+pub fn force(task: &Arc<Task>, info: SigInfo) {
+    let Some(signal) = Signal::new(info.signo) else { return };
+    let hand = task.process.signals.hand.load_full();
+    let action = hand.get(signal);
+    if blocks(task, signal) || ignored(signal, &action) {
+        hand.set(signal, abi::signal::SigAction { handler: SIG_DFL, ..action });
+        task.signals.set_mask(task.signals.mask().without(SigSet::of(signal)));
+    }
+    task.signals.push(signal, info);
+    task.kick();
+}
+
+/// Sends a signal from the kernel to every process of a group; returns whether there was any.
+pub fn to_group(kernel: &Kernel, pgid: Pid, info: SigInfo) -> bool {
+    let members: Vec<Arc<Process>> = {
+        let table = kernel.tasks.read();
+        table.processes.values().filter(|entry| entry.pgid == pgid).map(|entry| Arc::clone(&entry.process)).collect()
+    };
+    for process in &members {
+        // A full queue loses nothing here: only standard signals are sent to groups by the kernel.
+        let _ = to_process(kernel, process, info);
+    }
+    !members.is_empty()
+}
+
+fn threads_of(kernel: &Kernel, process: &Process) -> Vec<Arc<Task>> {
+    let table = kernel.tasks.read();
+    let entry = table.processes.get(&process.pid);
+    entry.map(|entry| entry.threads.values().cloned().collect()).unwrap_or_default()
+}
+
+fn blocks(task: &Task, signal: Signal) -> bool {
+    let waited = SigSet(task.signals.waited.load(Ordering::SeqCst));
+    task.signals.mask().union(waited).contains(signal)
+}
+
+/// What sending does to the opposite signals, whether or not it is delivered (kernel: `prepare_signal`).
+fn prepare(kernel: &Kernel, process: &Arc<Process>, threads: &[Arc<Task>], signal: Signal) {
+    if STOPS.contains(signal) {
+        let cont = SigSet::of(Signal::SIGCONT);
+        process.signals.discard(cont);
+        threads.iter().for_each(|thread| thread.signals.discard(cont));
+    } else if signal == Signal::SIGCONT {
+        process.signals.discard(STOPS);
+        threads.iter().for_each(|thread| thread.signals.discard(STOPS));
+        resume(kernel, process, threads, true);
+    } else if signal == Signal::SIGKILL {
+        resume(kernel, process, threads, false);
+    }
+}
+
+/// Ends a group stop. The parent hears of it where `report`.
+fn resume(kernel: &Kernel, process: &Arc<Process>, threads: &[Arc<Task>], report: bool) {
+    let was_stopped = {
+        let mut shared = process.signals.shared.lock();
+        let reported = shared.stop_reported;
+        shared.stop_reported = false;
+        shared.stopped_threads = 0;
+        process.signals.stopping.store(false, Ordering::SeqCst);
+        shared.stop.take().is_some() && reported
+    };
+    process.signals.continued.wake(!0);
+    threads.iter().for_each(|thread| thread.kick());
+    if was_stopped && report {
+        crate::task::wait::report_continued(kernel, process);
+    }
+}
+
+/// Tells whether the signal is dropped at once. `init` of the sandbox takes no signal that it has no handler for.
+fn drops(process: &Process, signal: Signal, blocked: bool, info: &SigInfo) -> bool {
+    let action = process.signals.action(signal);
+    let from_guest = info.code <= 0 || info.code == abi::signal::si::USER;
+    if process.pid == Pid(1) && action.handler == SIG_DFL && from_guest && !matches!(signal, Signal::SIGCONT) {
+        let harmless = matches!(default_action(signal), DefaultAction::Ignore | DefaultAction::Continue);
+        return !(harmless && blocked);
+    }
+    !blocked && ignored(signal, &action)
+}
+
+/// Gets the attention of one thread that can take the signal.
+fn wake(threads: &[Arc<Task>], signal: Signal) {
+    for thread in threads {
+        thread.signals.arrival.wake(!0);
+    }
+    if signal == Signal::SIGKILL {
+        threads.iter().for_each(|thread| thread.kick());
+    } else if let Some(taker) =
+        threads.iter().find(|thread| !thread.signals.mask().contains(signal) && !thread.killed())
+    {
+        taker.kick();
+    }
+}

@@ -1,0 +1,156 @@
+//! Thread groups.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::time::Duration;
+
+use abi::types::Rlimit;
+use abi::{Errno, Pid};
+use sentry_sync::{Level, Mutex, WaitQueue};
+
+use super::{Caps, ProcessEntry};
+use crate::Task;
+use crate::signal::ProcessSignals;
+
+/// How many resources have limits.
+pub const RLIMITS: usize = 16;
+
+/// `RLIMIT_*` of `getrlimit(2)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Resource {
+    Cpu = 0,
+    Fsize = 1,
+    Data = 2,
+    Stack = 3,
+    Core = 4,
+    Rss = 5,
+    Nproc = 6,
+    Nofile = 7,
+    Memlock = 8,
+    As = 9,
+    Locks = 10,
+    Sigpending = 11,
+    Msgqueue = 12,
+    Nice = 13,
+    Rtprio = 14,
+    Rttime = 15,
+}
+
+/// A thread group: what its threads share besides what `clone` lets them choose.
+pub struct Process {
+    /// Thread-group id.
+    pub pid: Pid,
+    /// Handlers and shared pending signals.
+    pub signals: ProcessSignals,
+    /// Woken when a child changes state (`wait4`).
+    pub child_events: WaitQueue,
+    /// Woken when this process ends (`pidfd` readiness).
+    pub exit_event: WaitQueue,
+    /// Woken when a thread of this process is gone (exec waits for the others).
+    pub thread_gone: WaitQueue,
+    limits: Mutex<[Rlimit; RLIMITS]>,
+    times: Mutex<Times>,
+    real_uid: AtomicU32,
+    group_exit: AtomicI32,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Times {
+    dead_threads: Duration,
+    children: Duration,
+}
+
+impl Process {
+    /// The first process.
+    pub fn init(pid: Pid, signals: ProcessSignals, limits: [Rlimit; RLIMITS], real_uid: u32) -> Arc<Process> {
+        Arc::new(Process {
+            pid,
+            signals,
+            child_events: WaitQueue::new(),
+            exit_event: WaitQueue::new(),
+            thread_gone: WaitQueue::new(),
+            limits: Mutex::new(Level::Leaf, limits),
+            times: Mutex::new(Level::Leaf, Times::default()),
+            real_uid: AtomicU32::new(real_uid),
+            group_exit: AtomicI32::new(-1),
+        })
+    }
+
+    /// A process that inherits what fork hands on.
+    pub fn child_of(parent: &Process, pid: Pid, signals: ProcessSignals) -> Arc<Process> {
+        Process::init(pid, signals, parent.limits(), parent.real_uid())
+    }
+
+    /// Returns all limits.
+    pub fn limits(&self) -> [Rlimit; RLIMITS] {
+        *self.limits.lock()
+    }
+
+    /// Returns the soft limit of a resource.
+    pub fn limit(&self, resource: Resource) -> u64 {
+        self.limits.lock()[resource as usize].cur
+    }
+
+    /// Replaces a limit and returns the old one. The caller has checked that it may.
+    pub fn set_limit(&self, resource: Resource, limit: Rlimit) -> Rlimit {
+        std::mem::replace(&mut self.limits.lock()[resource as usize], limit)
+    }
+
+    /// Returns `RLIMIT_NOFILE` as a bound for descriptors.
+    pub fn fd_limit(&self) -> usize {
+        usize::try_from(self.limit(Resource::Nofile)).unwrap_or(usize::MAX)
+    }
+
+    /// Returns the leader's real user id.
+    pub fn real_uid(&self) -> u32 {
+        self.real_uid.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_real_uid(&self, uid: u32) {
+        self.real_uid.store(uid, Ordering::Relaxed);
+    }
+
+    /// Refuses with `EAGAIN` a process beyond `RLIMIT_NPROC` of its user.
+    pub(crate) fn check_process_limit(&self, task: &Task) -> Result<(), Errno> {
+        let cred = task.cred.load();
+        if cred.ruid == 0 || cred.has(Caps::SYS_RESOURCE) || cred.has(Caps::SYS_ADMIN) {
+            return Ok(());
+        }
+        let limit = self.limit(Resource::Nproc);
+        let table = task.kernel.tasks.read();
+        let same_user = table.processes.values().filter(|entry| entry.process.real_uid() == cred.ruid);
+        let threads: usize = same_user.map(|entry| entry.threads.len()).sum();
+        if threads as u64 >= limit { Err(Errno::EAGAIN) } else { Ok(()) }
+    }
+
+    /// Returns the processor time of all threads, dead ones too.
+    pub fn cpu_time(&self, entry: &ProcessEntry) -> Duration {
+        let living: Duration = entry.threads.values().map(|thread| thread.cpu_time()).sum();
+        self.times.lock().dead_threads + living
+    }
+
+    /// Returns the processor time of waited-for children and their descendants.
+    pub fn children_time(&self) -> Duration {
+        self.times.lock().children
+    }
+
+    pub(super) fn add_dead_thread_time(&self, time: Duration) {
+        self.times.lock().dead_threads += time;
+    }
+
+    pub(super) fn add_child_time(&self, time: Duration) {
+        self.times.lock().children += time;
+    }
+
+    /// Notes that the whole group ends with this wait status; the first stays.
+    pub(super) fn set_group_exit(&self, status: i32) {
+        let _ = self.group_exit.compare_exchange(-1, status, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// Returns the status with which the whole group ends, if it does.
+    pub fn group_exit(&self) -> Option<i32> {
+        let status = self.group_exit.load(Ordering::SeqCst);
+        (status != -1).then_some(status)
+    }
+}
