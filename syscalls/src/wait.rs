@@ -25,7 +25,7 @@ mod flag {
 /// `struct rusage`.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub(crate) struct Rusage {
+pub struct Rusage {
     pub(crate) utime: Timeval,
     pub(crate) stime: Timeval,
     /// Kilobytes.
