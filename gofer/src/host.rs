@@ -1,0 +1,106 @@
+//! Host calls on files, relative to descriptors only.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use abi::Errno;
+use abi::time::Timespec;
+use gofer_proto::WireAttr;
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
+
+/// Converts a host error of a call made on the guest's behalf: the guest sees the same.
+pub(crate) fn errno(error: rustix::io::Errno) -> Errno {
+    Errno::from_raw(error.raw_os_error())
+}
+
+/// How components are resolved where `openat2` exists.
+const BENEATH: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS).union(ResolveFlags::NO_SYMLINKS);
+
+/// Set once the host has said that it has no `openat2`.
+static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
+
+/// Opens one component as `O_PATH`, a symbolic link itself included.
+pub(crate) fn open_child(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    open_beneath(dir, name, flags, Mode::empty())
+}
+
+/// Opens one component (the caller has checked that it is one) without leaving `dir`.
+pub(crate) fn open_beneath(dir: BorrowedFd<'_>, name: &[u8], flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlags::NOFOLLOW;
+    if !NO_OPENAT2.load(Ordering::Relaxed) {
+        match rustix::fs::openat2(dir, name, flags, mode, BENEATH) {
+            Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
+                // Old kernel, or a filter of an outer container. One component with O_NOFOLLOW can't leave either.
+                NO_OPENAT2.store(true, Ordering::Relaxed);
+            }
+            other => return other.map_err(errno),
+        }
+    }
+    rustix::fs::openat(dir, name, flags, mode).map_err(errno)
+}
+
+/// Reads all attributes of an open file.
+pub(crate) fn stat(fd: BorrowedFd<'_>) -> Result<WireAttr, Errno> {
+    statx(fd, b"", AtFlags::EMPTY_PATH)
+}
+
+/// Reads all attributes of an entry, a symbolic link itself included.
+pub(crate) fn stat_child(dir: BorrowedFd<'_>, name: &[u8]) -> Result<WireAttr, Errno> {
+    statx(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+fn statx(dir: BorrowedFd<'_>, name: &[u8], flags: AtFlags) -> Result<WireAttr, Errno> {
+    let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+    let found = rustix::fs::statx(dir, name, flags | AtFlags::NO_AUTOMOUNT, mask).map_err(errno)?;
+    let time = |time: rustix::fs::StatxTimestamp| Timespec { sec: time.tv_sec, nsec: i64::from(time.tv_nsec) };
+    let device = |major: u32, minor: u32| u64::from(major) << 32 | u64::from(minor);
+    let has_btime = found.stx_mask & StatxFlags::BTIME.bits() != 0;
+    Ok(WireAttr {
+        dev: device(found.stx_dev_major, found.stx_dev_minor),
+        ino: found.stx_ino,
+        nlink: u64::from(found.stx_nlink),
+        size: found.stx_size,
+        blocks: found.stx_blocks,
+        rdev: device(found.stx_rdev_major, found.stx_rdev_minor),
+        mode: u32::from(found.stx_mode),
+        uid: found.stx_uid,
+        gid: found.stx_gid,
+        blksize: found.stx_blksize,
+        atime: time(found.stx_atime),
+        mtime: time(found.stx_mtime),
+        ctime: time(found.stx_ctime),
+        btime: if has_btime { time(found.stx_btime) } else { Timespec::default() },
+        has_btime: u64::from(has_btime),
+    })
+}
+
+/// `/proc/self/fd`, kept open so that descriptors can be opened anew after `/proc` has gone out of sight.
+#[derive(Debug)]
+pub(crate) struct ProcFds(OwnedFd);
+
+impl ProcFds {
+    /// Opens the directory.
+    pub(crate) fn open() -> Result<ProcFds, Errno> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open("/proc/self/fd", flags, Mode::empty()).map(ProcFds).map_err(errno)
+    }
+
+    /// Opens the file behind `fd` once more. The caller has checked what kind of file it is: an open of a FIFO would
+    /// wait and an open of a device would act.
+    pub(crate) fn reopen(&self, fd: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd, Errno> {
+        rustix::fs::openat(self.dir(), self.name(fd), flags | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty())
+            .map_err(errno)
+    }
+
+    /// Returns the directory, for calls that take a path and act on what `name` leads to.
+    pub(crate) fn dir(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// Returns the name of a descriptor in the directory.
+    pub(crate) fn name(&self, fd: BorrowedFd<'_>) -> String {
+        fd.as_raw_fd().to_string()
+    }
+}

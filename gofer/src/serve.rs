@@ -1,0 +1,80 @@
+//! The process: one thread a connection.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use gofer_proto::{MAX_MESSAGE, Request, SeqPacket, Transport, TransportError, Writer};
+
+use crate::server::Server;
+
+/// Why serving could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// No thread for a connection.
+    #[error("can't start a thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Stack of a connection's thread: requests are decoded in place and nothing recurses.
+const STACK: usize = 256 * 1024;
+
+/// Answers requests on all sockets until the peers have closed every one of them. `ready` is called once all threads
+/// exist: the place to install a seccomp filter for all of them.
+pub fn serve<E>(
+    server: Server,
+    sockets: Vec<OwnedFd>,
+    ready: impl FnOnce() -> Result<(), E>,
+) -> Result<Result<(), E>, ServeError> {
+    let server = Arc::new(server);
+    let gate = Arc::new(std::sync::Barrier::new(sockets.len() + 1));
+    let mut threads = Vec::new();
+    for (index, socket) in sockets.into_iter().enumerate() {
+        let (server, gate) = (Arc::clone(&server), Arc::clone(&gate));
+        let body = move || {
+            gate.wait();
+            connection(&server, &mut SeqPacket::new(socket));
+        };
+        let thread = std::thread::Builder::new().name(format!("gofer-{index}")).stack_size(STACK).spawn(body);
+        threads.push(thread.map_err(ServeError::Thread)?);
+    }
+    if let Err(error) = ready() {
+        // Nobody has answered anything yet; the caller ends the process.
+        return Ok(Err(error));
+    }
+    gate.wait();
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a gofer thread panicked");
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Answers the requests of one connection until it is closed or its peer breaks the protocol.
+pub(crate) fn connection(server: &Server, transport: &mut dyn Transport) {
+    let mut buf = vec![0; MAX_MESSAGE];
+    let mut out = Writer::new();
+    loop {
+        let received = match transport.receive(&mut buf) {
+            Ok(received) => received,
+            Err(TransportError::Closed) => return,
+            Err(error) => return tracing::warn!(%error, "gofer connection ended"),
+        };
+        if received.fd.is_some() {
+            return tracing::warn!("the sentry sent a descriptor; gofer connection ended");
+        }
+        let (id, request) = match Request::decode(buf.get(..received.len).unwrap_or_default()) {
+            Ok(decoded) => decoded,
+            Err(error) => return tracing::warn!(%error, "gofer connection ended"),
+        };
+        out.clear();
+        let Some(fd) = server.answer(id, request, &mut out) else { continue };
+        let sent = match out.finish() {
+            Ok(message) => transport.send(message, fd.as_ref().map(AsFd::as_fd)),
+            Err(error) => return tracing::error!(%error, "gofer connection ended"),
+        };
+        if let Err(error) = sent {
+            return tracing::debug!(%error, "gofer connection ended");
+        }
+    }
+}
