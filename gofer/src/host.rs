@@ -14,8 +14,7 @@ pub(crate) fn errno(error: rustix::io::Errno) -> Errno {
 }
 
 /// How components are resolved where `openat2` exists.
-const BENEATH: ResolveFlags =
-    ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS).union(ResolveFlags::NO_SYMLINKS);
+const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS).union(ResolveFlags::NO_SYMLINKS);
 
 /// Set once the host has said that it has no `openat2`.
 static NO_OPENAT2: AtomicBool = AtomicBool::new(false);

@@ -125,13 +125,7 @@ pub struct Nodes {
 impl Nodes {
     /// Creates an empty table that keeps at most `budget` descriptors open and `limit` nodes known.
     pub fn new(budget: usize, limit: usize) -> Nodes {
-        Nodes {
-            maps: Mutex::default(),
-            order: Mutex::default(),
-            open: Arc::default(),
-            budget,
-            limit,
-        }
+        Nodes { maps: Mutex::default(), order: Mutex::default(), open: Arc::default(), budget, limit }
     }
 
     /// Finds a node by the name the sentry has for it.

@@ -32,7 +32,7 @@ const FORBIDDEN: &[i64] = &[
 /// Tells whether the file system of an open file must not be served.
 pub(crate) fn forbidden_filesystem(fd: BorrowedFd<'_>) -> bool {
     // Not knowing means refusing.
-    rustix::fs::fstatfs(fd).map_or(true, |figures| FORBIDDEN.contains(&i64::from(figures.f_type)))
+    rustix::fs::fstatfs(fd).map_or(true, |figures| FORBIDDEN.contains(&figures.f_type))
 }
 
 /// Tells whether a mode is that of a directory.

@@ -13,6 +13,9 @@ pub enum ServeError {
     /// No thread for a connection.
     #[error("can't start a thread: {0}")]
     Thread(std::io::Error),
+    /// The caller's last step failed.
+    #[error("can't confine the gofer: {0}")]
+    Ready(Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// Stack of a connection's thread: requests are decoded in place and nothing recurses.
@@ -20,11 +23,13 @@ const STACK: usize = 256 * 1024;
 
 /// Answers requests on all sockets until the peers have closed every one of them. `ready` is called once all threads
 /// exist: the place to install a seccomp filter for all of them.
-pub fn serve<E>(
+///
+/// If `ready` fails nothing has been answered; the threads wait for ever, so the caller must end the process.
+pub fn serve(
     server: Server,
     sockets: Vec<OwnedFd>,
-    ready: impl FnOnce() -> Result<(), E>,
-) -> Result<Result<(), E>, ServeError> {
+    ready: impl FnOnce() -> Result<(), Box<dyn std::error::Error + Send + Sync>>,
+) -> Result<(), ServeError> {
     let server = Arc::new(server);
     let gate = Arc::new(std::sync::Barrier::new(sockets.len() + 1));
     let mut threads = Vec::new();
@@ -37,17 +42,14 @@ pub fn serve<E>(
         let thread = std::thread::Builder::new().name(format!("gofer-{index}")).stack_size(STACK).spawn(body);
         threads.push(thread.map_err(ServeError::Thread)?);
     }
-    if let Err(error) = ready() {
-        // Nobody has answered anything yet; the caller ends the process.
-        return Ok(Err(error));
-    }
+    ready().map_err(ServeError::Ready)?;
     gate.wait();
     for thread in threads {
         if thread.join().is_err() {
             tracing::error!("a gofer thread panicked");
         }
     }
-    Ok(Ok(()))
+    Ok(())
 }
 
 /// Answers the requests of one connection until it is closed or its peer breaks the protocol.

@@ -3,8 +3,8 @@
 use abi::Errno;
 use abi::types::NAME_MAX;
 
-use crate::wire::{ProtoError, Reader, Writer};
 use crate::MAX_WALK;
+use crate::wire::{ProtoError, Reader, Writer};
 
 /// Checks that a name is one component that means an entry: not empty, `.` or `..`, without `/` and NUL, at most 255
 /// bytes.

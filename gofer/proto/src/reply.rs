@@ -58,6 +58,9 @@ pub enum Reply<'a> {
     Done,
     /// Trees.
     Hello(Hello),
+    /// It succeeded, and these files that the sentry knows have other attributes now: what lost its name and what was
+    /// moved. 0 for none.
+    Changed([Handle; 2]),
     /// Files reached.
     Walked(Walked),
     /// One file.
@@ -108,6 +111,7 @@ impl<'a> Reply<'a> {
         match self {
             Reply::Error(_) | Reply::Done => {}
             Reply::Hello(hello) => hello.encode(out),
+            Reply::Changed(handles) => handles.iter().for_each(|handle| out.put(handle)),
             Reply::Walked(walked) => walked.encode(out),
             Reply::Entry(entry) => entry.encode(out),
             Reply::Attr(attr) => out.put(attr),
@@ -138,14 +142,8 @@ impl<'a> Reply<'a> {
             Op::Readlink | Op::GetXattr | Op::ListXattr => Reply::Bytes(from.bytes(MAX_XATTR)?),
             Op::ReadDir => decode_dir(from)?,
             Op::StatFs => Reply::StatFs(from.get()?),
-            Op::Open
-            | Op::Unlink
-            | Op::Rmdir
-            | Op::Rename
-            | Op::SetXattr
-            | Op::RemoveXattr
-            | Op::Sync
-            | Op::SyncFs => Reply::Done,
+            Op::Unlink | Op::Rmdir | Op::Rename => Reply::Changed([from.get()?, from.get()?]),
+            Op::Open | Op::SetXattr | Op::RemoveXattr | Op::Sync | Op::SyncFs => Reply::Done,
             Op::Forget => return Err(ProtoError::Bad("reply to a forget")),
         })
     }
@@ -228,11 +226,4 @@ fn decode_dir<'a>(from: &mut Reader<'a>) -> Result<Reply<'a>, ProtoError> {
         items.push(DirItem { ino, kind, name });
     }
     Ok(Reply::Dir { items, next })
-}
-
-/// A handle that no file has, for tests and defaults.
-impl Default for Handle {
-    fn default() -> Handle {
-        Handle(0)
-    }
 }

@@ -97,11 +97,11 @@ pub enum Request<'a> {
     Mknod { dir: Handle, name: &'a [u8], new: NewNode },
     /// Gives `node` another name → `Attr` of `node`.
     Link { node: Handle, dir: Handle, name: &'a [u8] },
-    /// → `Done`.
+    /// → `Changed`.
     Unlink { dir: Handle, name: &'a [u8] },
-    /// → `Done`.
+    /// → `Changed`.
     Rmdir { dir: Handle, name: &'a [u8] },
-    /// `renameat2`, within one tree → `Done`.
+    /// `renameat2`, within one tree → `Changed`.
     Rename { dir: Handle, name: &'a [u8], new_dir: Handle, new_name: &'a [u8], flags: u32 },
     /// → `Bytes`.
     Readlink { node: Handle },

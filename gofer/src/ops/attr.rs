@@ -73,7 +73,11 @@ impl Server {
         }
         let fd = self.nodes.fd(&node)?;
         let target = rustix::fs::readlinkat(fd.as_fd(), "", Vec::with_capacity(256)).map_err(errno)?;
-        if target.as_bytes().len() > PATH_MAX { Err(Errno::ENAMETOOLONG) } else { Ok(Answer::Bytes(target.into_bytes())) }
+        if target.as_bytes().len() > PATH_MAX {
+            Err(Errno::ENAMETOOLONG)
+        } else {
+            Ok(Answer::Bytes(target.into_bytes()))
+        }
     }
 
     pub(super) fn statfs(&self, node: Handle) -> Outcome {

@@ -11,7 +11,7 @@ mod xattr;
 use std::os::fd::OwnedFd;
 
 use abi::Errno;
-use gofer_proto::{DirItem, Entry, Hello, Reply, Request, VERSION, Walked, WireAttr, WireStatfs, Writer};
+use gofer_proto::{DirItem, Entry, Handle, Hello, Reply, Request, VERSION, Walked, WireAttr, WireStatfs, Writer};
 
 use crate::server::Server;
 pub(crate) use dir::Listing;
@@ -21,6 +21,7 @@ pub(crate) enum Answer {
     Done,
     Fd(OwnedFd),
     Hello(Hello),
+    Changed([Handle; 2]),
     Walked(Walked),
     Entry(Entry),
     EntryFd(Entry, OwnedFd),
@@ -39,6 +40,7 @@ impl Answer {
         let (reply, fd) = match self {
             Answer::Done => (Reply::Done, None),
             Answer::Fd(fd) => (Reply::Done, Some(fd)),
+            Answer::Changed(handles) => (Reply::Changed(handles), None),
             Answer::Hello(hello) => (Reply::Hello(hello), None),
             Answer::Walked(walked) => (Reply::Walked(walked), None),
             Answer::Entry(entry) => (Reply::Entry(entry), None),

@@ -1,6 +1,7 @@
 //! Names that come, go and move.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use abi::Errno;
 use abi::types::mode;
@@ -9,6 +10,7 @@ use rustix::fs::{AtFlags, RenameFlags};
 
 use super::{Answer, Outcome};
 use crate::host::{self, errno};
+use crate::node::Node;
 use crate::policy;
 use crate::server::Server;
 
@@ -38,12 +40,13 @@ impl Server {
         if attr.dev != dir.dev() {
             return Err(Errno::EBUSY);
         }
-        if let Some(node) = self.nodes.known(dir.tree(), &attr) {
-            self.nodes.pin(&node)?;
+        let known = self.nodes.known(dir.tree(), &attr);
+        if let Some(node) = &known {
+            self.nodes.pin(node)?;
         }
         let flags = if is_dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         rustix::fs::unlinkat(dir_fd.as_fd(), name, flags).map_err(errno)?;
-        Ok(Answer::Done)
+        Ok(Answer::Changed([handle(known.as_ref()), Handle::default()]))
     }
 
     pub(super) fn rename(&self, from: (Handle, &[u8]), to: (Handle, &[u8]), flags: u32) -> Outcome {
@@ -64,10 +67,11 @@ impl Server {
             self.nodes.pin(victim)?;
         }
         rustix::fs::renameat_with(old_fd.as_fd(), from.1, new_fd.as_fd(), to.1, flags).map_err(errno)?;
+        let changed = Answer::Changed([handle(victim.as_ref()), handle(moving.as_ref())]);
         let same = matches!((&moving, &victim), (Some(a), Some(b)) if a.handle() == b.handle());
         if same {
             // Two names of one file: Linux leaves both.
-            return Ok(Answer::Done);
+            return Ok(changed);
         }
         if let Some(moving) = moving {
             self.nodes.moved(&moving, &new_dir, to.1);
@@ -75,8 +79,12 @@ impl Server {
         if let Some(victim) = victim.filter(|_| flags.contains(RenameFlags::EXCHANGE)) {
             self.nodes.moved(&victim, &old_dir, from.1);
         }
-        Ok(Answer::Done)
+        Ok(changed)
     }
+}
+
+fn handle(node: Option<&Arc<Node>>) -> Handle {
+    node.map(|node| node.handle()).unwrap_or_default()
 }
 
 /// Tells whether a kind may carry extended attributes that the sentry sets.

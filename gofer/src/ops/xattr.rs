@@ -15,7 +15,8 @@ fn check(name: &[u8]) -> Result<(), Errno> {
     if name.contains(&0) {
         return Err(Errno::EINVAL);
     }
-    let allowed = name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_") || name == b"security.capability";
+    let allowed =
+        name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_") || name == b"security.capability";
     if allowed { Ok(()) } else { Err(Errno::EOPNOTSUPP) }
 }
 

@@ -16,6 +16,7 @@
 mod anon_dev;
 pub mod attr;
 pub mod file;
+pub mod gofer;
 pub mod host;
 pub mod inode;
 pub mod iobuf;

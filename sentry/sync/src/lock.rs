@@ -29,6 +29,8 @@ pub enum Level {
     File = 65,
     /// An inode of an upper file system (overlay) above another one.
     InodeUpper = 70,
+    /// An inode's content while it is written: writes are atomic to each other.
+    InodeWrite = 73,
     /// An inode: content and attributes.
     Inode = 75,
     /// Memory maps of one address space.
