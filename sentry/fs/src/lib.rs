@@ -20,9 +20,10 @@ pub mod gofer;
 pub mod host;
 pub mod inode;
 pub mod iobuf;
+pub mod pipe;
 pub mod tmpfs;
 
-pub use anon_dev::next_anon_device;
+pub use anon_dev::{next_anon_device, next_anon_ino};
 pub use attr::{Attr, DeviceId, FileKind, NewInode, SetAttr, SetTime};
 pub use file::{DirEntry, DirSink, FileOps, IoFlags, MapSource, UserMemory};
 pub use inode::{CachePolicy, FileSystem, Inode, InodeRef, LinkTarget, RenameFlags, XattrFlags};
