@@ -15,10 +15,13 @@
 
 mod anon_dev;
 pub mod attr;
+pub mod epoll;
+pub mod eventfd;
 pub mod file;
 pub mod gofer;
 pub mod host;
 pub mod inode;
+pub mod inotify;
 pub mod iobuf;
 pub mod pipe;
 pub mod tmpfs;
