@@ -41,6 +41,8 @@ pub enum Level {
     Epoll = 86,
     /// One socket, pipe or terminal.
     Socket = 88,
+    /// A queue of data between two sockets.
+    SocketQueue = 89,
     /// Timers.
     Timer = 90,
     /// A platform context or address space.

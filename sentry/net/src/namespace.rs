@@ -1,0 +1,108 @@
+//! [`NetNamespace`]: everything that sockets of one network namespace share, and where sockets are made.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use abi::Errno;
+
+use crate::socket::{Caller, Socket};
+use crate::uapi::{SockType, af};
+use crate::unix::{Names, PathTable};
+use crate::{inet, netlink, unix};
+
+/// Numbers for sockets of all namespaces.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// A network namespace: loopback only, and up.
+pub struct NetNamespace {
+    pub(crate) unix: Names,
+    pub(crate) ports: inet::Ports,
+    pub(crate) netlink: netlink::Ports,
+    autobind: AtomicU32,
+    cookie: u64,
+}
+
+/// A pair of connected sockets.
+pub type Pair = (Arc<dyn Socket>, Arc<dyn Socket>);
+
+impl NetNamespace {
+    /// Makes the first namespace of a kernel.
+    pub fn new() -> Arc<NetNamespace> {
+        NetNamespace::with_paths(Arc::new(PathTable::new()))
+    }
+
+    /// Makes a further one: nothing in common but the sockets bound to paths.
+    pub fn unshare(&self) -> Arc<NetNamespace> {
+        NetNamespace::with_paths(Arc::clone(self.unix.paths()))
+    }
+
+    fn with_paths(paths: Arc<PathTable>) -> Arc<NetNamespace> {
+        Arc::new(NetNamespace {
+            unix: Names::new(paths),
+            ports: inet::Ports::new(),
+            netlink: netlink::Ports::new(),
+            autobind: AtomicU32::new(0),
+            cookie: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+        })
+    }
+
+    /// Returns `SO_NETNS_COOKIE`.
+    pub fn cookie(&self) -> u64 {
+        self.cookie
+    }
+
+    pub(crate) fn next_id(&self) -> u64 {
+        NEXT_ID.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn next_autobind(&self) -> u32 {
+        self.autobind.fetch_add(1, Ordering::Relaxed) & 0xf_ffff
+    }
+
+    /// `socket(2)`, its flags taken off `kind`: in Linux's order `EAFNOSUPPORT`, `EINVAL`, then the family's own
+    /// `ESOCKTNOSUPPORT`, `EPROTONOSUPPORT`, `EPERM`, `EACCES`.
+    pub fn socket(
+        self: &Arc<Self>,
+        caller: &Caller<'_>,
+        domain: i32,
+        kind: u32,
+        protocol: i32,
+    ) -> Result<Arc<dyn Socket>, Errno> {
+        let (domain, kind) = check(domain, kind)?;
+        match domain {
+            af::UNIX => unix::socket(self, caller.cred, kind, protocol),
+            af::INET | af::INET6 => inet::socket(self, caller, domain, kind, protocol),
+            af::NETLINK => netlink::socket(self, caller, kind, protocol),
+            _ => Err(Errno::EAFNOSUPPORT),
+        }
+    }
+
+    /// `socketpair(2)`: only unix sockets come in pairs.
+    pub fn socketpair(
+        self: &Arc<Self>,
+        caller: &Caller<'_>,
+        domain: i32,
+        kind: u32,
+        protocol: i32,
+    ) -> Result<Pair, Errno> {
+        if domain == i32::from(af::UNIX) {
+            let (_, kind) = check(domain, kind)?;
+            return unix::pair(self, caller.cred, kind, protocol);
+        }
+        self.socket(caller, domain, kind, protocol)?.close();
+        Err(Errno::EOPNOTSUPP)
+    }
+}
+
+fn check(domain: i32, kind: u32) -> Result<(u16, SockType), Errno> {
+    if !(0..af::MAX).contains(&domain) {
+        return Err(Errno::EAFNOSUPPORT);
+    }
+    // Linux: types 0 and 7..=9 exist as numbers but have no protocol; 11 and above are invalid.
+    match SockType::from_raw(kind) {
+        Some(kind) => Ok((u16::try_from(domain).map_err(|_| Errno::EAFNOSUPPORT)?, kind)),
+        None if kind > 10 => Err(Errno::EINVAL),
+        None if matches!(domain, 1 | 2 | 10 | 16) => Err(Errno::ESOCKTNOSUPPORT),
+        None => Err(Errno::EAFNOSUPPORT),
+    }
+}
