@@ -7,6 +7,14 @@ use abi::{Errno, PAGE_SIZE, UserAddr, UserRef};
 use sentry_platform::AddressSpace;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use crate::mm::TASK_SIZE;
+
+/// Cuts a length to what lies in user space: above it there is nothing that a guest may reach.
+fn user_len(addr: UserAddr, len: usize) -> usize {
+    let room = TASK_SIZE.saturating_sub(addr.raw());
+    usize::try_from(room).unwrap_or(usize::MAX).min(len)
+}
+
 /// Access to one guest memory. Cheap to clone.
 #[derive(Clone)]
 pub struct UserMem(Arc<dyn AddressSpace>);
@@ -24,12 +32,14 @@ impl UserMem {
 
     /// Copies in as much as can be read before a fault; returns the bytes.
     pub fn read_partial(&self, addr: UserAddr, buf: &mut [u8]) -> usize {
-        self.0.read(addr.raw(), buf)
+        let len = user_len(addr, buf.len());
+        self.0.read(addr.raw(), &mut buf[..len])
     }
 
     /// Copies out as much as can be written before a fault; returns the bytes.
     pub fn write_partial(&self, addr: UserAddr, buf: &[u8]) -> usize {
-        self.0.write(addr.raw(), buf)
+        let len = user_len(addr, buf.len());
+        self.0.write(addr.raw(), &buf[..len])
     }
 
     /// Fills the buffer, or `EFAULT`.

@@ -1,28 +1,34 @@
-//! Memory maps of the guest.
+//! Guest address spaces.
+//!
+//! The kernel decides and keeps the books ([`Books`] over a [`VmaTree`] of [`Vma`]s); the host executes. Every call is
+//! planned against the books, performed by the caller's context as a batch of [`sentry_platform::MemOp`], and entered
+//! in the books as far as the host has performed it. [`Mm`] ties the two together; `user` copies to and from guest
+//! memory, `snapshot` serves `/proc`. Knows files only as [`MappedFile`], and nothing of tasks.
 
-use std::sync::Arc;
+mod advise;
+mod books;
+mod brk;
+mod futex_key;
+mod layout;
+mod lock;
+mod map;
+mod protect;
+mod remap;
+mod snapshot;
+mod space;
+mod tree;
+mod user;
+mod vma;
 
-use sentry_platform::{AddressSpace, Context, PlatformError};
-
-/// One guest memory with its books.
-pub struct Mm {
-    space: Arc<dyn AddressSpace>,
-}
-
-impl Mm {
-    /// Wraps a fresh address space.
-    pub fn new(space: Arc<dyn AddressSpace>) -> Arc<Mm> {
-        Arc::new(Mm { space })
-    }
-
-    /// Returns the host side.
-    pub fn space(&self) -> &Arc<dyn AddressSpace> {
-        &self.space
-    }
-
-    /// Copies the memory copy-on-write, with a context that is a copy of the caller's.
-    pub async fn fork(&self, context: &mut dyn Context) -> Result<(Arc<Mm>, Box<dyn Context>), PlatformError> {
-        let (space, context) = context.fork().await?;
-        Ok((Mm::new(space), context))
-    }
-}
+pub use advise::advice;
+pub use books::{Books, Change, ImageInfo, Limits, OnFailure, Plan, Step};
+pub use futex_key::FutexKey;
+pub use layout::{Entropy, Layout, MAX_MAP_COUNT, MMAP_MIN_ADDR, STACK_GUARD_GAP, TASK_SIZE};
+pub use lock::MLOCK_ONFAULT;
+pub use map::{FileMap, MapRequest, new_object};
+pub use remap::RemapFlags;
+pub use snapshot::{MapEntry, MapSnapshot};
+pub use space::Mm;
+pub use tree::{Totals, VmaTree};
+pub use user::{IovecList, UserDst, UserSrc, access_ok};
+pub use vma::{Backing, MappedFile, PROT_ALL, VmFlags, Vma};

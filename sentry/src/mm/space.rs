@@ -1,0 +1,192 @@
+//! [`Mm`]: one guest address space, shared by the threads that live in it.
+//!
+//! Calls that change it hold an asynchronous lock from plan to confirmation, so that the host sees changes in the order
+//! of the books; readers take the books' own lock only. The futures here wait for the host, never for a guest: they are
+//! to be polled to their end, not dropped on a signal.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use abi::Errno;
+use abi::flags::Prot;
+use sentry_platform::{AddressSpace, Context, ContextExt, MemOp, PlatformError, Vdso};
+use sentry_sync::{Level, Mutex, MutexGuard};
+use smallvec::SmallVec;
+
+use super::books::{Books, Limits, OnFailure, Plan};
+use super::layout::Layout;
+use super::map::MapRequest;
+use super::vma::MappedFile;
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// One guest address space.
+pub struct Mm {
+    id: u64,
+    space: Arc<dyn AddressSpace>,
+    vdso: Vdso,
+    /// Held over every change, host operations included.
+    structure: async_lock::Mutex<()>,
+    books: Mutex<Books>,
+    exe: Mutex<Option<Arc<dyn MappedFile>>>,
+}
+
+impl std::fmt::Debug for Mm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Mm({})", self.id)
+    }
+}
+
+impl Mm {
+    /// Wraps an empty address space.
+    pub fn new(space: Arc<dyn AddressSpace>, layout: Layout, vdso: Vdso) -> Mm {
+        Mm::with_books(space, vdso, Books::new(layout), None)
+    }
+
+    fn with_books(space: Arc<dyn AddressSpace>, vdso: Vdso, books: Books, exe: Option<Arc<dyn MappedFile>>) -> Mm {
+        Mm {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            space,
+            vdso,
+            structure: async_lock::Mutex::new(()),
+            books: Mutex::new(Level::Mm, books),
+            exe: Mutex::new(Level::Mm, exe),
+        }
+    }
+
+    /// Returns a number that no other address space of the sandbox has or had.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Returns the platform's side.
+    pub fn space(&self) -> &Arc<dyn AddressSpace> {
+        &self.space
+    }
+
+    /// Returns where the vDSO is.
+    pub fn vdso(&self) -> &Vdso {
+        &self.vdso
+    }
+
+    /// Locks the books for a look at them.
+    pub fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock()
+    }
+
+    /// Returns the program file (`/proc/PID/exe`).
+    pub fn exe(&self) -> Option<Arc<dyn MappedFile>> {
+        self.exe.lock().clone()
+    }
+
+    /// Sets the program file.
+    pub fn set_exe(&self, exe: Option<Arc<dyn MappedFile>>) {
+        let old = std::mem::replace(&mut *self.exe.lock(), exe);
+        drop(old);
+    }
+
+    /// Plans under the books' lock and carries the plan out.
+    pub async fn change(
+        &self,
+        context: &mut dyn Context,
+        plan: impl FnOnce(&mut Books) -> Result<Plan, Errno> + Send,
+    ) -> Result<u64, Errno> {
+        let _structure = self.lock_structure().await;
+        let plan = plan(&mut self.books.lock())?;
+        self.carry_out(context, plan).await
+    }
+
+    async fn lock_structure(&self) -> async_lock::MutexGuard<'_, ()> {
+        match self.structure.try_lock() {
+            Some(guard) => guard,
+            None => self.structure.lock().await,
+        }
+    }
+
+    /// Lets the host perform the steps of a plan and enters in the books what it has performed.
+    async fn carry_out(&self, context: &mut dyn Context, plan: Plan) -> Result<u64, Errno> {
+        let mut steps = plan.steps.into_iter().peekable();
+        while steps.peek().is_some() {
+            let rest: SmallVec<[_; 2]> = steps.collect();
+            let ops: SmallVec<[MemOp; 2]> = rest.iter().filter_map(|step| step.op.clone()).collect();
+            let failure = if ops.is_empty() { None } else { context.memory(&ops).await.err() };
+            let done = failure.map_or(usize::MAX, |failure| failure.index);
+            steps = rest.into_iter().peekable();
+            self.confirm(&mut steps, done);
+            let (Some(failure), Some(failed)) = (failure, steps.next()) else { continue };
+            match failed.on_failure {
+                OnFailure::Fail => return Err(failure.errno),
+                OnFailure::Ignore => {}
+                OnFailure::Try(op, errno) => {
+                    context.memory(&[op]).await.map_err(|_| errno)?;
+                }
+            }
+            if let Some(change) = failed.change {
+                self.books.lock().apply(change);
+            }
+        }
+        plan.result
+    }
+
+    /// Enters the leading steps in the books, up to (not including) the host operation with index `done`.
+    fn confirm(&self, steps: &mut std::iter::Peekable<smallvec::IntoIter<[super::books::Step; 2]>>, mut done: usize) {
+        let mut books = self.books.lock();
+        while let Some(step) = steps.next_if(|step| step.op.is_none() || done > 0) {
+            if step.op.is_some() {
+                done -= 1;
+            }
+            if let Some(change) = step.change {
+                books.apply(change);
+            }
+        }
+    }
+
+    /// `mmap(2)`.
+    pub async fn map(&self, context: &mut dyn Context, request: MapRequest, limits: &Limits) -> Result<u64, Errno> {
+        self.change(context, |books| books.plan_map(request, limits)).await
+    }
+
+    /// `munmap(2)`.
+    pub async fn unmap(&self, context: &mut dyn Context, addr: u64, len: u64) -> Result<u64, Errno> {
+        self.change(context, |books| books.plan_unmap(addr, len)).await
+    }
+
+    /// `mprotect(2)`, `pkey_mprotect(2)`.
+    pub async fn protect(
+        &self,
+        context: &mut dyn Context,
+        addr: u64,
+        len: u64,
+        prot: Prot,
+        pkey: i32,
+        limits: &Limits,
+    ) -> Result<u64, Errno> {
+        self.change(context, |books| books.plan_protect(addr, len, prot, pkey, limits)).await
+    }
+
+    /// `brk(2)`: returns the break, which stays where it was on any failure.
+    pub async fn set_break(&self, context: &mut dyn Context, wanted: u64, limits: &Limits) -> u64 {
+        let moved = self.change(context, |books| Ok(books.plan_break(wanted, limits))).await;
+        moved.unwrap_or_else(|_| self.books.lock().heap().end)
+    }
+
+    /// Grows a stack down to a faulting address. Returns whether the access is worth trying again.
+    pub async fn grow_stack(&self, context: &mut dyn Context, addr: u64, limits: &Limits) -> bool {
+        let planned = self.change(context, |books| books.plan_growth(addr, limits).ok_or(Errno::EFAULT));
+        planned.await.is_ok()
+    }
+
+    /// Performs operations that change nothing in the books (`membarrier`, compare-exchange), in order with changes.
+    pub async fn host_op(&self, context: &mut dyn Context, op: MemOp) -> Result<u64, Errno> {
+        context.memory(&[op]).await.map_err(|failure| failure.errno)
+    }
+
+    /// Copies the address space for a fork.
+    pub async fn fork(&self, context: &mut dyn Context) -> Result<(Arc<Mm>, Box<dyn Context>), PlatformError> {
+        let _structure = self.lock_structure().await;
+        let (space, child) = context.fork().await?;
+        let books = self.books.lock().forked();
+        let mm = Mm::with_books(space, self.vdso.clone(), books, self.exe());
+        Ok((Arc::new(mm), child))
+    }
+}

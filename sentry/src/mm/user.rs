@@ -1,0 +1,225 @@
+//! Lists of guest buffers, as destination of reads and source of writes.
+//!
+//! The host enforces protection: a copy that meets unmapped or protected memory ends early, and that is how `EFAULT`
+//! comes about. Nothing here looks at the mappings.
+
+use std::cell::RefCell;
+
+use abi::types::{IOV_MAX, Iovec, MAX_RW_COUNT};
+use abi::{Errno, UserAddr};
+use sentry_fs::{IoDst, IoSrc};
+use smallvec::SmallVec;
+use zerocopy::IntoBytes;
+
+use super::layout::TASK_SIZE;
+use crate::usermem::UserMem;
+
+/// A list of guest buffers, checked.
+pub type IovecList = SmallVec<[Iovec; 8]>;
+
+impl UserMem {
+    /// Copies an array of iovecs in and checks it: at most `UIO_MAXIOV`, no negative length, addresses of user space,
+    /// the total cut to `MAX_RW_COUNT`.
+    pub fn read_iovecs(&self, addr: UserAddr, count: u64) -> Result<IovecList, Errno> {
+        let count = usize::try_from(count).ok().filter(|count| *count <= IOV_MAX).ok_or(Errno::EINVAL)?;
+        let mut list: IovecList = SmallVec::from_elem(Iovec::default(), count);
+        self.read_bytes(addr, list.as_mut_slice().as_mut_bytes())?;
+        let mut left = MAX_RW_COUNT as u64;
+        for iovec in &mut list {
+            if i64::try_from(iovec.len).is_err() {
+                return Err(Errno::EINVAL);
+            }
+            if !access_ok(iovec.base, iovec.len) {
+                return Err(Errno::EFAULT);
+            }
+            iovec.len = iovec.len.min(left);
+            left -= iovec.len;
+        }
+        Ok(list)
+    }
+
+    /// Returns the one buffer of a plain `read` or `write`: `EFAULT` outside user space, cut to `MAX_RW_COUNT`.
+    pub fn one_iovec(addr: UserAddr, len: usize) -> Result<IovecList, Errno> {
+        let len = len.min(MAX_RW_COUNT) as u64;
+        if !access_ok(addr.raw(), len) {
+            return Err(Errno::EFAULT);
+        }
+        Ok(SmallVec::from_slice(&[Iovec { base: addr.raw(), len }]))
+    }
+}
+
+/// Tells whether a range lies in user space; what is mapped there is another question (Linux: `access_ok`).
+pub fn access_ok(addr: u64, len: u64) -> bool {
+    addr.checked_add(len).is_some_and(|end| end <= TASK_SIZE)
+}
+
+/// Walks a list of guest buffers.
+#[derive(Clone, Debug)]
+struct Cursor {
+    list: IovecList,
+    index: usize,
+    offset: u64,
+    remaining: usize,
+}
+
+impl Cursor {
+    fn new(list: IovecList) -> Cursor {
+        let total: u64 = list.iter().map(|iovec| iovec.len).sum();
+        Cursor { list, index: 0, offset: 0, remaining: usize::try_from(total).unwrap_or(usize::MAX) }
+    }
+
+    /// Returns address and length of the next buffer with room.
+    fn front(&mut self) -> Option<(UserAddr, usize)> {
+        while let Some(iovec) = self.list.get(self.index) {
+            let left = iovec.len - self.offset;
+            if left > 0 {
+                let len = usize::try_from(left).unwrap_or(usize::MAX);
+                return Some((UserAddr::new(iovec.base).wrapping_add(self.offset), len));
+            }
+            self.index += 1;
+            self.offset = 0;
+        }
+        None
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.offset += bytes as u64;
+        self.remaining -= bytes;
+    }
+
+    fn retreat(&mut self, bytes: usize) {
+        let mut left = bytes as u64;
+        self.remaining = self.remaining.saturating_add(bytes);
+        while left > self.offset {
+            left -= self.offset;
+            let Some(index) = self.index.checked_sub(1) else {
+                self.offset = 0;
+                return;
+            };
+            self.index = index;
+            self.offset = self.list.get(index).map_or(0, |iovec| iovec.len);
+        }
+        self.offset -= left;
+    }
+}
+
+/// Guest buffers that data are read into.
+pub struct UserDst<'a> {
+    mem: &'a UserMem,
+    cursor: Cursor,
+}
+
+impl<'a> UserDst<'a> {
+    /// Fills the buffers in order.
+    pub fn new(mem: &'a UserMem, list: IovecList) -> UserDst<'a> {
+        UserDst { mem, cursor: Cursor::new(list) }
+    }
+}
+
+/// Bytes moved at once between a host file and guest memory.
+const CHUNK: usize = 128 * 1024;
+
+thread_local! {
+    /// A buffer that each worker reuses, so that no read pays for allocating and clearing one.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `f` with a buffer of at least `len` bytes, content unspecified.
+fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
+    // Taken out for the time being: `f` may come here again.
+    let mut buf = SCRATCH.take();
+    if buf.len() < len {
+        buf.resize(len.next_power_of_two(), 0);
+    }
+    let result = f(&mut buf[..len]);
+    SCRATCH.set(buf);
+    result
+}
+
+impl IoDst for UserDst<'_> {
+    fn remaining(&self) -> usize {
+        self.cursor.remaining
+    }
+
+    fn put(&mut self, data: &[u8]) -> Result<usize, Errno> {
+        let mut done = 0;
+        while done < data.len() {
+            let Some((addr, room)) = self.cursor.front() else { break };
+            let want = room.min(data.len() - done);
+            let put = self.mem.write_partial(addr, &data[done..done + want]);
+            self.cursor.advance(put);
+            done += put;
+            if put < want {
+                return if done == 0 { Err(Errno::EFAULT) } else { Ok(done) };
+            }
+        }
+        Ok(done)
+    }
+
+    fn fill_with(
+        &mut self,
+        max: usize,
+        fill: &mut dyn FnMut(&mut [u8]) -> Result<usize, Errno>,
+    ) -> Result<usize, Errno> {
+        let total = max.min(self.remaining());
+        with_scratch(total.min(CHUNK), |buf| {
+            let mut done = 0;
+            while done < total {
+                let want = buf.len().min(total - done);
+                let moved = fill(&mut buf[..want]).and_then(|got| {
+                    let got = got.min(want);
+                    self.put(&buf[..got]).map(|put| (got, put))
+                });
+                match moved {
+                    Ok((got, put)) => {
+                        done += put;
+                        if put < got || got < want {
+                            break;
+                        }
+                    }
+                    Err(_) if done > 0 => break,
+                    Err(errno) => return Err(errno),
+                }
+            }
+            Ok(done)
+        })
+    }
+}
+
+/// Guest buffers that data are written from.
+pub struct UserSrc<'a> {
+    mem: &'a UserMem,
+    cursor: Cursor,
+}
+
+impl<'a> UserSrc<'a> {
+    /// Takes from the buffers in order.
+    pub fn new(mem: &'a UserMem, list: IovecList) -> UserSrc<'a> {
+        UserSrc { mem, cursor: Cursor::new(list) }
+    }
+}
+
+impl IoSrc for UserSrc<'_> {
+    fn remaining(&self) -> usize {
+        self.cursor.remaining
+    }
+
+    fn take(&mut self, buf: &mut [u8]) -> Result<usize, Errno> {
+        let mut done = 0;
+        while done < buf.len() {
+            let Some((addr, len)) = self.cursor.front() else { break };
+            let want = len.min(buf.len() - done);
+            let got = self.mem.read_partial(addr, &mut buf[done..done + want]);
+            self.cursor.advance(got);
+            done += got;
+            if got < want {
+                return if done == 0 { Err(Errno::EFAULT) } else { Ok(done) };
+            }
+        }
+        Ok(done)
+    }
+
+    fn untake(&mut self, bytes: usize) {
+        self.cursor.retreat(bytes);
+    }
+}
