@@ -19,6 +19,7 @@ use abi::flags::Prot;
 
 pub mod error;
 pub mod ext;
+pub mod ptrace;
 pub mod regs;
 
 pub use error::PlatformError;
