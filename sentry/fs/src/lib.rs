@@ -24,6 +24,7 @@ pub mod inode;
 pub mod inotify;
 pub mod iobuf;
 pub mod pipe;
+pub mod overlay;
 pub mod tmpfs;
 
 pub use anon_dev::{next_anon_device, next_anon_ino};

@@ -27,6 +27,8 @@ pub enum Level {
     Files = 60,
     /// An open file description: its offset.
     File = 65,
+    /// Names and copies in one overlay.
+    OverlayNames = 67,
     /// An inode of an upper file system (overlay) above another one.
     InodeUpper = 70,
     /// An inode's content while it is written: writes are atomic to each other.

@@ -92,12 +92,10 @@ impl FileOps for GoferDir {
             }
         }
         let first = usize::try_from(pos.saturating_sub(FIRST)).unwrap_or(usize::MAX);
-        let mut next = pos.max(FIRST);
-        for (ino, kind, range) in listing.entries.iter().skip(first) {
-            next += 1;
+        for (at, (ino, kind, range)) in (pos.max(FIRST)..).zip(listing.entries.iter().skip(first)) {
             let kind = if *kind == 0 { None } else { FileKind::from_mode(u32::from(*kind) << 12) };
             let name = listing.names.get(range.clone()).unwrap_or_default();
-            if !sink.entry(&DirEntry { ino: *ino, kind, name, next }) {
+            if !sink.entry(&DirEntry { ino: *ino, kind, name, next: at + 1 }) {
                 break;
             }
         }

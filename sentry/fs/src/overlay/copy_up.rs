@@ -1,0 +1,127 @@
+//! Copy-up: giving a lower file an upper inode.
+
+use std::sync::Arc;
+
+use abi::Errno;
+use abi::flags::OpenFlags;
+
+use super::Shared;
+use super::node::Node;
+use crate::{Attr, BytesDst, BytesSrc, FileKind, FileOps, InodeRef, IoFlags, NewInode, SetAttr, SetTime, XattrFlags};
+
+/// Bytes copied at a time.
+const CHUNK: usize = 128 * 1024;
+
+impl Node {
+    /// Returns the upper inode, copying the file up where there is none. `size` bounds what is copied of the content, for
+    /// a file that is about to be truncated. Call it with the overlay's names locked.
+    pub(super) fn copy_up(self: &Arc<Self>, size: Option<u64>) -> Result<InodeRef, Errno> {
+        if let Some(upper) = self.above() {
+            return Ok(Arc::clone(upper));
+        }
+        let lower = self.below().first().ok_or(Errno::EIO)?;
+        let attr = lower.attr()?;
+        let work = self.fs.next();
+        let name = work_name(work);
+        let upper = self.fs.make_copy(&name, lower, &attr)?;
+        let filled = fill(lower, &upper, &attr, size).and_then(|()| self.set_upper(Arc::clone(&upper), work));
+        if let Err(errno) = filled {
+            self.fs.remove_work(work, self.kind());
+            return Err(errno);
+        }
+        if self.nameless() {
+            self.let_go();
+        }
+        Ok(upper)
+    }
+}
+
+/// Returns the name of an entry of the work area.
+pub(super) fn work_name(work: u64) -> Vec<u8> {
+    work.to_string().into_bytes()
+}
+
+impl Shared {
+    fn make_copy(&self, name: &[u8], lower: &InodeRef, attr: &Attr) -> Result<InodeRef, Errno> {
+        let new = NewInode { kind: attr.kind, perm: attr.perm, uid: attr.uid, gid: attr.gid, rdev: attr.rdev };
+        match attr.kind {
+            FileKind::Directory => self.work.mkdir(name, &new),
+            FileKind::Symlink => self.work.symlink(name, &lower.readlink()?, &new),
+            _ => self.work.create(name, &new),
+        }
+    }
+
+    /// Removes an entry of the work area.
+    pub(super) fn remove_work(&self, work: u64, kind: FileKind) {
+        let name = work_name(work);
+        let removed = if kind == FileKind::Directory { self.work.rmdir(&name) } else { self.work.unlink(&name) };
+        if let Err(errno) = removed {
+            tracing::warn!(%errno, work, "can't remove a copy from the overlay's work area");
+        }
+    }
+}
+
+/// Copies content, extended attributes, mode and times.
+fn fill(lower: &InodeRef, upper: &InodeRef, attr: &Attr, size: Option<u64>) -> Result<(), Errno> {
+    if attr.kind == FileKind::Regular {
+        let size = size.map_or(attr.size, |size| size.min(attr.size));
+        let from = Arc::clone(lower).open(OpenFlags::NOATIME)?;
+        let to = Arc::clone(upper).open(OpenFlags::WRONLY)?;
+        copy_content(&*from, &*to, size)?;
+        upper.set_attr(&SetAttr { size: Some(size), ..SetAttr::default() })?;
+    }
+    copy_xattrs(lower, upper)?;
+    let perm = (attr.kind != FileKind::Symlink).then_some(attr.perm);
+    let (atime, mtime) = (Some(SetTime::At(attr.atime)), Some(SetTime::At(attr.mtime)));
+    upper.set_attr(&SetAttr { perm, atime, mtime, ..SetAttr::default() })
+}
+
+fn copy_content(from: &dyn FileOps, to: &dyn FileOps, size: u64) -> Result<(), Errno> {
+    let mut buf = vec![0; CHUNK.min(usize::try_from(size).unwrap_or(CHUNK))];
+    let mut pos = 0;
+    while pos < size {
+        let start = match from.seek_data_hole(pos, true) {
+            Ok(start) => start.max(pos),
+            // Only a hole is left.
+            Err(Errno::ENXIO) => return Ok(()),
+            Err(_) => pos,
+        };
+        let end = from.seek_data_hole(start, false).unwrap_or(size).min(size);
+        pos = start;
+        while pos < end {
+            let want = usize::try_from(end - pos).unwrap_or(CHUNK).min(buf.len());
+            let mut read_pos = pos;
+            let got = from.read(&mut read_pos, IoFlags::empty(), &mut BytesDst::new(&mut buf[..want]))?;
+            if got == 0 {
+                // Shorter than its attributes said: somebody else changes it.
+                return Ok(());
+            }
+            let mut src = BytesSrc::new(&buf[..got]);
+            if to.write(&mut pos, IoFlags::empty(), &mut src)? < got {
+                return Err(Errno::ENOSPC);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn copy_xattrs(lower: &InodeRef, upper: &InodeRef) -> Result<(), Errno> {
+    let names = match lower.list_xattr() {
+        Ok(names) => names,
+        Err(Errno::EOPNOTSUPP) => return Ok(()),
+        Err(errno) => return Err(errno),
+    };
+    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let value = match lower.get_xattr(name) {
+            Ok(value) => value,
+            Err(Errno::ENODATA) => continue,
+            Err(errno) => return Err(errno),
+        };
+        match upper.set_xattr(name, &value, XattrFlags::empty()) {
+            // What the upper file system can't keep is lost, as Linux loses it.
+            Ok(()) | Err(Errno::EOPNOTSUPP) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
