@@ -23,8 +23,8 @@ pub mod host;
 pub mod inode;
 pub mod inotify;
 pub mod iobuf;
-pub mod pipe;
 pub mod overlay;
+pub mod pipe;
 pub mod tmpfs;
 
 pub use anon_dev::{next_anon_device, next_anon_ino};
