@@ -13,6 +13,7 @@
 
 pub mod current;
 pub mod kernel;
+pub mod loader;
 pub mod mm;
 pub mod signal;
 pub mod syscall;

@@ -217,6 +217,11 @@ impl Books {
         find_free(&self.tree, &self.layout, &mut self.gaps, search)
     }
 
+    /// Finds a free place for the image of a program.
+    pub(crate) fn free_place(&mut self, len: u64) -> Option<u64> {
+        self.find_free(len, 0)
+    }
+
     /// Tells whether the guest has something mapped in the range; stack reserve doesn't count.
     pub(super) fn guest_overlaps(&self, range: &Range<u64>) -> bool {
         self.tree.overlapping(range.clone()).any(|vma| !vma.flags.contains(VmFlags::RESERVE))

@@ -43,7 +43,8 @@ impl Mm {
         Mm::with_books(space, vdso, Books::new(layout), None)
     }
 
-    fn with_books(space: Arc<dyn AddressSpace>, vdso: Vdso, books: Books, exe: Option<Arc<dyn MappedFile>>) -> Mm {
+    /// Wraps an address space in which everything that the books say has been mapped.
+    pub fn with_books(space: Arc<dyn AddressSpace>, vdso: Vdso, books: Books, exe: Option<Arc<dyn MappedFile>>) -> Mm {
         Mm {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             space,

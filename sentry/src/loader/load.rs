@@ -1,0 +1,54 @@
+//! Makes the address space that an [`Image`] describes.
+
+use std::sync::Arc;
+
+use abi::Errno;
+use sentry_platform::regs::{USER_CS, USER_SS};
+use sentry_platform::{Context, ContextExt, Platform, Registers};
+
+use super::Image;
+use crate::mm::Mm;
+
+/// A program that is ready to run its first instruction.
+pub struct Loaded {
+    /// Its memory.
+    pub mm: Arc<Mm>,
+    /// Its first thread.
+    pub context: Box<dyn Context>,
+    /// That thread's registers.
+    pub regs: Registers,
+}
+
+/// Flags at the start of a program: interrupts on, and the bit that is always set.
+const START_EFLAGS: u64 = 0x202;
+
+impl Image {
+    /// Makes a new address space and fills it.
+    pub async fn load(self, platform: &dyn Platform) -> Result<Loaded, Errno> {
+        let (space, mut context) = platform.new_process().await.map_err(|error| {
+            tracing::warn!(%error, "the platform could not make an address space for a new program");
+            error.errno()
+        })?;
+        context.memory(&self.ops).await.map_err(|failure| {
+            let op = self.ops.get(failure.index);
+            tracing::debug!(errno = %failure.errno, ?op, "mapping a new program failed");
+            failure.errno
+        })?;
+        for (addr, bytes) in &self.writes {
+            if space.write(*addr, bytes) != bytes.len() {
+                return Err(Errno::EFAULT);
+            }
+        }
+        let mm = Mm::with_books(space, platform.vdso(), self.books, Some(self.exe.mapped()));
+        let regs = Registers {
+            rip: self.entry,
+            rsp: self.sp,
+            cs: USER_CS,
+            ss: USER_SS,
+            eflags: START_EFLAGS,
+            orig_rax: u64::MAX,
+            ..Registers::default()
+        };
+        Ok(Loaded { mm: Arc::new(mm), context, regs })
+    }
+}
