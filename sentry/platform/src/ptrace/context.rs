@@ -7,7 +7,9 @@ use std::task::Poll;
 
 use abi::Errno;
 
+use super::filter::ARCH_X86_64;
 use super::inject::InjectError;
+use super::layout::SYSCALL_LEN;
 use super::space::Process;
 use super::tracees::{Report, Thread};
 use super::{Inner, fault, host};
@@ -16,12 +18,8 @@ use crate::{
     AddressSpace, BoxFuture, Context, Death, Event, Interrupt, MemOp, MemOpError, NewProcess, PlatformError, Registers,
 };
 
-/// `AUDIT_ARCH_X86_64`.
-const ARCH_X86_64: u32 = 0xc000_003e;
 /// `si_code` of a SIGSYS that a seccomp filter raised.
 const SYS_SECCOMP: i32 = 1;
-/// Length of `int 0x80`, `sysenter` and `syscall`.
-const SYSCALL_LEN: u64 = 2;
 
 /// A guest thread on this platform.
 pub(super) struct PtraceContext {

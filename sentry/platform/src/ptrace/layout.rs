@@ -17,6 +17,8 @@ const PAGE_BYTES: usize = 4096;
 
 /// The instructions on the code page: `syscall; int3`, and from [`CMPXCHG`] on `lock cmpxchg [rdi],esi; int3`.
 const CODE: [u8; 15] = [0x0f, 0x05, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xf0, 0x0f, 0xb1, 0x37, 0xcc, 0xcc, 0xcc];
+/// Length of `syscall`, `sysenter` and `int 0x80`.
+pub(super) const SYSCALL_LEN: u64 = 2;
 /// Offset behind the `int3` that follows `syscall`: where an injected call ends.
 pub(super) const SYSCALL_END: u64 = 3;
 /// Offset of the compare-and-exchange.

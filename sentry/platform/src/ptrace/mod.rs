@@ -14,6 +14,7 @@
 mod context;
 mod fault;
 mod figures;
+mod filter;
 mod fpu;
 mod host;
 pub mod host_calls;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use abi::Errno;
 
+use super::filter::Filter;
 use super::fpu::Fpu;
 use super::host;
 use super::inject::InjectError;
@@ -25,12 +26,15 @@ const HINT: &str = "the host must allow ptrace of own children (kernel.yama.ptra
 /// Forks and empties the zygote. A failure leaves no process behind.
 pub(super) fn make() -> Result<Zygote, PlatformError> {
     let mut layout = Layout::prepare()?;
+    // Made before the fork, so that the child has it, too.
+    let filter = Filter::new(layout.code);
+    let header = filter.header();
     let pid = fork_child();
     layout.forget_code_page();
     let pid = pid.map_err(|errno| PlatformError::Host { what: "forking the first stub", errno, hint: HINT })?;
     let tracees = Tracees::new(layout.code);
     let thread = tracees.adopt(pid, pid);
-    match set_up(&tracees, &thread, &mut layout) {
+    match set_up(&tracees, &thread, &mut layout, &header) {
         Ok(fpu) => Ok(Zygote { tracees, thread, layout, fpu }),
         Err((what, error)) => {
             tracees.reap_all();
@@ -44,7 +48,7 @@ pub(super) fn make() -> Result<Zygote, PlatformError> {
 
 type Failure = (&'static str, InjectError);
 
-fn set_up(tracees: &Tracees, thread: &Thread, layout: &mut Layout) -> Result<Fpu, Failure> {
+fn set_up(tracees: &Tracees, thread: &Thread, layout: &mut Layout, filter: &libc::sock_fprog) -> Result<Fpu, Failure> {
     match tracees.wait_for(thread) {
         Report::Stop(status) if libc::WSTOPSIG(status) == libc::SIGSTOP => {}
         Report::Stop(_) => return Err(("tracing the first stub", InjectError::Errno(Errno::EPERM))),
@@ -64,6 +68,13 @@ fn set_up(tracees: &Tracees, thread: &Thread, layout: &mut Layout) -> Result<Fpu
         call("leaving rseq", libc::SYS_rseq, args)?;
     }
     move_vdso(tracees, thread, layout)?;
+    const NO_NEW_PRIVS: &str = "giving up privileges in the first stub";
+    let no_new_privs = u64::from(libc::PR_SET_NO_NEW_PRIVS.cast_unsigned());
+    call(NO_NEW_PRIVS, libc::SYS_prctl, [no_new_privs, 1, 0, 0, 0, 0])?;
+    // The header and what it points to are at the same place in the copy that the first stub still is.
+    let header = std::ptr::from_ref(filter).expose_provenance() as u64;
+    let set_filter = u64::from(libc::SECCOMP_SET_MODE_FILTER);
+    call("confining the first stub by seccomp", libc::SYS_seccomp, [set_filter, 0, header, 0, 0, 0])?;
     for gap in layout.gaps() {
         call("emptying the first stub", libc::SYS_munmap, [gap.start, gap.end - gap.start, 0, 0, 0, 0])?;
     }
