@@ -27,6 +27,10 @@ bitflags! {
         const NONBLOCK = 16;
         /// Bypass the page cache where that means anything (`O_DIRECT`; packet mode of a pipe).
         const DIRECT = 32;
+        /// The time that [`FileOps::read_timeout`] named is over: end with what there is, if that is nothing with 0.
+        const TIMED_OUT = 64;
+        /// The call names the position (`pread`, `pwrite`): not the one that the file itself may keep.
+        const POSITIONED = 128;
     }
 }
 
@@ -75,7 +79,8 @@ pub trait DirSink {
 /// An open file, made by one `open` or by a call such as `pipe`. Offsets belong to the description, in the VFS: seekable
 /// files get the position and move it, others ignore it.
 ///
-/// `EAGAIN` means "would block": the system-call layer waits on [`FileOps::wait_queue`] and tries again.
+/// `EAGAIN` means "would block": the system-call layer waits on [`FileOps::wait_queue`] and tries again. `ERESTART` means
+/// that the caller has been sent a signal (job control) and the call starts again after it (`ERESTARTSYS`).
 pub trait FileOps: Send + Sync + Any {
     /// Reads at `pos` and moves it.
     fn read(&self, _pos: &mut u64, _flags: IoFlags, _dst: &mut dyn IoDst) -> Result<usize, Errno> {
@@ -92,6 +97,12 @@ pub trait FileOps: Send + Sync + Any {
         false
     }
 
+    /// Serves `lseek(2)` for a file that keeps its position itself (one of the host, shared with other processes there) or
+    /// has none (`/dev/null`). `None`, the default, leaves it to the VFS.
+    fn seek(&self, _offset: i64, _whence: u32) -> Option<Result<u64, Errno>> {
+        None
+    }
+
     /// Answers `SEEK_DATA` (`data` true) and `SEEK_HOLE`. The default is a file without holes.
     fn seek_data_hole(&self, _pos: u64, _data: bool) -> Result<u64, Errno> {
         Err(Errno::EINVAL)
@@ -105,6 +116,12 @@ pub trait FileOps: Send + Sync + Any {
     /// Returns the queue woken (with [`Ready`] bits) when readiness may have grown; `None` for files that are always
     /// ready and can't be put into an epoll set.
     fn wait_queue(&self) -> Option<WaitQueue> {
+        None
+    }
+
+    /// Returns how long a read that has just said `EAGAIN` may wait before it is tried again with
+    /// [`IoFlags::TIMED_OUT`] (`VTIME` of a terminal); `None` is for ever. Asked anew after each try.
+    fn read_timeout(&self) -> Option<std::time::Duration> {
         None
     }
 

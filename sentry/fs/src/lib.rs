@@ -15,6 +15,8 @@
 
 mod anon_dev;
 pub mod attr;
+pub mod dev;
+pub mod devpts;
 pub mod epoll;
 pub mod eventfd;
 pub mod file;
@@ -26,6 +28,7 @@ pub mod iobuf;
 pub mod overlay;
 pub mod pipe;
 pub mod tmpfs;
+pub mod tty;
 
 pub use anon_dev::{next_anon_device, next_anon_ino};
 pub use attr::{Attr, DeviceId, FileKind, NewInode, SetAttr, SetTime};
