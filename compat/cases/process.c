@@ -363,23 +363,22 @@ CASE(sessions, "setsid getsid setpgid") {
     show_wait(c);
 }
 
-CASE(orphaned_group_gets_hup_cont, "exit_group setsid") {
-    // A stopped member of a group that becomes orphaned gets SIGHUP and SIGCONT.
+static void member_of_group(void) {
+    on_signal(SIGHUP, usr1, 0);
+    raise(SIGSTOP);
+    say("hup %d\n", got_usr1);
+    _exit(6);
+}
+CASE(orphaned_group_gets_hup_cont, "exit_group setsid setpgid") {
+    // Session leader > job leader > stopped member: when the job leader ends, the member's new parent is of another
+    // session, its group is orphaned and gets SIGHUP and SIGCONT.
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    int out[2];
-    MUST(pipe(out));
-    pid_t mid = FORK({
+    pid_t session = FORK({
         setsid();
-        pid_t c = FORK({
-            on_signal(SIGHUP, usr1, 0);
-            raise(SIGSTOP);
-            say("hup %d\n", got_usr1);
-            write(out[1], "d", 1);
-        });
-        int st;
-        waitpid(c, &st, WUNTRACED);
+        pid_t job = FORK(setpgid(0, 0); pid_t c = FORK(member_of_group()); int st; waitpid(c, &st, WUNTRACED));
+        show_wait(job);
     });
-    show_wait(mid);
+    show_wait(session);
     int status;
     waitpid(-1, &status, 0);
     show_status("member", status);
