@@ -147,11 +147,6 @@ impl FlowState {
         self.segments.is_empty()
     }
 
-    /// Bytes of the first record, or all bytes of a stream.
-    pub(crate) fn next_len(&self) -> usize {
-        if self.records() { self.segments.front().map_or(0, |segment| segment.len) } else { self.ring.len() }
-    }
-
     /// Appends stream bytes or a whole record as far as `limit` allows.
     ///
     /// Errors: `EAGAIN` where nothing fits, `EMSGSIZE` where a record never fits, `EFAULT`. `rights` are taken where

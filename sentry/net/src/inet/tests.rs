@@ -215,10 +215,7 @@ fn ports_are_shared_only_by_those_who_agree() {
     assert_eq!(six.bind(&caller(), &raw(&format!("[::]:{port}"))), Err(Errno::EADDRINUSE));
     six.set_option(&caller(), sol::IPV6, ipv6::V6ONLY, &1_i32.to_ne_bytes()).unwrap();
     assert_eq!(six.bind(&caller(), &raw(&format!("[::]:{port}"))), Ok(()));
-    assert_eq!(
-        six.set_option(&caller(), sol::IPV6, ipv6::V6ONLY, &0_i32.to_ne_bytes()),
-        Err(Errno::EINVAL)
-    );
+    assert_eq!(six.set_option(&caller(), sol::IPV6, ipv6::V6ONLY, &0_i32.to_ne_bytes()), Err(Errno::EINVAL));
     let low = make(&ns, af::INET, STREAM);
     assert_eq!(low.bind(&caller(), &raw("127.0.0.1:80")), Err(Errno::EACCES));
     assert_eq!(low.bind(&caller(), &raw("10.1.2.3:8080")), Err(Errno::EADDRNOTAVAIL));
