@@ -7,6 +7,7 @@ use abi::table::Entry;
 use sentry_platform::Platform;
 use sentry_sync::{Level, RwLock};
 
+use crate::futex::FutexTable;
 use crate::syscall::{SysResult, SyscallTable};
 use crate::task::{Task, TaskTable};
 use crate::worker::Executor;
@@ -19,6 +20,8 @@ pub struct Kernel {
     pub table: &'static SyscallTable,
     /// All tasks and their relations.
     pub tasks: RwLock<TaskTable>,
+    /// Sleepers on futexes.
+    pub futexes: FutexTable,
     /// Run queue.
     pub executor: Arc<Executor>,
     exit_status: AtomicI32,
@@ -29,6 +32,7 @@ impl Kernel {
     pub fn new(platform: Arc<dyn Platform>, table: &'static SyscallTable) -> Arc<Kernel> {
         Arc::new(Kernel {
             executor: Executor::new(Arc::clone(&platform)),
+            futexes: FutexTable::default(),
             platform,
             table,
             tasks: RwLock::new(Level::Kernel, TaskTable::default()),

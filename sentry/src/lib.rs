@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod current;
+pub mod futex;
 pub mod kernel;
 pub mod loader;
 pub mod mm;

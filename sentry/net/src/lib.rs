@@ -15,7 +15,6 @@ mod ioctl;
 mod namespace;
 mod netlink;
 pub mod opts;
-mod proc;
 mod ring;
 mod socket;
 mod stamp;
@@ -24,7 +23,6 @@ mod unix;
 
 pub use file::SocketFile;
 pub use namespace::{NetNamespace, Pair};
-pub use proc::InetTable;
 pub use socket::{
     Caller, Caps, Control, Core, FileRef, Incoming, NoPaths, Outgoing, PathBinding, PathKey, Received, Shutdown,
     Socket, Ucred, UnixPaths,

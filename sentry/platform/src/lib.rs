@@ -21,6 +21,7 @@ pub mod error;
 pub mod ext;
 pub mod ptrace;
 pub mod regs;
+pub mod spawn;
 
 pub use error::PlatformError;
 pub use ext::ContextExt;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use abi::{Pid, UserRef};
+use abi::Pid;
 
 use super::table::INIT;
 use crate::{Current, Task};
@@ -49,10 +49,10 @@ pub(crate) async fn finish(mut cur: Current) {
 /// What happens to memory that a thread shares or leaves behind (kernel: `mm_release`): robust futexes, the cleared
 /// thread id, the parent waiting in vfork.
 pub(crate) async fn release_memory(cur: &mut Current) {
+    crate::futex::robust::release(cur).await;
     let clear = std::mem::take(&mut *cur.task.clear_child_tid.lock());
     if !clear.is_null() {
-        // The guest may have unmapped it; nobody is there to be told.
-        let _ = cur.mem.write(UserRef::new(clear), &0u32);
+        crate::futex::robust::clear_tid(cur, clear);
     }
     if let Some(done) = cur.task.vfork_done.lock().take() {
         done.finish();

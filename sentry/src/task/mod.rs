@@ -57,6 +57,8 @@ pub struct Task {
     pub comm: Mutex<Vec<u8>>,
     /// `set_tid_address` / `CLONE_CHILD_CLEARTID`: cleared and woken at exit.
     pub clear_child_tid: Mutex<UserAddr>,
+    /// Head of the robust futex list (`set_robust_list`).
+    pub robust_list: Mutex<UserAddr>,
     /// Set while a parent waits in vfork for this thread's exec or end.
     pub vfork_done: Mutex<Option<Arc<VforkDone>>>,
     /// Exit code in wait-status form once the thread was told to end; -1 before.
@@ -100,6 +102,7 @@ impl Task {
             files: ArcSwap::new(new.files),
             fs: ArcSwap::new(new.fs),
             mm: ArcSwap::new(new.mm),
+            robust_list: Mutex::new(Level::Leaf, UserAddr::NULL),
             vfork_done: Mutex::new(Level::Leaf, None),
             signals: new.signals,
             comm: Mutex::new(Level::Leaf, new.comm),

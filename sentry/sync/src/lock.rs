@@ -75,6 +75,12 @@ mod held {
         Token(level)
     }
 
+    /// Enters a lock beside another one of its level, which the caller orders itself.
+    pub(super) fn enter_beside(level: Level) -> Token {
+        HELD.with_borrow_mut(|held| held.push(level));
+        Token(level)
+    }
+
     impl Drop for Token {
         fn drop(&mut self) {
             HELD.with_borrow_mut(|held| {
@@ -94,6 +100,10 @@ mod held {
     pub(super) struct Token;
 
     pub(super) fn enter(_level: Level) -> Token {
+        Token
+    }
+
+    pub(super) fn enter_beside(_level: Level) -> Token {
         Token
     }
 }
@@ -128,6 +138,12 @@ impl<T: ?Sized> Mutex<T> {
     /// Locks, waiting for the holder where there is one.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         let token = held::enter(self.level);
+        MutexGuard { guard: self.inner.lock(), _token: token }
+    }
+
+    /// Locks while another lock of the same level is held: the caller takes such pairs in a fixed order of its own.
+    pub fn lock_same_level(&self) -> MutexGuard<'_, T> {
+        let token = held::enter_beside(self.level);
         MutexGuard { guard: self.inner.lock(), _token: token }
     }
 

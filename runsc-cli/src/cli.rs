@@ -1,0 +1,286 @@
+//! Commands and flags, with gVisor's names. Long flags work with one dash or two; boolean flags take an optional
+//! `=true` or `=false`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs OCI containers in a sandbox with a guest kernel of its own.
+#[derive(Debug, Parser)]
+#[command(name = "runsc", disable_version_flag = true, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How guest code is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlatformKind {
+    /// Seccomp trap and shared memory: fast, the default.
+    Systrap,
+    /// Ptrace: portable and slow.
+    Ptrace,
+}
+
+impl PlatformKind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            PlatformKind::Systrap => "systrap",
+            PlatformKind::Ptrace => "ptrace",
+        }
+    }
+}
+
+/// What network the sandbox has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NetworkKind {
+    /// The sandbox's own stack: loopback only for now.
+    Sandbox,
+    /// Loopback only.
+    None,
+    /// The host's network.
+    Host,
+}
+
+/// How file access is shared with others on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FileAccess {
+    /// Only the sandbox changes the files: everything may be cached.
+    Exclusive,
+    /// Others change them too: every lookup is checked.
+    Shared,
+}
+
+/// Format of log records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// One line of text.
+    Text,
+    /// One JSON object a line, as runc writes it.
+    Json,
+}
+
+/// Flags before the command.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// Directory for the state of containers.
+    #[arg(long, global = true)]
+    pub(crate) root: Option<PathBuf>,
+    /// How guest code is run.
+    #[arg(long, global = true, value_enum, default_value = "systrap")]
+    pub(crate) platform: PlatformKind,
+    /// What network the sandbox has.
+    #[arg(long, global = true, value_enum, default_value = "sandbox")]
+    pub(crate) network: NetworkKind,
+    /// Write debug messages to the debug log.
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub(crate) debug: bool,
+    /// File or directory (ending in /) for debug logs; %ID%, %COMMAND%, %TIMESTAMP% are replaced.
+    #[arg(long, global = true)]
+    pub(crate) debug_log: Option<String>,
+    /// Log every system call of the guest to the debug log.
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub(crate) strace: bool,
+    /// Where errors are written besides stderr: engines read the last line.
+    #[arg(long, global = true)]
+    pub(crate) log: Option<PathBuf>,
+    /// Format of that log.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    pub(crate) log_format: LogFormat,
+    /// Where writes to the root file system go: none, root:memory, all:memory, root:self.
+    #[arg(long, global = true, default_value = "root:memory")]
+    pub(crate) overlay2: String,
+    /// Whether others change the root file system meanwhile.
+    #[arg(long, global = true, value_enum, default_value = "exclusive")]
+    pub(crate) file_access: FileAccess,
+    /// Leave the host's cgroups alone.
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub(crate) ignore_cgroups: bool,
+    /// Run as an ordinary user, in a user namespace.
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub(crate) rootless: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a command with the host's root file system, read-only behind a memory overlay.
+    Do(DoArgs),
+    /// Create and start a container from an OCI bundle, and wait for it.
+    Run(RunArgs),
+    /// Write a template config.json.
+    Spec(SpecArgs),
+    /// Show help on a topic: syscalls, platforms.
+    #[command(name = "help")]
+    Help(HelpArgs),
+    /// Print the version.
+    Version,
+    /// Internal: be the sentry.
+    #[command(hide = true)]
+    Boot,
+    /// Internal: be the gofer.
+    #[command(hide = true)]
+    Gofer,
+}
+
+impl Command {
+    /// Returns the name for log files.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Command::Do(_) => "do",
+            Command::Run(_) => "run",
+            Command::Spec(_) => "spec",
+            Command::Help(_) => "help",
+            Command::Version => "version",
+            Command::Boot => "boot",
+            Command::Gofer => "gofer",
+        }
+    }
+}
+
+/// Arguments of `do`.
+#[derive(Debug, Args)]
+pub(crate) struct DoArgs {
+    /// Root directory of the sandbox.
+    #[arg(long = "root-dir", default_value = "/")]
+    pub(crate) rootfs: PathBuf,
+    /// Working directory; the caller's by default.
+    #[arg(long)]
+    pub(crate) cwd: Option<PathBuf>,
+    /// Bind mount, SOURCE[:DESTINATION]; writes reach the host.
+    #[arg(long)]
+    pub(crate) volume: Vec<String>,
+    /// Say nothing but what the command says.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub(crate) quiet: bool,
+    /// Put a memory overlay over the root.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true")]
+    pub(crate) force_overlay: bool,
+    /// The command and its arguments.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Directory with config.json.
+    #[arg(long, short, default_value = ".")]
+    pub(crate) bundle: PathBuf,
+    /// File to write the sandbox's host process id to.
+    #[arg(long)]
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Name of the container.
+    pub(crate) id: String,
+}
+
+/// Arguments of `spec`.
+#[derive(Debug, Args)]
+pub(crate) struct SpecArgs {
+    /// Directory to write config.json to.
+    #[arg(long, short, default_value = ".")]
+    pub(crate) bundle: PathBuf,
+    /// Working directory of the process.
+    #[arg(long, default_value = "/")]
+    pub(crate) cwd: String,
+    /// The command and its arguments.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<String>,
+}
+
+/// Arguments of `help`.
+#[derive(Debug, Args)]
+pub(crate) struct HelpArgs {
+    /// A topic (syscalls, platforms) or a command.
+    pub(crate) topic: Option<String>,
+    /// Format of the list of system calls.
+    #[arg(long, default_value = "table")]
+    pub(crate) format: String,
+}
+
+const COMMANDS: &[&str] = &["do", "run", "spec", "help", "version", "boot", "gofer"];
+
+/// Parses a command line, gVisor's single-dash flags included.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(normalise(args))
+}
+
+/// Gives single-dash long flags their second dash, up to the guest's own command; `--version` becomes the command.
+fn normalise(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut out = Vec::new();
+    let mut command: Option<String> = None;
+    let mut done = false;
+    for (at, arg) in args.into_iter().enumerate() {
+        let text = arg.to_str().unwrap_or_default().to_owned();
+        if at == 0 || done {
+            out.push(arg);
+        } else if text == "--" {
+            done = true;
+            out.push(arg);
+        } else if text.starts_with('-') {
+            let name = text.trim_start_matches('-');
+            if command.is_none() && (name == "version" || text == "-v") {
+                out.push("version".into());
+            } else if name.len() > 1 {
+                // gVisor's `do` has a flag --root of its own, after the command.
+                let own_root = command.as_deref() == Some("do") && (name == "root" || name.starts_with("root="));
+                let name = if own_root { name.replacen("root", "root-dir", 1) } else { name.to_owned() };
+                out.push(format!("--{name}").into());
+            } else {
+                out.push(arg);
+            }
+        } else {
+            match command.as_deref() {
+                None if COMMANDS.contains(&text.as_str()) => command = Some(text),
+                // The value of a flag, or the first word of the guest's command.
+                Some("do" | "spec") if !takes_value(out.last()) => done = true,
+                _ => {}
+            }
+            out.push(arg);
+        }
+    }
+    out
+}
+
+/// Tells whether the last word is a flag whose value comes next.
+fn takes_value(last: Option<&OsString>) -> bool {
+    const VALUED: &[&str] = &["--root-dir", "--cwd", "--volume", "--bundle", "-b", "--platform", "--network", "--root"];
+    last.and_then(|word| word.to_str()).is_some_and(|word| VALUED.contains(&word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Cli {
+        parse(line.split(' ').map(OsString::from)).expect("parses")
+    }
+
+    #[test]
+    fn single_dashes_work_up_to_the_guests_command() {
+        let cli = parsed("runsc -platform=ptrace -debug do -cwd /tmp ls -la --color=auto");
+        assert_eq!(cli.global.platform, PlatformKind::Ptrace);
+        assert!(cli.global.debug);
+        let Command::Do(args) = cli.command else { panic!("not do") };
+        assert_eq!(args.command, ["ls", "-la", "--color=auto"]);
+        assert_eq!(args.cwd, Some(PathBuf::from("/tmp")));
+    }
+
+    #[test]
+    fn do_has_a_root_of_its_own() {
+        let cli = parsed("runsc --root /run/x do --root /srv true");
+        assert_eq!(cli.global.root, Some(PathBuf::from("/run/x")));
+        let Command::Do(args) = cli.command else { panic!("not do") };
+        assert_eq!(args.rootfs, PathBuf::from("/srv"));
+        assert_eq!(args.command, ["true"]);
+    }
+
+    #[test]
+    fn booleans_take_an_optional_value() {
+        assert!(!parsed("runsc --debug=false version").global.debug);
+        assert!(parsed("runsc --rootless version").global.rootless);
+    }
+}

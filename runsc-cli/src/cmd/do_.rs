@@ -1,0 +1,80 @@
+//! `runsc do`: a command on the host's own root file system, behind a memory overlay.
+
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use anyhow::{Context, Result, bail};
+
+use crate::cli::{DoArgs, FileAccess, Global};
+use crate::sandbox::config::{
+    CapsConfig, MountConfig, MountSource, ProcessConfig, RootConfig, SandboxConfig, TreeConfig,
+};
+use crate::sandbox::{launch, wait};
+
+/// All 41 capabilities: the guest's own, worth nothing on the host.
+pub(crate) const ALL_CAPS: u64 = (1 << 41) - 1;
+
+/// Runs the command.
+pub(crate) fn run(global: &Global, args: &DoArgs) -> Result<u8> {
+    let cwd = match &args.cwd {
+        Some(cwd) => cwd.clone(),
+        None => std::env::current_dir().context("finding the working directory; give one with --cwd")?,
+    };
+    let rootfs = std::fs::canonicalize(&args.rootfs)
+        .with_context(|| format!("finding the root directory {}", args.rootfs.display()))?;
+    if !rootfs.is_dir() {
+        bail!("the root {} is not a directory", rootfs.display());
+    }
+    let mut trees = vec![TreeConfig { path: text(rootfs)?, readonly: args.force_overlay }];
+    let mut mounts = crate::cmd::run::kernel_mounts();
+    for volume in &args.volume {
+        let (source, destination) = volume.split_once(':').unwrap_or((volume, volume));
+        let id = u32::try_from(trees.len()).context("too many volumes")?;
+        trees.push(TreeConfig { path: source.to_owned(), readonly: false });
+        mounts.push(MountConfig {
+            destination: destination.to_owned(),
+            source: MountSource::Tree(id),
+            options: Vec::new(),
+        });
+    }
+    let config = SandboxConfig {
+        id: format!("runsc-do-{}", std::process::id()),
+        platform: global.platform.name().to_owned(),
+        strace: global.strace,
+        debug: global.debug,
+        hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        process: ProcessConfig {
+            args: args.command.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
+            env: std::env::vars_os().map(|(key, value)| [key.as_bytes(), b"=", value.as_bytes()].concat()).collect(),
+            cwd: text(cwd)?,
+            uid: 0,
+            gid: 0,
+            groups: Vec::new(),
+            umask: umask(),
+            caps: CapsConfig { bounding: ALL_CAPS, effective: ALL_CAPS, permitted: ALL_CAPS, ..CapsConfig::default() },
+            rlimits: Vec::new(),
+            no_new_privs: false,
+            terminal: true,
+        },
+        root: RootConfig {
+            overlay: args.force_overlay,
+            readonly: false,
+            exclusive: global.file_access == FileAccess::Exclusive,
+        },
+        mounts,
+        trees,
+    };
+    let signals = wait::block_signals()?;
+    let sandbox = launch::launch(global, &config)?;
+    wait::wait(sandbox, &signals)
+}
+
+/// The caller's umask, which can only be read by setting it.
+fn umask() -> u32 {
+    let old = rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(old);
+    old.bits()
+}
+
+fn text(path: std::path::PathBuf) -> Result<String> {
+    String::from_utf8(path.into_os_string().into_vec()).context("a path that is not UTF-8")
+}

@@ -1,0 +1,130 @@
+//! What the sentry and the gofer are told at start: one JSON document, passed in a memfd.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+/// A sandbox with its one container.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SandboxConfig {
+    /// Container id.
+    pub(crate) id: String,
+    /// `"systrap"` or `"ptrace"`.
+    pub(crate) platform: String,
+    /// Log every system call.
+    pub(crate) strace: bool,
+    /// Log debug messages.
+    pub(crate) debug: bool,
+    /// UTS names.
+    pub(crate) hostname: String,
+    /// The first process.
+    pub(crate) process: ProcessConfig,
+    /// The root file system.
+    pub(crate) root: RootConfig,
+    /// Mounts below it, in order.
+    pub(crate) mounts: Vec<MountConfig>,
+    /// Trees that the gofer serves, by id (their index).
+    pub(crate) trees: Vec<TreeConfig>,
+}
+
+/// A process to start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ProcessConfig {
+    /// Program and arguments, as bytes.
+    pub(crate) args: Vec<Vec<u8>>,
+    /// Environment, as bytes.
+    pub(crate) env: Vec<Vec<u8>>,
+    /// Working directory.
+    pub(crate) cwd: String,
+    /// User id.
+    pub(crate) uid: u32,
+    /// Group id.
+    pub(crate) gid: u32,
+    /// Supplementary groups.
+    pub(crate) groups: Vec<u32>,
+    /// File mode creation mask.
+    pub(crate) umask: u32,
+    /// Capability sets, as bits.
+    pub(crate) caps: CapsConfig,
+    /// Resource limits: number, soft, hard.
+    pub(crate) rlimits: Vec<(u32, u64, u64)>,
+    /// `PR_SET_NO_NEW_PRIVS`.
+    pub(crate) no_new_privs: bool,
+    /// Make the terminal on standard input the controlling one.
+    pub(crate) terminal: bool,
+}
+
+/// Capability sets, as bits.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct CapsConfig {
+    pub(crate) bounding: u64,
+    pub(crate) effective: u64,
+    pub(crate) permitted: u64,
+    pub(crate) inheritable: u64,
+    pub(crate) ambient: u64,
+}
+
+/// The root file system: tree 0 of the gofer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct RootConfig {
+    /// Writes go to memory.
+    pub(crate) overlay: bool,
+    /// Writes are refused.
+    pub(crate) readonly: bool,
+    /// Nobody else changes the tree.
+    pub(crate) exclusive: bool,
+}
+
+/// A mount below the root.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct MountConfig {
+    /// Absolute path inside the sandbox.
+    pub(crate) destination: String,
+    /// What is mounted.
+    pub(crate) source: MountSource,
+    /// `ro`, `nosuid`, `nodev`, `noexec` and file-system specific options.
+    pub(crate) options: Vec<String>,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum MountSource {
+    /// A tree of the gofer.
+    Tree(u32),
+    /// A file system of the guest kernel, by its Linux name.
+    Kernel(String),
+}
+
+/// A tree of the host that the gofer serves.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct TreeConfig {
+    /// Path on the host.
+    pub(crate) path: String,
+    /// Writes are refused.
+    pub(crate) readonly: bool,
+}
+
+impl SandboxConfig {
+    /// Puts the document into a memfd to pass on.
+    pub(crate) fn to_memfd(&self) -> Result<OwnedFd> {
+        let fd = rustix::fs::memfd_create("runsc-config", rustix::fs::MemfdFlags::CLOEXEC)
+            .context("making a memfd for the sandbox configuration")?;
+        let mut file = File::from(fd);
+        serde_json::to_writer(&mut file, self).context("writing the sandbox configuration")?;
+        file.flush().context("writing the sandbox configuration")?;
+        Ok(file.into())
+    }
+
+    /// Reads the document that was passed.
+    pub(crate) fn from_fd(fd: OwnedFd) -> Result<SandboxConfig> {
+        let mut file = File::from(fd);
+        // The offset is shared with whoever wrote or read it before.
+        file.rewind().context("reading the sandbox configuration")?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).context("reading the sandbox configuration")?;
+        serde_json::from_slice(&text).context("parsing the sandbox configuration")
+    }
+}

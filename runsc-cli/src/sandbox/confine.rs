@@ -1,0 +1,76 @@
+//! Confinement of the sentry: an empty root, an ordinary user, no capabilities, no new privileges.
+//!
+//! Two steps around the creation of the platform, which needs `/proc` and must already run as the user that the sentry
+//! will be (host memory copies between processes of different users are refused). The seccomp filter comes last, in
+//! [`super::filter`].
+
+use anyhow::{Context, Result};
+use rustix::fs::{Mode, mkdirat};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind_recursive, mount_change, mount_remount, unmount,
+};
+use rustix::process::{DumpableBehavior, chdir, pivot_root, set_dumpable_behavior};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, Gid, Uid, remove_capability_from_bounding_set, set_capabilities,
+    set_keep_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
+
+use super::launch::NOBODY;
+
+/// Where the new root is put together: a directory that every host has and that the sentry needs no longer.
+const STAGE: &str = "/sys";
+
+/// Enters a root that holds nothing but `/proc`, and becomes an ordinary user. Keeps the right to unmount `/proc`.
+pub(crate) fn enter() -> Result<()> {
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .context("making the sentry's mounts private")?;
+    let hardened = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("runsc", STAGE, "tmpfs", hardened, Some(c"size=64k,mode=755")).context("mounting the sentry's empty root")?;
+    chdir(STAGE).context("entering the sentry's empty root")?;
+    mkdirat(rustix::fs::CWD, "proc", Mode::from_raw_mode(0o555)).context("making a place for /proc")?;
+    mount_bind_recursive("/proc", "proc").context("keeping /proc for start-up")?;
+    pivot_root(".", ".").context("changing the sentry's root")?;
+    unmount(".", UnmountFlags::DETACH).context("leaving the host's file systems")?;
+    chdir("/").context("entering the sentry's root")?;
+    become_nobody()
+}
+
+/// Takes on the identity of a user that owns nothing, where the caller was privileged enough to map one.
+fn become_nobody() -> Result<()> {
+    let map = std::fs::read_to_string("/proc/self/uid_map").context("reading /proc/self/uid_map")?;
+    let mapped = map.lines().filter_map(|line| line.split_whitespace().next()?.parse::<u32>().ok());
+    if mapped.into_iter().any(|inside| inside == NOBODY) {
+        set_keep_capabilities(true).context("keeping capabilities for the rest of start-up")?;
+        set_thread_groups(&[]).context("dropping supplementary groups")?;
+        let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+        set_thread_res_gid(gid, gid, gid).context("becoming group nobody")?;
+        set_thread_res_uid(uid, uid, uid).context("becoming user nobody")?;
+        let kept = CapabilitySets {
+            effective: CapabilitySet::SYS_ADMIN,
+            permitted: CapabilitySet::SYS_ADMIN,
+            inheritable: CapabilitySet::empty(),
+        };
+        set_capabilities(None, kept).context("dropping capabilities")?;
+    }
+    // Changing users has made the process undumpable, which would forbid it to reach its own stubs' memory.
+    set_dumpable_behavior(DumpableBehavior::Dumpable).context("allowing access to stubs")
+}
+
+/// Gives up what [`enter`] has kept: `/proc`, every capability, and new privileges for good.
+pub(crate) fn lock() -> Result<()> {
+    unmount("/proc", UnmountFlags::DETACH).context("unmounting /proc")?;
+    mount_remount("/", MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, c"")
+        .context("making the sentry's root read-only")?;
+    for bit in 0..64 {
+        let Some(cap) = CapabilitySet::from_bits(1 << bit) else { continue };
+        // Without CAP_SETPCAP the bounding set stays; it can't matter to a process with no_new_privs and no program.
+        let _ = remove_capability_from_bounding_set(cap);
+    }
+    let none = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    set_capabilities(None, none).context("dropping all capabilities")?;
+    set_no_new_privs(true).context("setting no_new_privs")
+}

@@ -1,0 +1,10 @@
+//! The processes of a sandbox: how they are started ([`launch`]), what they are told ([`config`], [`control`]), what
+//! runs in them ([`boot`], [`serve`]), how they are waited for ([`wait`]).
+
+pub(crate) mod boot;
+pub(crate) mod config;
+pub(crate) mod confine;
+pub(crate) mod control;
+pub(crate) mod launch;
+pub(crate) mod serve;
+pub(crate) mod wait;

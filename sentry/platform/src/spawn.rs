@@ -1,0 +1,218 @@
+//! Starting a helper process (sentry, gofer) in namespaces of its own.
+//!
+//! `std::process::Command` can't clone into a pid namespace or wait for its id maps to be written, so this forks by
+//! hand. The caller is single-threaded; between fork and exec the child makes only direct host calls on memory
+//! prepared beforehand.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use rustix::fd::FromRawFd;
+
+/// Which namespaces the new process gets; bits of `CLONE_NEW*`.
+pub type Namespaces = libc::c_int;
+
+/// One line of a `uid_map` or `gid_map`: id inside, id outside, count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdMap {
+    /// First id inside the namespace.
+    pub inside: u32,
+    /// First id outside.
+    pub outside: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// What to start and how.
+pub struct Spawn<'a> {
+    /// Program, opened by the caller (`/proc/self/exe`).
+    pub program: BorrowedFd<'a>,
+    /// Argument vector.
+    pub args: Vec<CString>,
+    /// Environment.
+    pub env: Vec<CString>,
+    /// Namespaces to make.
+    pub namespaces: Namespaces,
+    /// Written when a user namespace is among them.
+    pub uid_map: Vec<IdMap>,
+    /// Written when a user namespace is among them.
+    pub gid_map: Vec<IdMap>,
+    /// Descriptors that the program gets as 3, 4, …, besides 0 to 2 which it inherits. All others are closed.
+    pub fds: Vec<BorrowedFd<'a>>,
+    /// Leave 0 to 2 open; else they become `/dev/null`.
+    pub inherit_stdio: bool,
+}
+
+/// A process that was started.
+#[derive(Debug)]
+pub struct Child {
+    /// Process id.
+    pub pid: i32,
+}
+
+/// First descriptor after the standard ones.
+const FIRST_FD: RawFd = 3;
+
+impl Spawn<'_> {
+    /// Starts the process. It is killed when the calling thread ends.
+    pub fn start(&self) -> io::Result<Child> {
+        let args = pointers(&self.args);
+        let env = pointers(&self.env);
+        let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
+        // High numbers, so that dup2 to 3, 4, … can't overwrite a source.
+        let floor = 64;
+        let mut held: Vec<OwnedFd> = Vec::new();
+        for fd in &self.fds {
+            held.push(rustix::io::fcntl_dupfd_cloexec(*fd, floor)?);
+        }
+        let program = rustix::io::fcntl_dupfd_cloexec(self.program, floor)?;
+        let (go_read, go_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        let (err_read, err_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        let flags = self.namespaces | libc::SIGCHLD;
+        let null_arg = 0usize;
+        // SAFETY: clone without CLONE_VM and with a null stack is a fork. The caller is single-threaded (documented
+        // above), so no lock can be held by a thread that doesn't exist in the child.
+        let pid = unsafe { libc::syscall(libc::SYS_clone, flags, null_arg, null_arg, null_arg, null_arg) };
+        if pid < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if pid == 0 {
+            let sources: Vec<RawFd> = held.iter().map(AsRawFd::as_raw_fd).collect();
+            let plan = Plan {
+                program: program.as_raw_fd(),
+                sources: &sources,
+                null: (!self.inherit_stdio).then(|| null.as_raw_fd()),
+                go: go_read.as_raw_fd(),
+                go_other_end: go_write.as_raw_fd(),
+                error: err_write.as_raw_fd(),
+                args: &args,
+                env: &env,
+            };
+            child(&plan);
+        }
+        drop(go_read);
+        drop(err_write);
+        let pid = i32::try_from(pid).map_err(|_| io::Error::other("process id out of range"))?;
+        if self.namespaces & libc::CLONE_NEWUSER != 0 {
+            self.write_maps(pid)?;
+        }
+        rustix::io::write(&go_write, b"g")?;
+        drop(go_write);
+        let mut errno = [0; 4];
+        // Closed without a word when exec succeeds.
+        match rustix::io::read(&err_read, &mut errno)? {
+            0 => Ok(Child { pid }),
+            _ => Err(io::Error::from_raw_os_error(i32::from_ne_bytes(errno))),
+        }
+    }
+
+    fn write_maps(&self, pid: i32) -> io::Result<()> {
+        let text = |maps: &[IdMap]| {
+            maps.iter().map(|map| format!("{} {} {}\n", map.inside, map.outside, map.count)).collect::<String>()
+        };
+        std::fs::write(format!("/proc/{pid}/uid_map"), text(&self.uid_map))?;
+        // Without privilege a gid map may only be written once setgroups is off.
+        if !rustix::process::geteuid().is_root() {
+            std::fs::write(format!("/proc/{pid}/setgroups"), "deny")?;
+        }
+        std::fs::write(format!("/proc/{pid}/gid_map"), text(&self.gid_map))
+    }
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+struct Plan<'a> {
+    program: RawFd,
+    sources: &'a [RawFd],
+    null: Option<RawFd>,
+    go: RawFd,
+    go_other_end: RawFd,
+    error: RawFd,
+    args: &'a [*const libc::c_char],
+    env: &'a [*const libc::c_char],
+}
+
+/// The child between fork and exec: no allocation, no locks.
+fn child(plan: &Plan<'_>) -> ! {
+    let errno = match prepare(plan) {
+        Ok(()) => exec(plan),
+        Err(errno) => errno,
+    };
+    let bytes = errno.to_ne_bytes();
+    // SAFETY: writes four bytes from a live array; the result doesn't matter on the way out.
+    unsafe { libc::write(plan.error, bytes.as_ptr().cast(), bytes.len()) };
+    // SAFETY: ends the process without running destructors or flushing buffers that the parent shares.
+    unsafe { libc::_exit(127) }
+}
+
+fn last_errno() -> i32 {
+    io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
+}
+
+fn prepare(plan: &Plan<'_>) -> Result<(), i32> {
+    // SAFETY: prctl with these arguments touches no memory.
+    if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) } < 0 {
+        return Err(last_errno());
+    }
+    // SAFETY: closes this process's copy of the parent's end, so that the parent's death ends the read below.
+    unsafe { libc::close(plan.go_other_end) };
+    let mut byte = 0u8;
+    // SAFETY: reads one byte into a live variable.
+    let got = unsafe { libc::read(plan.go, (&raw mut byte).cast(), 1) };
+    if got != 1 {
+        return Err(libc::EPIPE);
+    }
+    if let Some(null) = plan.null {
+        for target in 0..FIRST_FD {
+            dup(null, target)?;
+        }
+    }
+    for (target, source) in (FIRST_FD..).zip(plan.sources) {
+        dup(*source, target)?;
+    }
+    Ok(())
+}
+
+fn dup(source: RawFd, target: RawFd) -> Result<(), i32> {
+    // SAFETY: dup2 on plain numbers; the sources lie above every target. The copy has no close-on-exec flag.
+    if unsafe { libc::dup2(source, target) } < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+fn exec(plan: &Plan<'_>) -> i32 {
+    let after = FIRST_FD + plan.sources.len() as RawFd;
+    // SAFETY: marks every other descriptor close-on-exec; the program's and the error pipe's go on working till then.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, after, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+    }
+    const EMPTY: &CStr = c"";
+    // SAFETY: the pointer arrays end with null and their strings live in the parent's structures, copied by fork.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            plan.program,
+            EMPTY.as_ptr(),
+            plan.args.as_ptr(),
+            plan.env.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        );
+    }
+    last_errno()
+}
+
+/// Takes over a descriptor that [`Spawn::start`] has passed to this process as its `index`th. `None` where it isn't
+/// open.
+pub fn inherited_fd(index: usize) -> Option<OwnedFd> {
+    let number = FIRST_FD.checked_add(RawFd::try_from(index).ok()?)?;
+    // SAFETY: F_GETFD touches no memory and tells whether the number is open.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return None;
+    }
+    // SAFETY: the number is open, was passed for this purpose, and nothing else in this process has claimed it: each
+    // index is taken once, at start-up.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).ok()?;
+    Some(fd)
+}

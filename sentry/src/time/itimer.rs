@@ -1,0 +1,209 @@
+//! Timers that send signals: interval timers (`setitimer`, `alarm`) and POSIX timers (`timer_create`).
+//!
+//! Each armed timer is a future of its own that sleeps until the next expiration. Processor-time timers look at the
+//! consumed time after as long as the rest could at best take.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use abi::Errno;
+use abi::signal::{SigInfo, Signal};
+use async_io::Timer as Sleep;
+use sentry_sync::{Level, Mutex};
+
+use super::Clock;
+use crate::signal::send;
+use crate::{Kernel, Process, Task};
+
+/// Shortest period of a processor-time check: the tick of a 100 Hz kernel.
+const TICK: Duration = Duration::from_millis(10);
+
+/// What an expiration does.
+#[derive(Clone)]
+pub enum Action {
+    /// Sends a signal to the process.
+    Process(Arc<Process>, SigInfo),
+    /// Sends a signal to one thread.
+    Thread(Weak<Task>, SigInfo),
+    /// Nothing: the timer is only read.
+    Nothing,
+}
+
+/// Setting of a timer: nanoseconds to the first expiration (0 disarms), and between later ones (0 for none).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Setting {
+    /// To the first expiration.
+    pub value: Duration,
+    /// Between later ones.
+    pub interval: Duration,
+}
+
+struct State {
+    /// Counts settings: an old setting's future sees that it is out of date.
+    generation: u64,
+    interval: Duration,
+    /// Time on the timer's clock (as a duration since its origin) of the next expiration.
+    next: Option<Duration>,
+    /// Expirations that the last signal stands for, less one.
+    overrun: u64,
+}
+
+/// A timer.
+pub struct Timer {
+    kernel: Weak<Kernel>,
+    /// Whose clocks it may be on.
+    owner: Weak<Task>,
+    /// The clock it runs on.
+    pub clock: Clock,
+    action: Action,
+    origin: Instant,
+    state: Mutex<State>,
+}
+
+impl Timer {
+    /// Creates a disarmed timer.
+    pub fn new(owner: &Arc<Task>, clock: Clock, action: Action) -> Arc<Timer> {
+        Arc::new(Timer {
+            kernel: Arc::downgrade(&owner.kernel),
+            owner: Arc::downgrade(owner),
+            clock,
+            action,
+            origin: Instant::now(),
+            state: Mutex::new(Level::Timer, State { generation: 0, interval: Duration::ZERO, next: None, overrun: 0 }),
+        })
+    }
+
+    /// Time on the timer's clock: since creation for clocks that run on their own, consumed time for the others.
+    fn elapsed(&self) -> Duration {
+        if self.clock.is_wall() {
+            return self.origin.elapsed();
+        }
+        let Some(owner) = self.owner.upgrade() else { return Duration::ZERO };
+        let now = self.clock.now(&owner).unwrap_or_default();
+        Duration::from_nanos(u64::try_from(now.nanos()).unwrap_or(0))
+    }
+
+    /// Replaces the setting; returns what was left of the old one.
+    pub fn set(self: &Arc<Timer>, setting: Setting) -> Setting {
+        let now = self.elapsed();
+        let (old, generation) = {
+            let mut state = self.state.lock();
+            let old = remaining(&state, now);
+            state.generation += 1;
+            state.interval = setting.interval;
+            state.next = (!setting.value.is_zero()).then(|| now.saturating_add(setting.value));
+            state.overrun = 0;
+            (old, state.generation)
+        };
+        if !setting.value.is_zero()
+            && let Some(kernel) = self.kernel.upgrade()
+        {
+            kernel.executor.spawn(Arc::clone(self).run(generation));
+        }
+        old
+    }
+
+    /// Returns what is left of the setting.
+    pub fn get(&self) -> Setting {
+        let now = self.elapsed();
+        remaining(&self.state.lock(), now)
+    }
+
+    /// Returns the expirations that the last sent signal stands for, less one.
+    pub fn overrun(&self) -> i32 {
+        i32::try_from(self.state.lock().overrun).unwrap_or(i32::MAX)
+    }
+
+    async fn run(self: Arc<Timer>, generation: u64) {
+        loop {
+            let now = self.elapsed();
+            let wait = {
+                let state = self.state.lock();
+                match state.next {
+                    Some(next) if state.generation == generation => next.saturating_sub(now),
+                    _ => return,
+                }
+            };
+            if !wait.is_zero() {
+                let wait = if self.clock.is_wall() { wait } else { wait.max(TICK) };
+                Sleep::at(super::after(wait)).await;
+                continue;
+            }
+            if !self.expire(generation, now) {
+                return;
+            }
+        }
+    }
+
+    /// Handles an expiration; returns whether another one is to come.
+    fn expire(&self, generation: u64, now: Duration) -> bool {
+        let again = {
+            let mut state = self.state.lock();
+            let Some(next) = state.next.filter(|_| state.generation == generation) else { return false };
+            if state.interval.is_zero() {
+                state.next = None;
+                state.overrun = 0;
+            } else {
+                // Expirations that were missed count as overrun, not as signals.
+                let late = now.saturating_sub(next);
+                let missed = late.as_nanos() / state.interval.as_nanos().max(1);
+                let missed = u32::try_from(missed).unwrap_or(u32::MAX);
+                state.next = Some(next.saturating_add(state.interval.saturating_mul(missed.saturating_add(1))));
+                state.overrun = u64::from(missed);
+            }
+            state.next.is_some()
+        };
+        self.fire();
+        again
+    }
+
+    fn fire(&self) {
+        let Some(kernel) = self.kernel.upgrade() else { return };
+        // A signal that is pending already stands for this expiration too.
+        let _ = match &self.action {
+            Action::Process(process, info) => send::to_process(&kernel, process, *info),
+            Action::Thread(task, info) => match task.upgrade() {
+                Some(task) => send::to_task(&task, *info),
+                None => Ok(()),
+            },
+            Action::Nothing => Ok(()),
+        };
+    }
+}
+
+fn remaining(state: &State, now: Duration) -> Setting {
+    let value = match state.next {
+        // An armed timer never reads as disarmed.
+        Some(next) => next.saturating_sub(now).max(Duration::from_nanos(1)),
+        None => Duration::ZERO,
+    };
+    Setting { value, interval: state.interval }
+}
+
+/// The three interval timers of a process (`setitimer(2)`).
+pub struct IntervalTimers(Mutex<[Option<Arc<Timer>>; 3]>);
+
+impl Default for IntervalTimers {
+    fn default() -> IntervalTimers {
+        IntervalTimers(Mutex::new(Level::Leaf, [const { None }; 3]))
+    }
+}
+
+impl IntervalTimers {
+    /// Returns a timer: 0 real, 1 virtual, 2 profiling. `EINVAL` for others.
+    pub fn get(&self, task: &Arc<Task>, which: i32) -> Result<Arc<Timer>, Errno> {
+        let (slot, signal) = match which {
+            0 => (0, Signal::SIGALRM),
+            1 => (1, Signal::SIGVTALRM),
+            2 => (2, Signal::SIGPROF),
+            _ => return Err(Errno::EINVAL),
+        };
+        let clock = if slot == 0 { Clock::Monotonic } else { Clock::Process(task.process.pid) };
+        let mut slots = self.0.lock();
+        let timer = slots[slot].get_or_insert_with(|| {
+            let info = SigInfo::from_kernel(signal);
+            Timer::new(task, clock, Action::Process(Arc::clone(&task.process), info))
+        });
+        Ok(Arc::clone(timer))
+    }
+}
