@@ -22,6 +22,7 @@ pub mod eventfd;
 pub mod file;
 pub mod gofer;
 pub mod host;
+pub mod hostfd;
 pub mod inode;
 pub mod inotify;
 pub mod iobuf;

@@ -231,7 +231,7 @@ pub(crate) fn size_bytes(size: WinSize) -> [u8; 8] {
     bytes
 }
 
-fn size_from(bytes: [u8; 8]) -> WinSize {
+pub(crate) fn size_from(bytes: [u8; 8]) -> WinSize {
     let [a, b, c, d, e, f, g, h] = bytes;
     [[a, b], [c, d], [e, f], [g, h]].map(u16::from_ne_bytes)
 }

@@ -96,7 +96,15 @@ impl Memory {
         memory
     }
 
-    fn get(&self) -> i32 {
+    pub(crate) fn bytes(&self) -> [u8; 64] {
+        *self.0.lock()
+    }
+
+    pub(crate) fn set(&self, bytes: [u8; 64]) {
+        *self.0.lock() = bytes;
+    }
+
+    pub(crate) fn get(&self) -> i32 {
         i32::from_ne_bytes(self.0.lock()[..4].try_into().unwrap())
     }
 }
