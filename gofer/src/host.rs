@@ -86,6 +86,11 @@ impl ProcFds {
         rustix::fs::open("/proc/self/fd", flags, Mode::empty()).map(ProcFds).map_err(errno)
     }
 
+    /// Takes the directory from wherever it can be seen.
+    pub(crate) fn from_dir(dir: OwnedFd) -> ProcFds {
+        ProcFds(dir)
+    }
+
     /// Opens the file behind `fd` once more. The caller has checked what kind of file it is: an open of a FIFO would
     /// wait and an open of a device would act.
     pub(crate) fn reopen(&self, fd: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd, Errno> {

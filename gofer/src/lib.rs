@@ -10,7 +10,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod confine;
+pub mod handover;
 mod host;
+pub mod host_calls;
 pub mod node;
 mod ops;
 mod policy;

@@ -36,12 +36,15 @@ pub fn serve(
     for (index, socket) in sockets.into_iter().enumerate() {
         let (server, gate) = (Arc::clone(&server), Arc::clone(&gate));
         let body = move || {
+            // Once when the thread has set itself up, which needs more host calls than serving, and once to begin.
+            gate.wait();
             gate.wait();
             connection(&server, &mut SeqPacket::new(socket));
         };
         let thread = std::thread::Builder::new().name(format!("gofer-{index}")).stack_size(STACK).spawn(body);
         threads.push(thread.map_err(ServeError::Thread)?);
     }
+    gate.wait();
     ready().map_err(ServeError::Ready)?;
     gate.wait();
     for thread in threads {

@@ -60,20 +60,25 @@ const MAX_FDS: u64 = 200_000;
 const MAX_NODES: usize = 1 << 21;
 
 impl Server {
-    /// Takes the trees into service. Needs `/proc/self/fd`; raises the soft limit of open files to the hard one.
-    pub fn new(trees: Vec<Tree>) -> Result<Server, Errno> {
-        let mut limit = rustix::process::getrlimit(Resource::Nofile);
-        limit.current = limit.maximum;
-        // Where that is refused, what there is must do.
-        let _ = rustix::process::setrlimit(Resource::Nofile, limit);
+    /// Takes the trees into service, with `/proc/self/fd` as the process sees it or as it was kept open.
+    pub(crate) fn start(trees: Vec<Tree>, proc_fds: ProcFds) -> Result<Server, Errno> {
         let files = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(MAX_FDS);
         let budget = files.saturating_sub(SPARE_FDS).clamp(1, MAX_FDS);
-        Server::with_limits(trees, usize::try_from(budget).unwrap_or(1), MAX_NODES)
+        Server::with(trees, proc_fds, usize::try_from(budget).unwrap_or(1), MAX_NODES)
+    }
+
+    /// Takes the trees into service in a process that isn't confined. Needs `/proc/self/fd`.
+    pub fn new(trees: Vec<Tree>) -> Result<Server, Errno> {
+        Server::start(trees, ProcFds::open()?)
     }
 
     /// Takes the trees into service with at most `budget` descriptors open for nodes and `limit` nodes known.
     pub fn with_limits(trees: Vec<Tree>, budget: usize, limit: usize) -> Result<Server, Errno> {
-        let mut server = Server { trees: Vec::new(), nodes: Nodes::new(budget, limit), proc_fds: ProcFds::open()? };
+        Server::with(trees, ProcFds::open()?, budget, limit)
+    }
+
+    fn with(trees: Vec<Tree>, proc_fds: ProcFds, budget: usize, limit: usize) -> Result<Server, Errno> {
+        let mut server = Server { trees: Vec::new(), nodes: Nodes::new(budget, limit), proc_fds };
         for (index, tree) in trees.into_iter().enumerate() {
             let attr = host::stat(tree.root.as_fd())?;
             let node = server.nodes.give(index, tree.root, &attr, None)?;

@@ -1,0 +1,170 @@
+//! Locks the gofer up before it serves.
+//!
+//! What the caller (the command line, which runs itself again as `runsc gofer`) must have done:
+//!
+//! * Started a process of its own for the gofer, single-threaded, with the connections' other ends as its descriptors.
+//! * Put it into a mount namespace of its own. As root: nothing else; [`isolate`] leaves the remaining namespaces. As an
+//!   ordinary user: into a new user namespace in which it is root (and in which the ids that the container's files shall
+//!   have are mapped), then the same.
+//! * `/proc` is mounted and shows the process.
+//!
+//! Then, in this order: [`isolate`], [`enter`], [`crate::serve`] with [`Confined::lock`] as its last step. [`run`] does
+//! all three. After that the process has: a read-only tmpfs as its root with nothing in it but the trees and its own
+//! `/proc/PID/fd`; no network, no System V objects; the file capabilities in [`KEPT`] and no way to more; no executable
+//! memory but its own code; the calls of [`crate::host_calls`] and no others. It ends when its last connection does.
+
+mod caps;
+mod mounts;
+mod seccomp;
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+
+use abi::Errno;
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Resource, Rlimit};
+
+pub use caps::KEPT;
+pub use mounts::Recursion;
+
+use crate::host::{self, ProcFds};
+use crate::server::{Server, Tree, TreeFlags};
+
+/// A tree to serve.
+#[derive(Clone, Debug)]
+pub struct TreeSpec {
+    /// The caller's number for it.
+    pub id: u32,
+    /// Directory or file on the host, resolved by the caller: links in it are followed.
+    pub source: PathBuf,
+    /// What may be done.
+    pub flags: TreeFlags,
+    /// Whether file systems mounted below it belong to it.
+    pub recursion: Recursion,
+}
+
+/// Why the gofer isn't confined.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfineError {
+    /// A step failed.
+    #[error("gofer: can't {step}: {errno}")]
+    Step {
+        /// What was tried.
+        step: String,
+        /// What the host said.
+        errno: Errno,
+    },
+    /// The filter couldn't be made or installed.
+    #[error("gofer: can't install its seccomp filter: {0}")]
+    Filter(String),
+    /// Serving failed.
+    #[error("gofer: {0}")]
+    Serve(#[from] crate::ServeError),
+}
+
+/// Names the step that failed.
+fn step<T, E: Into<Errno>>(what: impl Into<String>, result: Result<T, E>) -> Result<T, ConfineError> {
+    result.map_err(|errno| ConfineError::Step { step: what.into(), errno: errno.into() })
+}
+
+/// Host errors on the way in.
+struct Host(rustix::io::Errno);
+
+impl From<Host> for Errno {
+    fn from(error: Host) -> Errno {
+        host::errno(error.0)
+    }
+}
+
+fn host_step<T>(what: impl Into<String>, result: rustix::io::Result<T>) -> Result<T, ConfineError> {
+    step(what, result.map_err(Host))
+}
+
+/// A gofer that sees only its trees.
+#[derive(Debug)]
+pub struct Confined {
+    /// Answers requests.
+    pub server: Server,
+}
+
+/// Leaves the namespaces that a gofer has no use for: network, System V IPC, host name, cgroup, and the mount namespace if
+/// the caller has not made a new one. Needs CAP_SYS_ADMIN over the user namespace.
+pub fn isolate() -> Result<(), ConfineError> {
+    use nix::sched::CloneFlags;
+    let namespaces = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWCGROUP;
+    let left = nix::sched::unshare(namespaces).map_err(|errno| Errno::from_raw(errno as i32));
+    step("make namespaces (is the caller root, or in a user namespace of its own?)", left)
+}
+
+/// Builds the root that holds only the trees, moves into it, and drops all privilege that serving doesn't need.
+pub fn enter(trees: &[TreeSpec]) -> Result<Confined, ConfineError> {
+    raise_limits()?;
+    mounts::build(trees)?;
+    let mut open = Vec::new();
+    for (index, tree) in trees.iter().enumerate() {
+        let path = mounts::tree_path(index);
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let root = host_step(format!("open {}", tree.source.display()), rustix::fs::open(path, flags, Mode::empty()))?;
+        open.push(Tree { id: tree.id, root, flags: tree.flags });
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let proc_fds = host_step("open /proc/self/fd", rustix::fs::open(mounts::FDS, flags, Mode::empty()))?;
+    let devices = trees.iter().any(|tree| tree.flags.contains(TreeFlags::MAKE_DEVICES));
+    caps::drop_all_but_files(devices)?;
+    let server = step("read the attributes of the trees", Server::start(open, ProcFds::from_dir(proc_fds)))?;
+    Ok(Confined { server })
+}
+
+impl Confined {
+    /// Installs the filter on every thread of the process. The last step: no thread may be started afterwards.
+    pub fn lock() -> Result<(), ConfineError> {
+        seccomp::install()
+    }
+}
+
+/// Serves the trees on the sockets in confinement until the last of them is closed. Closes all other descriptors, those
+/// of the caller's own objects (log files, say) included: log lines belong on standard error.
+pub fn run(trees: &[TreeSpec], sockets: Vec<OwnedFd>) -> Result<(), ConfineError> {
+    shed_descriptors(&sockets)?;
+    isolate()?;
+    let confined = enter(trees)?;
+    crate::serve(confined.server, sockets, || Confined::lock().map_err(Into::into))?;
+    Ok(())
+}
+
+/// Closes every descriptor but the sockets and standard error, to which log lines go; puts `/dev/null` in place of
+/// standard input and output.
+fn shed_descriptors(sockets: &[OwnedFd]) -> Result<(), ConfineError> {
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+    let null = host_step("open /dev/null", null)?;
+    host_step("replace standard input", rustix::stdio::dup2_stdin(&null))?;
+    host_step("replace standard output", rustix::stdio::dup2_stdout(&null))?;
+    drop(null);
+    let mut numbers: Vec<i32> = Vec::new();
+    for entry in step("list /proc/self/fd", std::fs::read_dir("/proc/self/fd"))? {
+        let name = step("list /proc/self/fd", entry)?.file_name();
+        numbers.extend(name.to_str().and_then(|name| name.parse::<i32>().ok()));
+    }
+    for number in numbers.into_iter().filter(|number| *number > 2) {
+        if !sockets.iter().any(|socket| socket.as_raw_fd() == number) {
+            // The listing's own descriptor is closed by now: nothing to be done about a number that isn't open.
+            let _ = nix::unistd::close(number);
+        }
+    }
+    Ok(())
+}
+
+/// As many descriptors as the host allows, no core dumps, and new files with exactly the mode that is asked for.
+fn raise_limits() -> Result<(), ConfineError> {
+    let files = rustix::process::getrlimit(Resource::Nofile);
+    let files = Rlimit { current: files.maximum, maximum: files.maximum };
+    host_step("raise the limit of open files", rustix::process::setrlimit(Resource::Nofile, files))?;
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    host_step("forbid core dumps", rustix::process::setrlimit(Resource::Core, none))?;
+    rustix::process::umask(Mode::empty());
+    Ok(())
+}

@@ -1,0 +1,300 @@
+//! A confined gofer in a process of its own: what it can still do, what it can't, and how it looks from outside.
+//!
+//! Has its own `main`: confinement is for single-threaded processes. Needs root (or a user namespace in which it is).
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use abi::Errno;
+use abi::types::mode;
+use gofer::confine::{self, Recursion, TreeSpec};
+use gofer::{TreeFlags, handover};
+use gofer_proto::{
+    Access, Entry, Handle, MAX_MESSAGE, Names, NewNode, Reply, Request, SeqPacket, SetNode, TimeSet, Transport,
+    VERSION, Writer,
+};
+
+/// Set in the gofer: the directory to serve, and what to do.
+const TREE: &str = "GOFER_TEST_TREE";
+const MODE: &str = "GOFER_TEST_MODE";
+
+fn main() {
+    if let Ok(tree) = std::env::var(TREE) {
+        return gofer_main(&tree);
+    }
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: not root");
+        return;
+    }
+    let tests: [(&str, fn()); 4] = [
+        ("serves_everything_within_its_filter", serves_everything_within_its_filter),
+        ("looks_confined_from_outside", looks_confined_from_outside),
+        ("dies_of_a_call_that_is_not_listed", dies_of_a_call_that_is_not_listed),
+        ("serves_an_ordinary_user_in_a_user_namespace", serves_an_ordinary_user_in_a_user_namespace),
+    ];
+    for (name, test) in tests {
+        test();
+        println!("test {name} ... ok");
+    }
+}
+
+fn gofer_main(tree: &str) {
+    let socket = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
+    let sockets = handover::receive(socket).unwrap();
+    let tree = |id, flags| TreeSpec { id, source: PathBuf::from(tree), flags, recursion: Recursion::No };
+    let trees = [tree(1, TreeFlags::empty()), tree(2, TreeFlags::READONLY)];
+    match std::env::var(MODE).as_deref() {
+        Ok("escape") => {
+            confine::isolate().unwrap();
+            let _confined = confine::enter(&trees).unwrap();
+            confine::Confined::lock().unwrap();
+            let _ = std::os::unix::net::UnixStream::pair();
+            panic!("a call that isn't listed was let through");
+        }
+        _ => confine::run(&trees, sockets).unwrap(),
+    }
+}
+
+/// A gofer and a connection to it.
+struct Gofer {
+    child: Child,
+    connection: Option<SeqPacket>,
+    dir: tempfile::TempDir,
+    id: u32,
+}
+
+fn command(wrapper: &[&str]) -> Command {
+    let exe = std::env::current_exe().unwrap();
+    let mut words = wrapper.iter();
+    match words.next() {
+        Some(first) => {
+            let mut command = Command::new(first);
+            command.args(words).arg(exe);
+            command
+        }
+        None => Command::new(exe),
+    }
+}
+
+impl Gofer {
+    fn start(mode: &str, wrapper: &[&str]) -> Gofer {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("tree");
+        std::fs::create_dir(&tree).unwrap();
+        std::fs::write(dir.path().join("secret"), b"secret").unwrap();
+        std::fs::write(tree.join("file"), b"content").unwrap();
+        std::os::unix::fs::symlink("../secret", tree.join("out")).unwrap();
+        std::os::unix::fs::symlink("..", tree.join("up")).unwrap();
+        if !wrapper.is_empty() {
+            // For the ordinary user.
+            for path in [dir.path(), &tree, &tree.join("file")] {
+                std::os::unix::fs::chown(path, Some(65534), Some(65534)).unwrap();
+            }
+        }
+        let (control, theirs) = SeqPacket::pair().unwrap();
+        let (connection, served) = SeqPacket::pair().unwrap();
+        let mut command = command(wrapper);
+        command.env(TREE, &tree).env(MODE, mode).stdin(Stdio::from(theirs)).process_group(0);
+        if mode == "escape" {
+            command.stderr(Stdio::null());
+        }
+        let child = command.spawn().unwrap();
+        handover::send(control, &[served]).unwrap();
+        Gofer { child, connection: Some(SeqPacket::new(connection)), dir, id: 0 }
+    }
+
+    fn try_call(&mut self, request: &Request<'_>) -> Result<(Vec<u8>, Option<OwnedFd>), Errno> {
+        let connection = self.connection.as_mut().unwrap();
+        self.id += 1;
+        let mut out = Writer::new();
+        request.encode(self.id, &mut out);
+        connection.send(out.finish().unwrap(), None).unwrap();
+        let mut buf = vec![0; MAX_MESSAGE];
+        let received = connection.receive(&mut buf).unwrap_or_else(|error| panic!("{request:?}: {error}"));
+        buf.truncate(received.len);
+        match Reply::decode(request.op(), &buf).unwrap() {
+            (id, Reply::Error(errno)) => {
+                assert_eq!(id, self.id);
+                Err(errno)
+            }
+            (id, _) => {
+                assert_eq!(id, self.id);
+                Ok((buf, received.fd))
+            }
+        }
+    }
+
+    fn call(&mut self, request: &Request<'_>) -> (Vec<u8>, Option<OwnedFd>) {
+        self.try_call(request).unwrap_or_else(|errno| panic!("{request:?}: {errno}"))
+    }
+
+    fn error(&mut self, request: &Request<'_>) -> Errno {
+        match self.try_call(request) {
+            Err(errno) => errno,
+            Ok(_) => panic!("{request:?} should fail"),
+        }
+    }
+
+    fn entry(&mut self, request: &Request<'_>) -> Entry {
+        let (bytes, _) = self.call(request);
+        match Reply::decode(request.op(), &bytes).unwrap().1 {
+            Reply::Entry(entry) => entry,
+            Reply::Walked(walked) => *walked.entries.last().unwrap(),
+            other => panic!("{request:?}: {other:?}"),
+        }
+    }
+
+    fn roots(&mut self) -> Vec<Handle> {
+        let request = Request::Hello { version: VERSION };
+        let (bytes, _) = self.call(&request);
+        match Reply::decode(request.op(), &bytes).unwrap().1 {
+            Reply::Hello(hello) => hello.mounts.iter().map(|mount| mount.root.handle).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn end(mut self) -> ExitStatus {
+        drop(self.connection.take());
+        self.child.wait().unwrap()
+    }
+}
+
+fn walk(from: Handle, names: &[&'static str]) -> Request<'static> {
+    Request::Walk { from, names: Names(names.iter().map(|name| name.as_bytes()).collect()) }
+}
+
+fn new(bits: u32) -> NewNode {
+    NewNode { mode: bits, uid: 0, gid: 0, ..NewNode::default() }
+}
+
+/// Asks every question there is; a call that the filter has forgotten kills the gofer.
+fn ask_everything(gofer: &mut Gofer) {
+    let roots = gofer.roots();
+    let root = roots[0];
+    let file = gofer.entry(&walk(root, &["file"])).handle;
+    let (_, fd) = gofer.call(&Request::Open { node: file, access: Access::READ });
+    let mut data = [0; 16];
+    let count = rustix::io::read(fd.unwrap(), &mut data).unwrap();
+    assert_eq!(&data[..count], b"content");
+    gofer.call(&Request::Open { node: file, access: Access::READ | Access::WRITE });
+    gofer.call(&Request::GetAttr { node: file });
+    let set = SetNode {
+        perm: Some(0o640),
+        uid: Some(0),
+        gid: Some(0),
+        size: Some(3),
+        atime: Some(TimeSet::Now),
+        mtime: Some(TimeSet::At(abi::time::Timespec { sec: 5, nsec: 6 })),
+    };
+    gofer.call(&Request::SetAttr { node: file, set });
+    gofer.call(&Request::Create { dir: root, name: b"created", new: new(0o4755) });
+    let dir = gofer.entry(&Request::Mkdir { dir: root, name: b"dir", new: new(0o700) }).handle;
+    let link = gofer.entry(&Request::Symlink { dir, name: b"l", target: b"x", new: new(0o777) }).handle;
+    gofer.call(&Request::Readlink { node: link });
+    gofer.call(&Request::Mknod { dir, name: b"fifo", new: new(mode::IFIFO | 0o644) });
+    assert_eq!(gofer.error(&Request::Mknod { dir, name: b"null", new: new(mode::IFCHR | 0o644) }), Errno::EPERM);
+    gofer.call(&Request::Link { node: file, dir, name: b"linked" });
+    gofer.call(&Request::Rename { dir, name: b"linked", new_dir: root, new_name: b"moved", flags: 0 });
+    gofer.call(&Request::Rename { dir, name: b"fifo", new_dir: root, new_name: b"moved", flags: 2 });
+    gofer.call(&Request::ReadDir { node: root, cookie: 0 });
+    gofer.call(&Request::StatFs { node: root });
+    gofer.call(&Request::Sync { node: file });
+    gofer.call(&Request::SyncFs { node: root });
+    // What the host's file system lacks is no fault of the filter.
+    let _ = gofer.try_call(&Request::SetXattr { node: file, name: b"user.a", value: b"1", flags: 0 });
+    let _ = gofer.try_call(&Request::GetXattr { node: file, name: b"user.a" });
+    let _ = gofer.try_call(&Request::RemoveXattr { node: file, name: b"user.a" });
+    let _ = gofer.try_call(&Request::Tmpfile { dir: root, new: new(0o600) });
+    gofer.call(&Request::ListXattr { node: file });
+    gofer.call(&Request::Unlink { dir: root, name: b"moved" });
+    gofer.call(&Request::Unlink { dir, name: b"fifo" });
+    gofer.call(&Request::Unlink { dir, name: b"l" });
+    gofer.call(&Request::Rmdir { dir: root, name: b"dir" });
+    // Ways out.
+    let out = gofer.entry(&walk(root, &["out"])).handle;
+    assert_eq!(gofer.error(&Request::Open { node: out, access: Access::READ }), Errno::ELOOP);
+    assert_eq!(gofer.error(&walk(root, &[".."])), Errno::EINVAL);
+    assert_eq!(gofer.error(&walk(root, &["../secret"])), Errno::EINVAL);
+    let up = gofer.entry(&walk(root, &["up"])).handle;
+    assert_eq!(gofer.error(&walk(up, &["secret"])), Errno::ENOTDIR);
+    // The same directory, read-only.
+    assert_eq!(gofer.error(&Request::Unlink { dir: roots[1], name: b"file" }), Errno::EROFS);
+    assert_eq!(gofer.error(&Request::Link { node: file, dir: roots[1], name: b"x" }), Errno::EROFS);
+    gofer.call(&walk(roots[1], &["file"]));
+}
+
+fn serves_everything_within_its_filter() {
+    let mut gofer = Gofer::start("serve", &[]);
+    ask_everything(&mut gofer);
+    let status = gofer.end();
+    assert!(status.success(), "{status}");
+}
+
+fn serves_an_ordinary_user_in_a_user_namespace() {
+    let user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "-U", "-r", "-m"];
+    let mut gofer = Gofer::start("serve", &user);
+    // The test binary must be readable for that user, which it isn't where the checkout is private.
+    let runs =
+        Command::new(user[0]).args(&user[1..4]).arg("test").arg("-x").arg(std::env::current_exe().unwrap()).status();
+    if !runs.is_ok_and(|status| status.success()) {
+        println!("(skipped: the test program can't be run by another user)");
+        gofer.end();
+        return;
+    }
+    ask_everything(&mut gofer);
+    let status = gofer.end();
+    assert!(status.success(), "{status}");
+}
+
+fn dies_of_a_call_that_is_not_listed() {
+    let status = Gofer::start("escape", &[]).end();
+    assert_eq!(status.signal(), Some(libc::SIGSYS), "{status}");
+}
+
+fn field(status: &str, name: &str) -> String {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+    line.trim().to_owned()
+}
+
+fn looks_confined_from_outside() {
+    let mut gofer = Gofer::start("serve", &[]);
+    let root = gofer.roots()[0];
+    gofer.entry(&walk(root, &["file"]));
+    let proc = PathBuf::from(format!("/proc/{}", gofer.child.id()));
+    for task in std::fs::read_dir(proc.join("task")).unwrap() {
+        let task = task.unwrap().path();
+        let status = std::fs::read_to_string(task.join("status")).unwrap();
+        let kept = format!("{:016x}", confine::KEPT.bits());
+        assert_eq!(field(&status, "CapEff"), kept);
+        assert_eq!(field(&status, "CapPrm"), kept);
+        for set in ["CapBnd", "CapInh", "CapAmb"] {
+            assert_eq!(field(&status, set), "0000000000000000", "{set}");
+        }
+        assert_eq!((field(&status, "NoNewPrivs"), field(&status, "Seccomp")), ("1".into(), "2".into()));
+    }
+    for namespace in ["mnt", "net", "ipc", "uts", "cgroup"] {
+        let of = |process: &Path| std::fs::read_link(process.join("ns").join(namespace)).unwrap();
+        assert_ne!(of(&proc), of(Path::new("/proc/self")), "{namespace}");
+    }
+    let mounts = std::fs::read_to_string(proc.join("mountinfo")).unwrap();
+    let points: Vec<&str> = mounts.lines().map(|line| line.split(' ').nth(4).unwrap()).collect();
+    assert_eq!(points, ["/", "/fd", "/0", "/1"]);
+    assert!(
+        mounts
+            .lines()
+            .filter(|line| !line.contains(" /0 "))
+            .all(|line| line.contains(" ro,") || line.contains(" /fd "))
+    );
+    for fd in std::fs::read_dir(proc.join("fd")).unwrap() {
+        let fd = fd.unwrap();
+        let Ok(target) = std::fs::read_link(fd.path()) else { continue };
+        let target = target.to_string_lossy().into_owned();
+        let number: u32 = fd.file_name().to_string_lossy().parse().unwrap();
+        let expected = ["socket:", "/0", "/1", "/fd"].iter().any(|start| target.starts_with(start));
+        assert!(number <= 2 || expected, "{number}: {target}");
+    }
+    assert!(!gofer.dir.path().join("nothing").exists());
+    assert!(gofer.end().success());
+}
