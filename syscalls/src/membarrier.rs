@@ -1,9 +1,16 @@
 //! `membarrier`.
 
-use abi::Errno;
-use sentry::Current;
+use std::sync::Arc;
 
-/// Serves `membarrier(2)`.
-pub fn membarrier(cur: &mut Current, _cmd: i32, _flags: u32, _cpu_id: i32) -> Result<u64, Errno> {
-    crate::unserved(cur, "membarrier")
+use abi::SysError;
+use sentry::{Current, Outcome};
+use sentry_platform::MemOp;
+
+/// Serves `membarrier(2)`: guest threads are host threads, so the host's own barrier is the real one.
+pub fn membarrier(cur: &mut Current, cmd: i32, flags: u32, cpu_id: i32) -> Outcome<'_> {
+    Outcome::block(async move {
+        let mm = Arc::clone(&cur.mm);
+        let op = MemOp::Membarrier { cmd, flags, cpu: cpu_id };
+        mm.host_op(cur.context.as_mut(), op).await.map_err(SysError::Errno)
+    })
 }

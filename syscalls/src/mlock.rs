@@ -1,29 +1,35 @@
 //! `mlock`, `munlock`, `mlockall`, `munlockall`, `mlock2`.
 
 use abi::{Errno, UserAddr};
-use sentry::Current;
+use sentry::mm::MLOCK_ONFAULT;
+use sentry::{Current, Outcome};
+
+use crate::mmap::change;
 
 /// Serves `mlock(2)`.
-pub fn mlock(cur: &mut Current, _addr: UserAddr, _len: usize) -> Result<u64, Errno> {
-    crate::unserved(cur, "mlock")
+pub fn mlock(cur: &mut Current, addr: UserAddr, len: usize) -> Outcome<'_> {
+    change(cur, move |books, limits| books.plan_lock(addr.raw(), len as u64, false, limits))
 }
 
 /// Serves `munlock(2)`.
-pub fn munlock(cur: &mut Current, _addr: UserAddr, _len: usize) -> Result<u64, Errno> {
-    crate::unserved(cur, "munlock")
+pub fn munlock(cur: &mut Current, addr: UserAddr, len: usize) -> Outcome<'_> {
+    change(cur, move |books, _| books.plan_unlock(addr.raw(), len as u64))
 }
 
 /// Serves `mlockall(2)`.
-pub fn mlockall(cur: &mut Current, _flags: u32) -> Result<u64, Errno> {
-    crate::unserved(cur, "mlockall")
+pub fn mlockall(cur: &mut Current, flags: u32) -> Outcome<'_> {
+    change(cur, move |books, limits| books.plan_lock_all(flags, limits))
 }
 
 /// Serves `munlockall(2)`.
-pub fn munlockall(cur: &mut Current) -> Result<u64, Errno> {
-    crate::unserved(cur, "munlockall")
+pub fn munlockall(cur: &mut Current) -> Outcome<'_> {
+    change(cur, |books, _| Ok(books.plan_unlock_all()))
 }
 
 /// Serves `mlock2(2)`.
-pub fn mlock2(cur: &mut Current, _addr: UserAddr, _len: usize, _flags: u32) -> Result<u64, Errno> {
-    crate::unserved(cur, "mlock2")
+pub fn mlock2(cur: &mut Current, addr: UserAddr, len: usize, flags: u32) -> Outcome<'_> {
+    if flags & !MLOCK_ONFAULT != 0 {
+        return Outcome::Done(Err(Errno::EINVAL.into()));
+    }
+    change(cur, move |books, limits| books.plan_lock(addr.raw(), len as u64, flags & MLOCK_ONFAULT != 0, limits))
 }

@@ -1,64 +1,131 @@
 //! `mmap`, `mprotect`, `munmap`, `brk`, `mremap`, `msync`, `mincore`, `madvise`, `pkey_mprotect`.
 
-use abi::{Errno, Fd, UserAddr};
-use sentry::Current;
+use std::sync::Arc;
+
+use abi::flags::{MapFlags, Prot};
+use abi::{Errno, Fd, PAGE_SIZE, SysError, UserAddr};
+use sentry::mm::{Books, FileMap, Limits, MapRequest, Plan, VmFlags};
+use sentry::{Current, Outcome};
+
+/// Plans a change of the caller's memory and has the host perform it.
+pub(crate) fn change<'a>(
+    cur: &'a mut Current,
+    plan: impl FnOnce(&mut Books, &Limits) -> Result<Plan, Errno> + Send + 'a,
+) -> Outcome<'a> {
+    let limits = Limits::of(&cur.task);
+    Outcome::block(async move {
+        let mm = Arc::clone(&cur.mm);
+        let done = mm.change(cur.context.as_mut(), |books| plan(books, &limits)).await;
+        done.map_err(SysError::Errno)
+    })
+}
 
 /// Serves `mmap(2)`.
 pub fn mmap(
     cur: &mut Current,
-    _addr: UserAddr,
-    _length: usize,
-    _prot: u32,
-    _flags: u32,
-    _fd: Fd,
-    _offset: i64,
-) -> Result<u64, Errno> {
-    crate::unserved(cur, "mmap")
+    addr: UserAddr,
+    length: usize,
+    prot: u32,
+    flags: u32,
+    fd: Fd,
+    offset: i64,
+) -> Outcome<'_> {
+    match map_request(cur, addr, length, prot, flags, fd, offset) {
+        Ok(request) => change(cur, |books, limits| books.plan_map(request, limits)),
+        Err(errno) => Outcome::Done(Err(errno.into())),
+    }
+}
+
+fn map_request(
+    cur: &Current,
+    addr: UserAddr,
+    length: usize,
+    prot: u32,
+    flags: u32,
+    fd: Fd,
+    offset: i64,
+) -> Result<MapRequest, Errno> {
+    let offset = offset.cast_unsigned();
+    if !offset.is_multiple_of(PAGE_SIZE) {
+        return Err(Errno::EINVAL);
+    }
+    let flags = MapFlags::from_bits_retain(flags);
+    let file = if flags.contains(MapFlags::ANONYMOUS) {
+        if flags.contains(MapFlags::HUGETLB) {
+            // As on a machine whose pool of huge pages is empty.
+            return Err(if length == 0 { Errno::EINVAL } else { Errno::ENOMEM });
+        }
+        None
+    } else {
+        let file = cur.task.files.load().get_io(fd)?;
+        if flags.contains(MapFlags::HUGETLB) {
+            return Err(Errno::EINVAL);
+        }
+        Some(FileMap::of(&file, false)?)
+    };
+    Ok(MapRequest {
+        addr: addr.raw(),
+        len: length as u64,
+        prot: Prot::from_bits_retain(prot),
+        flags,
+        offset: if file.is_some() { offset } else { 0 },
+        file,
+        extra: VmFlags::empty(),
+    })
 }
 
 /// Serves `mprotect(2)`.
-pub fn mprotect(cur: &mut Current, _addr: UserAddr, _len: usize, _prot: u32) -> Result<u64, Errno> {
-    crate::unserved(cur, "mprotect")
+pub fn mprotect(cur: &mut Current, addr: UserAddr, len: usize, prot: u32) -> Outcome<'_> {
+    pkey_mprotect(cur, addr, len, prot, -1)
 }
 
 /// Serves `munmap(2)`.
-pub fn munmap(cur: &mut Current, _addr: UserAddr, _length: usize) -> Result<u64, Errno> {
-    crate::unserved(cur, "munmap")
+pub fn munmap(cur: &mut Current, addr: UserAddr, length: usize) -> Outcome<'_> {
+    change(cur, move |books, _| books.plan_unmap(addr.raw(), length as u64))
 }
 
 /// Serves `brk(2)`.
-pub fn brk(cur: &mut Current, _addr: UserAddr) -> Result<u64, Errno> {
-    crate::unserved(cur, "brk")
+pub fn brk(cur: &mut Current, addr: UserAddr) -> Outcome<'_> {
+    let limits = Limits::of(&cur.task);
+    Outcome::block(async move {
+        let mm = Arc::clone(&cur.mm);
+        Ok(mm.set_break(cur.context.as_mut(), addr.raw(), &limits).await)
+    })
 }
 
 /// Serves `mremap(2)`.
 pub fn mremap(
     cur: &mut Current,
-    _old_address: UserAddr,
-    _old_size: usize,
-    _new_size: usize,
-    _flags: u32,
-    _new_address: UserAddr,
-) -> Result<u64, Errno> {
-    crate::unserved(cur, "mremap")
+    old_address: UserAddr,
+    old_size: usize,
+    new_size: usize,
+    flags: u32,
+    new_address: UserAddr,
+) -> Outcome<'_> {
+    change(cur, move |books, limits| {
+        let (old, new) = (old_size as u64, new_size as u64);
+        books.plan_remap(old_address.raw(), old, new, flags, new_address.raw(), limits)
+    })
 }
 
 /// Serves `msync(2)`.
-pub fn msync(cur: &mut Current, _addr: UserAddr, _length: usize, _flags: u32) -> Result<u64, Errno> {
-    crate::unserved(cur, "msync")
+pub fn msync(cur: &mut Current, addr: UserAddr, length: usize, flags: u32) -> Outcome<'_> {
+    change(cur, move |books, _| books.plan_sync(addr.raw(), length as u64, flags.cast_signed()))
 }
 
 /// Serves `mincore(2)`.
-pub fn mincore(cur: &mut Current, _addr: UserAddr, _length: usize, _vec: UserAddr) -> Result<u64, Errno> {
-    crate::unserved(cur, "mincore")
+pub fn mincore(cur: &mut Current, addr: UserAddr, length: usize, vec: UserAddr) -> Outcome<'_> {
+    change(cur, move |books, _| books.plan_incore(addr.raw(), length as u64, vec.raw()))
 }
 
 /// Serves `madvise(2)`.
-pub fn madvise(cur: &mut Current, _addr: UserAddr, _length: usize, _advice: i32) -> Result<u64, Errno> {
-    crate::unserved(cur, "madvise")
+pub fn madvise(cur: &mut Current, addr: UserAddr, length: usize, advice: i32) -> Outcome<'_> {
+    change(cur, move |books, _| books.plan_advise(addr.raw(), length as u64, advice))
 }
 
 /// Serves `pkey_mprotect(2)`.
-pub fn pkey_mprotect(cur: &mut Current, _addr: UserAddr, _len: usize, _prot: u32, _pkey: i32) -> Result<u64, Errno> {
-    crate::unserved(cur, "pkey_mprotect")
+pub fn pkey_mprotect(cur: &mut Current, addr: UserAddr, len: usize, prot: u32, pkey: i32) -> Outcome<'_> {
+    change(cur, move |books, limits| {
+        books.plan_protect(addr.raw(), len as u64, Prot::from_bits_retain(prot), pkey, limits)
+    })
 }

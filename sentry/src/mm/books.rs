@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use super::layout::{GapHint, Layout, MAX_MAP_COUNT};
 use super::tree::VmaTree;
-use super::vma::{VmFlags, Vma};
+use super::vma::{Backing, VmFlags, Vma};
 
 /// Resource limits of the caller, in bytes, and the rights that lift them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +161,9 @@ pub struct Books {
     pub(super) default_flags: VmFlags,
     /// The program's own areas.
     pub(super) image: ImageInfo,
+    /// Mappings of files that are gone from the tree. They are dropped after the books' lock is released: the last
+    /// reference to a file may take any lock.
+    pub(super) gone: Vec<Vma>,
 }
 
 /// Where the parts of the program are, for `/proc` and `prctl(PR_SET_MM)`.
@@ -191,6 +194,7 @@ impl Books {
             brk: 0,
             default_flags: VmFlags::empty(),
             image: ImageInfo::default(),
+            gone: Vec::new(),
         }
     }
 
@@ -228,7 +232,10 @@ impl Books {
     /// Enters a change.
     pub fn apply(&mut self, change: Change) {
         match change {
-            Change::Insert(vma) => self.tree.insert(vma),
+            Change::Insert(vma) => {
+                let replaced = self.tree.insert(vma);
+                self.bury(replaced);
+            }
             Change::Remove(range) => self.forget(range),
             Change::Protect(range, prot) => self.tree.update(range, |vma| vma.prot = prot),
             Change::Flags { range, clear, set } => self.tree.update(range, |vma| {
@@ -239,7 +246,8 @@ impl Books {
             Change::Extend { from, to } => {
                 if let Some(vma) = self.tree.get(from.saturating_sub(1)) {
                     let grown = Vma { end: to, ..vma.clone() };
-                    self.tree.insert(grown);
+                    let replaced = self.tree.insert(grown);
+                    self.bury(replaced);
                 }
             }
             Change::Break(brk) => self.brk = brk,
@@ -249,8 +257,13 @@ impl Books {
     }
 
     fn forget(&mut self, range: Range<u64>) {
-        self.tree.remove(range.clone());
+        let removed = self.tree.remove(range.clone());
+        self.bury(removed);
         self.gaps.freed(&self.tree, range);
+    }
+
+    fn bury(&mut self, removed: Vec<Vma>) {
+        self.gone.extend(removed.into_iter().filter(|vma| matches!(vma.backing, Backing::File { .. })));
     }
 
     fn shift(&mut self, from: Range<u64>, to: Range<u64>, keep: bool) {
@@ -264,7 +277,8 @@ impl Books {
             new.flags.remove(VmFlags::RESERVE);
             self.forget(from);
         }
-        self.tree.insert(new);
+        let replaced = self.tree.insert(new);
+        self.bury(replaced);
     }
 
     /// Copies the books for the child of a fork.

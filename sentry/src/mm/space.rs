@@ -123,7 +123,12 @@ impl Mm {
                 }
             }
             if let Some(change) = failed.change {
-                self.books.lock().apply(change);
+                let gone = {
+                    let mut books = self.books.lock();
+                    books.apply(change);
+                    std::mem::take(&mut books.gone)
+                };
+                drop(gone);
             }
         }
         plan.result
@@ -140,6 +145,9 @@ impl Mm {
                 books.apply(change);
             }
         }
+        let gone = std::mem::take(&mut books.gone);
+        drop(books);
+        drop(gone);
     }
 
     /// `mmap(2)`.

@@ -89,12 +89,13 @@ impl VmaTree {
         at >= range.end
     }
 
-    /// Replaces whatever is in the range of `vma` by it, and joins it to its neighbours.
-    pub fn insert(&mut self, vma: Vma) {
+    /// Replaces whatever is in the range of `vma` by it, and joins it to its neighbours; returns what was replaced.
+    pub fn insert(&mut self, vma: Vma) -> Vec<Vma> {
         let range = vma.range();
-        self.remove(range.clone());
+        let replaced = self.remove(range.clone());
         self.put(vma);
         self.join(range);
+        replaced
     }
 
     /// Removes everything in `range`, cutting mappings at its ends; returns the pieces removed.

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use abi::signal::Signal;
 use abi::table::TABLE_LEN;
 use abi::{Errno, SysError};
-use sentry_platform::{ContextExt, Event};
+use sentry_platform::{ContextExt, Event, Fault};
 
+use crate::mm::Limits;
 use crate::syscall::Outcome;
 use crate::{Current, signal};
 
@@ -31,7 +33,11 @@ pub async fn run(mut cur: Current) {
         cur.task.leave_guest();
         match event {
             Event::Syscall => syscall(&mut cur).await,
-            Event::Fault(fault) => signal::raise_fault(&mut cur, &fault),
+            Event::Fault(fault) => {
+                if !grows_stack(&mut cur, &fault).await {
+                    signal::raise_fault(&mut cur, &fault);
+                }
+            }
             Event::Interrupted => {}
             Event::Dead(death) => {
                 tracing::warn!(task = ?cur.task, ?death, "guest thread lost its stub; the process is killed");
@@ -40,6 +46,17 @@ pub async fn run(mut cur: Current) {
         }
     }
     super::exit::finish(cur).await;
+}
+
+/// Deals with a fault just below a stack, which grows by it. Returns whether the access is worth another try.
+async fn grows_stack(cur: &mut Current, fault: &Fault) -> bool {
+    const SEGV_MAPERR: i32 = 1;
+    if fault.signo != Signal::SIGSEGV.number() || fault.code != SEGV_MAPERR {
+        return false;
+    }
+    let limits = Limits::of(&cur.task);
+    let mm = Arc::clone(&cur.mm);
+    mm.grow_stack(cur.context.as_mut(), fault.addr, &limits).await
 }
 
 /// Serves the call in the registers and puts its result there.

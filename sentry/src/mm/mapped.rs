@@ -1,0 +1,71 @@
+//! Open file descriptions as backing of mappings.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use abi::Errno;
+use sentry_fs::DeviceId;
+
+use super::map::FileMap;
+use super::vma::MappedFile;
+use crate::vfs::File;
+
+/// A mapped open file description. It stays open for as long as it is mapped.
+pub struct MappedDescription {
+    file: Arc<File>,
+    device: DeviceId,
+    inode: u64,
+}
+
+impl MappedDescription {
+    /// Wraps a description; device and inode number are those of now (they never change).
+    pub fn new(file: Arc<File>) -> Arc<MappedDescription> {
+        let attr = file.inode.as_ref().and_then(|inode| inode.attr().ok());
+        let (device, inode) = attr.map_or((DeviceId::default(), 0), |attr| (attr.dev, attr.ino));
+        Arc::new(MappedDescription { file, device, inode })
+    }
+
+    /// Returns the description.
+    pub fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+}
+
+impl MappedFile for MappedDescription {
+    fn description(&self) -> u64 {
+        // The address of the description: unique while anybody maps it.
+        Arc::as_ptr(&self.file).addr() as u64
+    }
+
+    fn device(&self) -> DeviceId {
+        self.device
+    }
+
+    fn inode(&self) -> u64 {
+        self.inode
+    }
+
+    fn path(&self) -> Vec<u8> {
+        self.file.ops.anon_name().map_or_else(Vec::new, String::into_bytes)
+    }
+
+    fn as_any(&self) -> &(dyn Any + Send + Sync) {
+        self
+    }
+}
+
+impl FileMap {
+    /// Prepares a description for `mmap`. `noexec` tells how it is mounted.
+    pub fn of(file: &Arc<File>, noexec: bool) -> Result<FileMap, Errno> {
+        let flags = file.flags();
+        let ops = Arc::clone(&file.ops);
+        Ok(FileMap {
+            file: MappedDescription::new(Arc::clone(file)),
+            readable: flags.readable(),
+            writable: flags.writable(),
+            noexec,
+            append_only: false,
+            source: Box::new(move |shared| ops.map(shared)),
+        })
+    }
+}
