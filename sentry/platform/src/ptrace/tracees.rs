@@ -67,9 +67,12 @@ impl Thread {
         if let Some(status) = slot.stop.take() {
             return Some(Report::Stop(status));
         }
-        match (&mut slot.waker, waker) {
-            (Some(old), Some(new)) => old.clone_from(new),
-            (old, new) => *old = new.cloned(),
+        let known = matches!((&slot.waker, waker), (Some(old), Some(new)) if old.will_wake(new));
+        if !known {
+            let old = std::mem::replace(&mut slot.waker, waker.cloned());
+            // A waker may be the last that keeps a task, and a task may own this thread: not under the lock.
+            drop(slot);
+            drop(old);
         }
         None
     }
@@ -172,19 +175,16 @@ impl Tracees {
             self.table.lock().graveyard.push((Arc::clone(thread), running));
             return;
         }
-        let stopped = {
-            let mut slot = thread.slot.lock();
-            slot.orphan = true;
-            slot.waker = None;
-            if slot.death.is_some() {
-                return;
-            }
-            slot.stop.take().is_some() || !running
-        };
-        if stopped {
-            self.bury(thread);
-        } else {
-            host::tgkill(thread.pid, thread.tid, host::KICK);
+        let mut slot = thread.slot.lock();
+        slot.orphan = true;
+        let stopped = slot.stop.take().is_some() || !running;
+        let (waker, dead) = (slot.waker.take(), slot.death.is_some());
+        drop(slot);
+        drop(waker);
+        match (dead, stopped) {
+            (true, _) => {}
+            (false, true) => self.bury(thread),
+            (false, false) => host::tgkill(thread.pid, thread.tid, host::KICK),
         }
     }
 
