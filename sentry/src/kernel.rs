@@ -5,12 +5,27 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use abi::table::Entry;
 use sentry_platform::Platform;
-use sentry_sync::{Level, RwLock};
+use sentry_sync::{Level, Mutex, RwLock};
 
 use crate::futex::FutexTable;
 use crate::syscall::{SysResult, SyscallTable};
 use crate::task::{Task, TaskTable};
 use crate::worker::Executor;
+
+/// Kernel release that `uname` reports: calls newer than this answer `ENOSYS`.
+pub const RELEASE: &str = "6.12.0-runsc";
+
+/// Build text that `uname` reports.
+pub const VERSION: &str = "#1 SMP PREEMPT_DYNAMIC";
+
+/// Host and domain name of the sandbox.
+#[derive(Clone, Debug)]
+pub struct UtsNames {
+    /// `uname -n`.
+    pub hostname: Vec<u8>,
+    /// NIS domain; `(none)` unless somebody sets it.
+    pub domainname: Vec<u8>,
+}
 
 /// The guest kernel of one sandbox.
 pub struct Kernel {
@@ -20,6 +35,8 @@ pub struct Kernel {
     pub table: &'static SyscallTable,
     /// All tasks and their relations.
     pub tasks: RwLock<TaskTable>,
+    /// Names.
+    pub uts: Mutex<UtsNames>,
     /// Sleepers on futexes.
     pub futexes: FutexTable,
     /// Run queue.
@@ -32,6 +49,7 @@ impl Kernel {
     pub fn new(platform: Arc<dyn Platform>, table: &'static SyscallTable) -> Arc<Kernel> {
         Arc::new(Kernel {
             executor: Executor::new(Arc::clone(&platform)),
+            uts: Mutex::new(Level::Leaf, UtsNames { hostname: b"runsc".to_vec(), domainname: b"(none)".to_vec() }),
             futexes: FutexTable::default(),
             platform,
             table,

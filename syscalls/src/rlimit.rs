@@ -1,35 +1,120 @@
-//! `getrlimit`, `getrusage`, `times`, `setrlimit`, `prlimit64`.
+//! `getrlimit`, `setrlimit`, `prlimit64`, `getrusage`, `times`.
 
-use abi::{Errno, Pid, UserAddr};
-use sentry::Current;
+use std::sync::Arc;
+use std::time::Duration;
+
+use abi::types::Rlimit;
+use abi::{Errno, Pid, UserRef};
+use sentry::task::{Caps, Resource};
+use sentry::{Current, Task};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::wait::Rusage;
+
+/// Highest `RLIMIT_NOFILE` (`/proc/sys/fs/nr_open`).
+const NR_OPEN: u64 = 1_048_576;
+const RUSAGE_SELF: i32 = 0;
+const RUSAGE_CHILDREN: i32 = -1;
+const RUSAGE_THREAD: i32 = 1;
+
+fn get(task: &Task, resource: Resource) -> Rlimit {
+    task.process.limits()[resource as usize]
+}
+
+fn set(cur: &Current, task: &Task, resource: Resource, new: Rlimit) -> Result<Rlimit, Errno> {
+    if new.cur > new.max {
+        return Err(Errno::EINVAL);
+    }
+    if resource == Resource::Nofile && new.max > NR_OPEN {
+        return Err(Errno::EPERM);
+    }
+    if new.max > get(task, resource).max && !cur.task.cred.load().has(Caps::SYS_RESOURCE) {
+        return Err(Errno::EPERM);
+    }
+    Ok(task.process.set_limit(resource, new))
+}
 
 /// Serves `getrlimit(2)`.
-pub fn getrlimit(cur: &mut Current, _resource: i32, _rlim: UserAddr) -> Result<u64, Errno> {
-    crate::unserved(cur, "getrlimit")
-}
-
-/// Serves `getrusage(2)`.
-pub fn getrusage(cur: &mut Current, _who: i32, _usage: UserAddr) -> Result<u64, Errno> {
-    crate::unserved(cur, "getrusage")
-}
-
-/// Serves `times(2)`.
-pub fn times(cur: &mut Current, _buf: UserAddr) -> Result<u64, Errno> {
-    crate::unserved(cur, "times")
+pub fn getrlimit(cur: &mut Current, resource: u32, rlim: UserRef<Rlimit>) -> Result<(), Errno> {
+    let resource = Resource::new(resource).ok_or(Errno::EINVAL)?;
+    cur.mem.write(rlim, &get(&cur.task, resource))
 }
 
 /// Serves `setrlimit(2)`.
-pub fn setrlimit(cur: &mut Current, _resource: i32, _rlim: UserAddr) -> Result<u64, Errno> {
-    crate::unserved(cur, "setrlimit")
+pub fn setrlimit(cur: &mut Current, resource: u32, rlim: UserRef<Rlimit>) -> Result<(), Errno> {
+    let new = cur.mem.read(rlim)?;
+    let resource = Resource::new(resource).ok_or(Errno::EINVAL)?;
+    set(cur, &cur.task, resource, new).map(drop)
 }
 
 /// Serves `prlimit64(2)`.
 pub fn prlimit64(
     cur: &mut Current,
-    _pid: Pid,
-    _resource: i32,
-    _new_limit: UserAddr,
-    _old_limit: UserAddr,
-) -> Result<u64, Errno> {
-    crate::unserved(cur, "prlimit64")
+    pid: Pid,
+    resource: u32,
+    new: UserRef<Rlimit>,
+    old: UserRef<Rlimit>,
+) -> Result<(), Errno> {
+    let resource = Resource::new(resource).ok_or(Errno::EINVAL)?;
+    let wanted = cur.mem.read_opt(new)?;
+    let target = find(cur, pid)?;
+    if !Arc::ptr_eq(&target.process, cur.process()) {
+        let (own, other) = (cur.task.cred.load(), target.cred.load());
+        let users = [other.euid, other.suid, other.ruid].iter().all(|uid| *uid == own.ruid);
+        let groups = [other.egid, other.sgid, other.rgid].iter().all(|gid| *gid == own.rgid);
+        if !(users && groups) && !own.has(Caps::SYS_RESOURCE) {
+            return Err(Errno::EPERM);
+        }
+    }
+    let before = match wanted {
+        Some(wanted) => set(cur, &target, resource, wanted)?,
+        None => get(&target, resource),
+    };
+    cur.mem.write_opt(old, &before)
+}
+
+fn find(cur: &Current, pid: Pid) -> Result<Arc<Task>, Errno> {
+    if pid == Pid(0) {
+        return Ok(Arc::clone(&cur.task));
+    }
+    cur.kernel().tasks.read().tasks.get(&pid).cloned().ok_or(Errno::ESRCH)
+}
+
+fn own_time(cur: &Current) -> Duration {
+    let table = cur.kernel().tasks.read();
+    table.processes.get(&cur.process().pid).map_or(Duration::ZERO, |entry| entry.process.cpu_time(entry))
+}
+
+/// Serves `getrusage(2)`.
+pub fn getrusage(cur: &mut Current, who: i32, usage: UserRef<Rusage>) -> Result<(), Errno> {
+    let cpu = match who {
+        RUSAGE_SELF => own_time(cur),
+        RUSAGE_CHILDREN => cur.process().children_time(),
+        RUSAGE_THREAD => cur.task.cpu_time(),
+        _ => return Err(Errno::EINVAL),
+    };
+    cur.mem.write(usage, &Rusage::of(cpu))
+}
+
+/// `struct tms`.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Tms {
+    utime: i64,
+    stime: i64,
+    cutime: i64,
+    cstime: i64,
+}
+
+/// Clock ticks of 10 ms.
+fn ticks(time: Duration) -> i64 {
+    i64::try_from(time.as_millis() / 10).unwrap_or(i64::MAX)
+}
+
+/// Serves `times(2)`.
+pub fn times(cur: &mut Current, buf: UserRef<Tms>) -> Result<u64, Errno> {
+    let usage = Tms { utime: ticks(own_time(cur)), stime: 0, cutime: ticks(cur.process().children_time()), cstime: 0 };
+    cur.mem.write_opt(buf, &usage)?;
+    let since_boot = sentry::time::monotonic().duration().unwrap_or_default();
+    Ok(ticks(since_boot).unsigned_abs())
 }

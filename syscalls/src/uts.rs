@@ -1,19 +1,61 @@
 //! `uname`, `sethostname`, `setdomainname`.
 
-use abi::{Errno, UserAddr};
+use abi::{Errno, UserAddr, UserRef};
 use sentry::Current;
+use sentry::kernel::{RELEASE, VERSION};
+use sentry::task::Caps;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+const FIELD: usize = 65;
+/// Longest host name (`__NEW_UTS_LEN`).
+const NAME_MAX: usize = 64;
+
+/// `struct new_utsname`.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct UtsName {
+    fields: [[u8; FIELD]; 6],
+}
+
+fn field(text: &[u8]) -> [u8; FIELD] {
+    let mut field = [0; FIELD];
+    let len = text.len().min(NAME_MAX);
+    field[..len].copy_from_slice(&text[..len]);
+    field
+}
 
 /// Serves `uname(2)`.
-pub fn uname(cur: &mut Current, _buf: UserAddr) -> Result<u64, Errno> {
-    crate::unserved(cur, "uname")
+pub fn uname(cur: &mut Current, buf: UserRef<UtsName>) -> Result<(), Errno> {
+    let (host, domain) = {
+        let uts = cur.kernel().uts.lock();
+        (uts.hostname.clone(), uts.domainname.clone())
+    };
+    let fields = [b"Linux", host.as_slice(), RELEASE.as_bytes(), VERSION.as_bytes(), b"x86_64", domain.as_slice()];
+    cur.mem.write(buf, &UtsName { fields: fields.map(field) })
+}
+
+fn read_name(cur: &Current, name: UserAddr, len: i32) -> Result<Vec<u8>, Errno> {
+    if !cur.task.cred.load().has(Caps::SYS_ADMIN) {
+        return Err(Errno::EPERM);
+    }
+    let len = usize::try_from(len).ok().filter(|len| *len <= NAME_MAX).ok_or(Errno::EINVAL)?;
+    let mut text = vec![0; len];
+    cur.mem.read_bytes(name, &mut text)?;
+    let end = text.iter().position(|byte| *byte == 0).unwrap_or(len);
+    text.truncate(end);
+    Ok(text)
 }
 
 /// Serves `sethostname(2)`.
-pub fn sethostname(cur: &mut Current, _name: UserAddr, _len: usize) -> Result<u64, Errno> {
-    crate::unserved(cur, "sethostname")
+pub fn sethostname(cur: &mut Current, name: UserAddr, len: i32) -> Result<(), Errno> {
+    let name = read_name(cur, name, len)?;
+    cur.kernel().uts.lock().hostname = name;
+    Ok(())
 }
 
 /// Serves `setdomainname(2)`.
-pub fn setdomainname(cur: &mut Current, _name: UserAddr, _len: usize) -> Result<u64, Errno> {
-    crate::unserved(cur, "setdomainname")
+pub fn setdomainname(cur: &mut Current, name: UserAddr, len: i32) -> Result<(), Errno> {
+    let name = read_name(cur, name, len)?;
+    cur.kernel().uts.lock().domainname = name;
+    Ok(())
 }

@@ -38,6 +38,8 @@ pub(crate) async fn finish(mut cur: Current) {
         return;
     }
     let status = task.process.group_exit().unwrap_or(status);
+    task.process.interval_timers.clear();
+    task.process.posix_timers.clear();
     if task.process.pid == INIT {
         end_namespace(&task);
         task.kernel.end(status);

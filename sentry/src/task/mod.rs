@@ -9,19 +9,21 @@ mod cred;
 pub mod exit;
 mod process;
 mod run;
+mod sched;
 pub mod session;
 mod table;
 pub mod wait;
 
 pub use clone::VforkDone;
 pub use cred::{Caps, Cred};
-pub use process::{Process, RLIMITS, Resource};
+pub use process::{Attributes, Process, RLIMITS, Resource};
 pub use run::run;
+pub use sched::{Sched, Schedule};
 pub use table::{INIT, ProcessEntry, TaskTable};
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use abi::{Pid, UserAddr};
@@ -34,6 +36,9 @@ use crate::mm::Mm;
 use crate::signal::TaskSignals;
 use crate::vfs::{FdTable, FsContext};
 use crate::wait::Waiter;
+
+/// Timer slack of a normal thread in nanoseconds.
+pub const DEFAULT_SLACK: u64 = 50_000;
 
 /// A guest thread.
 pub struct Task {
@@ -57,6 +62,14 @@ pub struct Task {
     pub comm: Mutex<Vec<u8>>,
     /// `set_tid_address` / `CLONE_CHILD_CLEARTID`: cleared and woken at exit.
     pub clear_child_tid: Mutex<UserAddr>,
+    /// Scheduling as asked for: remembered and reported.
+    pub sched: Mutex<Sched>,
+    /// `personality(2)`.
+    pub personality: AtomicU32,
+    /// Signal that the thread gets when its parent ends (`PR_SET_PDEATHSIG`).
+    pub parent_death_signal: AtomicI32,
+    /// Timer slack in nanoseconds (`PR_SET_TIMERSLACK`).
+    pub timer_slack: AtomicU64,
     /// Head of the robust futex list (`set_robust_list`).
     pub robust_list: Mutex<UserAddr>,
     /// Set while a parent waits in vfork for this thread's exec or end.
@@ -102,6 +115,10 @@ impl Task {
             files: ArcSwap::new(new.files),
             fs: ArcSwap::new(new.fs),
             mm: ArcSwap::new(new.mm),
+            sched: Mutex::new(Level::Leaf, Sched::default()),
+            personality: AtomicU32::new(0),
+            parent_death_signal: AtomicI32::new(0),
+            timer_slack: AtomicU64::new(DEFAULT_SLACK),
             robust_list: Mutex::new(Level::Leaf, UserAddr::NULL),
             vfork_done: Mutex::new(Level::Leaf, None),
             signals: new.signals,
@@ -115,7 +132,12 @@ impl Task {
     }
 
     /// Takes over what a child inherits and no flag governs.
-    pub(crate) fn inherit(&self, _parent: &Task) {}
+    pub(crate) fn inherit(&self, parent: &Task) {
+        let sched = parent.sched.lock().for_child();
+        *self.sched.lock() = sched;
+        self.personality.store(parent.personality.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.timer_slack.store(parent.timer_slack.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
 
     /// Replaces the credentials.
     pub fn set_cred(&self, cred: Cred) {

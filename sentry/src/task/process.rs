@@ -11,6 +11,7 @@ use sentry_sync::{Level, Mutex, WaitQueue};
 use super::{Caps, ProcessEntry};
 use crate::Task;
 use crate::signal::ProcessSignals;
+use crate::time::itimer::{IntervalTimers, PosixTimers};
 
 /// How many resources have limits.
 pub const RLIMITS: usize = 16;
@@ -49,16 +50,55 @@ pub struct Process {
     pub exit_event: WaitQueue,
     /// Woken when a thread of this process is gone (exec waits for the others).
     pub thread_gone: WaitQueue,
+    /// Interval timers (`setitimer`).
+    pub interval_timers: IntervalTimers,
+    /// POSIX timers (`timer_create`).
+    pub posix_timers: PosixTimers,
+    /// Flags set by `prctl` that the whole group shares.
+    pub attributes: Mutex<Attributes>,
     limits: Mutex<[Rlimit; RLIMITS]>,
     times: Mutex<Times>,
     real_uid: AtomicU32,
     group_exit: AtomicI32,
 }
 
+/// Attributes of a process that are remembered and reported.
+#[derive(Clone, Copy, Debug)]
+pub struct Attributes {
+    /// `PR_SET_DUMPABLE`.
+    pub dumpable: u32,
+    /// `/proc/PID/oom_score_adj`.
+    pub oom_score_adj: i32,
+    /// `PR_SET_THP_DISABLE`.
+    pub thp_disable: bool,
+    /// `PR_SET_IO_FLUSHER`.
+    pub io_flusher: bool,
+    /// `PR_SET_MDWE`.
+    pub mdwe: u32,
+}
+
+impl Default for Attributes {
+    fn default() -> Attributes {
+        Attributes { dumpable: 1, oom_score_adj: 0, thp_disable: false, io_flusher: false, mdwe: 0 }
+    }
+}
+
 #[derive(Clone, Copy, Default)]
 struct Times {
     dead_threads: Duration,
     children: Duration,
+}
+
+impl Resource {
+    /// Accepts a number of `getrlimit(2)`.
+    pub fn new(number: u32) -> Option<Resource> {
+        use Resource::*;
+        const ALL: [Resource; RLIMITS] = [
+            Cpu, Fsize, Data, Stack, Core, Rss, Nproc, Nofile, Memlock, As, Locks, Sigpending, Msgqueue, Nice, Rtprio,
+            Rttime,
+        ];
+        ALL.get(usize::try_from(number).ok()?).copied()
+    }
 }
 
 impl Process {
@@ -70,6 +110,9 @@ impl Process {
             child_events: WaitQueue::new(),
             exit_event: WaitQueue::new(),
             thread_gone: WaitQueue::new(),
+            interval_timers: IntervalTimers::default(),
+            posix_timers: PosixTimers::default(),
+            attributes: Mutex::new(Level::Leaf, Attributes::default()),
             limits: Mutex::new(Level::Leaf, limits),
             times: Mutex::new(Level::Leaf, Times::default()),
             real_uid: AtomicU32::new(real_uid),
@@ -79,7 +122,9 @@ impl Process {
 
     /// A process that inherits what fork hands on.
     pub fn child_of(parent: &Process, pid: Pid, signals: ProcessSignals) -> Arc<Process> {
-        Process::init(pid, signals, parent.limits(), parent.real_uid())
+        let child = Process::init(pid, signals, parent.limits(), parent.real_uid());
+        *child.attributes.lock() = *parent.attributes.lock();
+        child
     }
 
     /// Returns all limits.

@@ -190,6 +190,12 @@ impl Default for IntervalTimers {
 }
 
 impl IntervalTimers {
+    /// Disarms all (the process ends).
+    pub fn clear(&self) {
+        let timers: Vec<_> = self.0.lock().iter_mut().filter_map(Option::take).collect();
+        timers.iter().for_each(|timer| drop(timer.set(Setting::default())));
+    }
+
     /// Returns a timer: 0 real, 1 virtual, 2 profiling. `EINVAL` for others.
     pub fn get(&self, task: &Arc<Task>, which: i32) -> Result<Arc<Timer>, Errno> {
         let (slot, signal) = match which {
@@ -205,5 +211,59 @@ impl IntervalTimers {
             Timer::new(task, clock, Action::Process(Arc::clone(&task.process), info))
         });
         Ok(Arc::clone(timer))
+    }
+}
+
+/// The POSIX timers of a process (`timer_create(2)`), by id.
+pub struct PosixTimers(Mutex<Slots>);
+
+#[derive(Default)]
+struct Slots {
+    next: i32,
+    timers: std::collections::BTreeMap<i32, Arc<Timer>>,
+}
+
+/// Most timers of a process.
+const MAX_TIMERS: usize = 4096;
+
+impl Default for PosixTimers {
+    fn default() -> PosixTimers {
+        PosixTimers(Mutex::new(Level::Leaf, Slots::default()))
+    }
+}
+
+impl PosixTimers {
+    /// Takes the next id for a timer that `make` creates with it. `EAGAIN` where there are too many.
+    pub fn create(&self, make: impl FnOnce(i32) -> Result<Arc<Timer>, Errno>) -> Result<i32, Errno> {
+        let id = {
+            let mut slots = self.0.lock();
+            if slots.timers.len() >= MAX_TIMERS {
+                return Err(Errno::EAGAIN);
+            }
+            let id = slots.next;
+            slots.next = id.checked_add(1).unwrap_or(0);
+            id
+        };
+        let timer = make(id)?;
+        self.0.lock().timers.insert(id, timer);
+        Ok(id)
+    }
+
+    /// Finds a timer: `EINVAL` where there is none.
+    pub fn get(&self, id: i32) -> Result<Arc<Timer>, Errno> {
+        self.0.lock().timers.get(&id).cloned().ok_or(Errno::EINVAL)
+    }
+
+    /// Disarms and removes a timer: `EINVAL` where there is none.
+    pub fn delete(&self, id: i32) -> Result<(), Errno> {
+        let timer = self.0.lock().timers.remove(&id).ok_or(Errno::EINVAL)?;
+        timer.set(Setting::default());
+        Ok(())
+    }
+
+    /// Disarms and removes all (exec, exit).
+    pub fn clear(&self) {
+        let timers = std::mem::take(&mut self.0.lock().timers);
+        timers.values().for_each(|timer| drop(timer.set(Setting::default())));
     }
 }
