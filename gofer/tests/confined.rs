@@ -28,11 +28,13 @@ fn main() {
         println!("skipped: not root");
         return;
     }
-    let tests: [(&str, fn()); 4] = [
+    let tests: [(&str, fn()); 6] = [
         ("serves_everything_within_its_filter", serves_everything_within_its_filter),
         ("looks_confined_from_outside", looks_confined_from_outside),
         ("dies_of_a_call_that_is_not_listed", dies_of_a_call_that_is_not_listed),
         ("serves_an_ordinary_user_in_a_user_namespace", serves_an_ordinary_user_in_a_user_namespace),
+        ("shows_the_hosts_root_without_its_kernel", shows_the_hosts_root_without_its_kernel),
+        ("shows_the_hosts_root_to_an_ordinary_user", shows_the_hosts_root_to_an_ordinary_user),
     ];
     for (name, test) in tests {
         test();
@@ -43,17 +45,18 @@ fn main() {
 fn gofer_main(tree: &str) {
     let socket = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
     let sockets = handover::receive(socket).unwrap();
-    let tree = |id, flags| TreeSpec { id, source: PathBuf::from(tree), flags, recursion: Recursion::No };
+    let recursion = if tree == "/" { Recursion::Yes } else { Recursion::No };
+    let tree = |id, flags| TreeSpec { id, source: PathBuf::from(tree), flags, recursion };
     let trees = [tree(1, TreeFlags::empty()), tree(2, TreeFlags::READONLY)];
     match std::env::var(MODE).as_deref() {
         Ok("escape") => {
             confine::isolate().unwrap();
             let _confined = confine::enter(&trees).unwrap();
-            confine::Confined::lock().unwrap();
+            confine::Confined::lock(None).unwrap();
             let _ = std::os::unix::net::UnixStream::pair();
             panic!("a call that isn't listed was let through");
         }
-        _ => confine::run(&trees, sockets).unwrap(),
+        _ => confine::run(&trees, sockets, None).unwrap(),
     }
 }
 
@@ -80,6 +83,11 @@ fn command(wrapper: &[&str]) -> Command {
 
 impl Gofer {
     fn start(mode: &str, wrapper: &[&str]) -> Gofer {
+        Gofer::serving(None, mode, wrapper)
+    }
+
+    /// Serves a directory of the host, or a temporary one.
+    fn serving(path: Option<&str>, mode: &str, wrapper: &[&str]) -> Gofer {
         let dir = tempfile::tempdir().unwrap();
         let tree = dir.path().join("tree");
         std::fs::create_dir(&tree).unwrap();
@@ -96,7 +104,11 @@ impl Gofer {
         let (control, theirs) = SeqPacket::pair().unwrap();
         let (connection, served) = SeqPacket::pair().unwrap();
         let mut command = command(wrapper);
-        command.env(TREE, &tree).env(MODE, mode).stdin(Stdio::from(theirs)).process_group(0);
+        command
+            .env(TREE, path.map_or(tree.as_path(), Path::new))
+            .env(MODE, mode)
+            .stdin(Stdio::from(theirs))
+            .process_group(0);
         if mode == "escape" {
             command.stderr(Stdio::null());
         }
@@ -233,19 +245,56 @@ fn serves_everything_within_its_filter() {
 }
 
 fn serves_an_ordinary_user_in_a_user_namespace() {
-    let user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "-U", "-r", "-m"];
-    let mut gofer = Gofer::start("serve", &user);
-    // The test binary must be readable for that user, which it isn't where the checkout is private.
-    let runs =
-        Command::new(user[0]).args(&user[1..4]).arg("test").arg("-x").arg(std::env::current_exe().unwrap()).status();
-    if !runs.is_ok_and(|status| status.success()) {
-        println!("(skipped: the test program can't be run by another user)");
-        gofer.end();
-        return;
+    if others_can_run_this() {
+        let mut gofer = Gofer::start("serve", &USER);
+        ask_everything(&mut gofer);
+        let status = gofer.end();
+        assert!(status.success(), "{status}");
     }
-    ask_everything(&mut gofer);
-    let status = gofer.end();
-    assert!(status.success(), "{status}");
+}
+
+/// What `runsc do` serves: everything, but for the file systems that show or steer the host's kernel.
+fn ask_for_the_hosts_root(wrapper: &[&str]) {
+    let mut gofer = Gofer::serving(Some("/"), "serve", wrapper);
+    let root = gofer.roots()[0];
+    assert_eq!(gofer.entry(&walk(root, &["usr", "bin"])).attr.mode & mode::IFMT, mode::IFDIR);
+    let passwd = gofer.entry(&walk(root, &["etc", "passwd"])).handle;
+    gofer.call(&Request::Open { node: passwd, access: Access::READ });
+    for sealed in ["proc", "sys"] {
+        let handle = gofer.entry(&walk(root, &[sealed])).handle;
+        let request = Request::ReadDir { node: handle, cookie: 0 };
+        let (bytes, _) = gofer.call(&request);
+        let (_, reply) = Reply::decode(request.op(), &bytes).unwrap();
+        assert_eq!(reply, Reply::Dir { items: Vec::new(), next: 0 }, "{sealed}");
+        assert_eq!(gofer.error(&walk(handle, &["self"])), Errno::ENOENT);
+        assert_eq!(gofer.error(&walk(handle, &["fd"])), Errno::ENOENT);
+    }
+    let null = gofer.entry(&walk(root, &["dev", "null"])).handle;
+    assert_eq!(gofer.error(&Request::Open { node: null, access: Access::READ }), Errno::ENXIO);
+    assert!(gofer.end().success());
+}
+
+const USER: [&str; 8] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "-U", "-r", "-m"];
+
+fn shows_the_hosts_root_without_its_kernel() {
+    ask_for_the_hosts_root(&[]);
+}
+
+/// Tells whether another user can run this program, which isn't so where the checkout is private.
+fn others_can_run_this() -> bool {
+    let test =
+        Command::new(USER[0]).args(&USER[1..4]).arg("test").arg("-x").arg(std::env::current_exe().unwrap()).status();
+    let can = test.is_ok_and(|status| status.success());
+    if !can {
+        println!("(skipped: the test program can't be run by another user)");
+    }
+    can
+}
+
+fn shows_the_hosts_root_to_an_ordinary_user() {
+    if others_can_run_this() {
+        ask_for_the_hosts_root(&USER);
+    }
 }
 
 fn dies_of_a_call_that_is_not_listed() {

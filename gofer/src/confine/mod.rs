@@ -3,7 +3,7 @@
 //! What the caller (the command line, which runs itself again as `runsc gofer`) must have done:
 //!
 //! * Started a process of its own for the gofer, single-threaded, with the connections' other ends as its descriptors.
-//! * Put it into a mount namespace of its own. As root: nothing else; [`isolate`] leaves the remaining namespaces. As an
+//! * As root: nothing else (it may be in a mount namespace of its own already); [`isolate`] leaves the namespaces. As an
 //!   ordinary user: into a new user namespace in which it is root (and in which the ids that the container's files shall
 //!   have are mapped), then the same.
 //! * `/proc` is mounted and shows the process.
@@ -17,7 +17,7 @@ mod caps;
 mod mounts;
 mod seccomp;
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use abi::Errno;
@@ -120,25 +120,26 @@ pub fn enter(trees: &[TreeSpec]) -> Result<Confined, ConfineError> {
 }
 
 impl Confined {
-    /// Installs the filter on every thread of the process. The last step: no thread may be started afterwards.
-    pub fn lock() -> Result<(), ConfineError> {
-        seccomp::install()
+    /// Installs the filter on every thread of the process. The last step: no thread may be started afterwards. Log lines
+    /// may go to standard error and to `log`.
+    pub fn lock(log: Option<RawFd>) -> Result<(), ConfineError> {
+        seccomp::install(log)
     }
 }
 
-/// Serves the trees on the sockets in confinement until the last of them is closed. Closes all other descriptors, those
-/// of the caller's own objects (log files, say) included: log lines belong on standard error.
-pub fn run(trees: &[TreeSpec], sockets: Vec<OwnedFd>) -> Result<(), ConfineError> {
-    shed_descriptors(&sockets)?;
+/// Serves the trees on the sockets in confinement until the last of them is closed. Log lines go to `log` or standard
+/// error; all other descriptors are closed, those that objects of the caller still own included.
+pub fn run(trees: &[TreeSpec], sockets: Vec<OwnedFd>, log: Option<RawFd>) -> Result<(), ConfineError> {
+    let kept: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).chain(log).collect();
+    shed_descriptors(&kept)?;
     isolate()?;
     let confined = enter(trees)?;
-    crate::serve(confined.server, sockets, || Confined::lock().map_err(Into::into))?;
+    crate::serve(confined.server, sockets, || Confined::lock(log).map_err(Into::into))?;
     Ok(())
 }
 
-/// Closes every descriptor but the sockets and standard error, to which log lines go; puts `/dev/null` in place of
-/// standard input and output.
-fn shed_descriptors(sockets: &[OwnedFd]) -> Result<(), ConfineError> {
+/// Closes every descriptor but those to keep and standard error; puts `/dev/null` in place of standard input and output.
+fn shed_descriptors(kept: &[RawFd]) -> Result<(), ConfineError> {
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
     let null = host_step("open /dev/null", null)?;
     host_step("replace standard input", rustix::stdio::dup2_stdin(&null))?;
@@ -150,7 +151,7 @@ fn shed_descriptors(sockets: &[OwnedFd]) -> Result<(), ConfineError> {
         numbers.extend(name.to_str().and_then(|name| name.parse::<i32>().ok()));
     }
     for number in numbers.into_iter().filter(|number| *number > 2) {
-        if !sockets.iter().any(|socket| socket.as_raw_fd() == number) {
+        if !kept.contains(&number) {
             // The listing's own descriptor is closed by now: nothing to be done about a number that isn't open.
             let _ = nix::unistd::close(number);
         }

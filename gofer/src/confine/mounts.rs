@@ -82,6 +82,13 @@ fn bind(tree: &TreeSpec, target: &str) -> Result<(), ConfineError> {
         Recursion::Yes => rustix::mount::mount_bind_recursive(source, target),
     };
     host_step(format!("bind {shown}"), bound)?;
+    if let (Recursion::Yes, Ok(below)) = (tree.recursion, Path::new(STAGE).strip_prefix(source)) {
+        // The tree lies around the stage: what was mounted there by us is no part of it.
+        host_step(
+            "leave the stage out of a tree",
+            rustix::mount::unmount(Path::new(target).join(below), UnmountFlags::DETACH),
+        )?;
+    }
     restrict(tree, source, target)
 }
 

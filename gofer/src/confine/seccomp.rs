@@ -1,6 +1,7 @@
 //! The filter, made from [`HOST_CALLS`].
 
 use std::collections::BTreeMap;
+use std::os::fd::RawFd;
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
@@ -14,28 +15,34 @@ fn filter_error(error: impl std::fmt::Display) -> ConfineError {
 }
 
 /// Installs the filter on all threads; what isn't in the table kills the process.
-pub(super) fn install() -> Result<(), ConfineError> {
-    seccompiler::apply_filter_all_threads(&program()?).map_err(filter_error)
+pub(super) fn install(log: Option<RawFd>) -> Result<(), ConfineError> {
+    seccompiler::apply_filter_all_threads(&program(log)?).map_err(filter_error)
 }
 
-fn program() -> Result<BpfProgram, ConfineError> {
+fn program(log: Option<RawFd>) -> Result<BpfProgram, ConfineError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     for call in HOST_CALLS {
-        rules.insert(call.number, conditions(call.check)?);
+        rules.insert(call.number, conditions(call.check, log)?);
     }
     let arch: TargetArch = std::env::consts::ARCH.try_into().map_err(filter_error)?;
     let filter = SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, arch);
     filter.map_err(filter_error)?.try_into().map_err(filter_error)
 }
 
-/// Returns the rules of one call; none means that any arguments pass.
-fn conditions(check: Check) -> Result<Vec<SeccompRule>, ConfineError> {
-    let (argument, op, value) = match check {
-        Check::Any => return Ok(Vec::new()),
-        Check::Equal(argument, value) => (argument, SeccompCmpOp::Eq, value),
-        Check::NoBits(argument, bits) => (argument, SeccompCmpOp::MaskedEq(bits), 0),
-        Check::Own(argument) => (argument, SeccompCmpOp::Eq, u64::from(std::process::id())),
+/// Returns the rules of one call, any of which lets it pass; none means that any arguments do.
+fn conditions(check: Check, log: Option<RawFd>) -> Result<Vec<SeccompRule>, ConfineError> {
+    let one = |argument, op, value| {
+        let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, op, value).map_err(filter_error)?;
+        SeccompRule::new(vec![condition]).map_err(filter_error)
     };
-    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, op, value).map_err(filter_error)?;
-    Ok(vec![SeccompRule::new(vec![condition]).map_err(filter_error)?])
+    match check {
+        Check::Any => Ok(Vec::new()),
+        Check::Equal(argument, value) => Ok(vec![one(argument, SeccompCmpOp::Eq, value)?]),
+        Check::NoBits(argument, bits) => Ok(vec![one(argument, SeccompCmpOp::MaskedEq(bits), 0)?]),
+        Check::Own(argument) => Ok(vec![one(argument, SeccompCmpOp::Eq, u64::from(std::process::id()))?]),
+        Check::Log(argument) => {
+            let log = log.and_then(|fd| u64::try_from(fd).ok());
+            [Some(2), log].into_iter().flatten().map(|fd| one(argument, SeccompCmpOp::Eq, fd)).collect()
+        }
+    }
 }
