@@ -1,9 +1,11 @@
 //! The gofer process.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use gofer::{Server, Tree, TreeFlags};
+use gofer::TreeFlags;
+use gofer::confine::{Recursion, TreeSpec};
 use sentry_platform::spawn::inherited_fd;
 
 use super::config::SandboxConfig;
@@ -11,18 +13,19 @@ use super::config::SandboxConfig;
 /// Serves the trees until the sentry is gone.
 pub(crate) fn main() -> Result<u8> {
     let config = SandboxConfig::from_fd(inherited(0, "the configuration")?)?;
-    crate::log::install(inherited(1, "the debug log")?.into(), config.debug);
-    let first_tree = 2;
-    let first_socket = first_tree + config.trees.len();
+    let log = inherited(1, "the debug log")?;
+    let log_fd = log.as_raw_fd();
+    crate::log::install(log.into(), config.debug);
+    // The trees are mounted anew from their paths: a descriptor from the host's mount namespace would have a way up.
+    let first_socket = 2 + config.trees.len();
     let mut trees = Vec::new();
     for (index, tree) in config.trees.iter().enumerate() {
-        let root = inherited(first_tree + index, "a file tree")?;
         let flags = if tree.readonly { TreeFlags::READONLY } else { TreeFlags::empty() };
-        trees.push(Tree { id: u32::try_from(index)?, root, flags });
+        let source = PathBuf::from(&tree.path);
+        trees.push(TreeSpec { id: u32::try_from(index)?, source, flags, recursion: Recursion::Yes });
     }
     let sockets: Vec<OwnedFd> = (first_socket..).map_while(inherited_fd).collect();
-    let server = Server::new(trees).context("taking the file trees into service")?;
-    gofer::serve(server, sockets, || Ok(())).context("serving files")?;
+    gofer::confine::run(&trees, sockets, Some(log_fd)).context("serving files")?;
     Ok(0)
 }
 
