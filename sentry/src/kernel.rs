@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use abi::table::Entry;
+use sentry_net::NetNamespace;
 use sentry_platform::Platform;
 use sentry_sync::{Level, Mutex, RwLock};
 
@@ -39,6 +40,8 @@ pub struct Kernel {
     pub uts: Mutex<UtsNames>,
     /// Sleepers on futexes.
     pub futexes: FutexTable,
+    /// The network namespace of all tasks.
+    pub net: Arc<NetNamespace>,
     /// Run queue.
     pub executor: Arc<Executor>,
     exit_status: AtomicI32,
@@ -53,6 +56,7 @@ impl Kernel {
             futexes: FutexTable::default(),
             platform,
             table,
+            net: NetNamespace::new(),
             tasks: RwLock::new(Level::Kernel, TaskTable::default()),
             exit_status: AtomicI32::new(-1),
         })

@@ -42,6 +42,18 @@ pub(crate) struct Urgent {
     pub(crate) taken: bool,
 }
 
+/// What moves in a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum FlowKind {
+    /// Bytes between unix sockets.
+    #[default]
+    Bytes,
+    /// Every write is a record (seqpacket).
+    Records,
+    /// Bytes between TCP sockets, which are writable again sooner.
+    Tcp,
+}
+
 /// State of one direction.
 #[derive(Default)]
 pub(crate) struct FlowState {
@@ -49,8 +61,7 @@ pub(crate) struct FlowState {
     segments: VecDeque<Segment>,
     /// Sum of overheads.
     charged: usize,
-    /// Every write is a record (seqpacket).
-    records: bool,
+    kind: FlowKind,
     /// The writer's buffer at its last write, bytes.
     limit: usize,
     /// The writer will write no more.
@@ -92,8 +103,8 @@ pub(crate) struct Flow(Mutex<FlowState>);
 
 impl Flow {
     /// Makes an empty flow.
-    pub(crate) fn new(records: bool) -> Flow {
-        Flow(Mutex::new(Level::SocketQueue, FlowState { records, ..FlowState::default() }))
+    pub(crate) fn new(kind: FlowKind) -> Flow {
+        Flow(Mutex::new(Level::SocketQueue, FlowState { kind, ..FlowState::default() }))
     }
 
     /// Locks the state.
@@ -113,19 +124,27 @@ impl FlowState {
         self.ring.len() + self.charged
     }
 
-    /// Tells whether the writer may be told to go on: at most a quarter of its buffer is in use.
+    /// Tells whether a writer with a buffer of `limit` bytes counts as ready: at most a quarter of the buffer is in use,
+    /// of TCP's two thirds.
+    pub(crate) fn writable(&self, limit: usize) -> bool {
+        match self.kind {
+            FlowKind::Tcp => self.used().saturating_mul(3) <= limit.saturating_mul(2),
+            _ => self.used().saturating_mul(4) <= limit,
+        }
+    }
+
+    /// Tells whether the writer, as it was at its last write, counts as ready.
     pub(crate) fn drained(&self) -> bool {
-        self.used().saturating_mul(4) <= self.limit
+        self.writable(self.limit)
+    }
+
+    fn records(&self) -> bool {
+        self.kind == FlowKind::Records
     }
 
     /// Tells whether nothing, not even an empty record, is queued.
     pub(crate) fn is_empty(&self) -> bool {
         self.segments.is_empty()
-    }
-
-    /// Bytes of the first record, or all bytes of a stream.
-    pub(crate) fn next_len(&self) -> usize {
-        if self.records { self.segments.front().map_or(0, |segment| segment.len) } else { self.ring.len() }
     }
 
     /// Appends stream bytes or a whole record as far as `limit` allows.
@@ -141,30 +160,31 @@ impl FlowState {
     ) -> Result<usize, Errno> {
         self.limit = limit;
         let want = src.remaining();
-        if self.records && want > limit.saturating_sub(32) {
+        if self.records() && want > limit.saturating_sub(32) {
             return Err(Errno::EMSGSIZE);
         }
         let free = limit.saturating_sub(self.used());
         if free == 0 {
             return Err(Errno::EAGAIN);
         }
-        let max = if self.records { want } else { want.min(free) };
-        if max == 0 && !self.records {
+        let max = if self.records() { want } else { want.min(free) };
+        if max == 0 && !self.records() {
             return Ok(0);
         }
         let got = self.ring.write_from(src, max)?;
-        if self.records && got < want {
+        if self.records() && got < want {
             self.ring.unwrite(got);
             src.untake(got);
             return Err(Errno::EFAULT);
         }
         let rights = rights.take();
+        let records = self.records();
         match self.segments.back_mut() {
-            Some(last) if !self.records && rights.is_none() && last.rights.is_none() && last.cred == cred => {
+            Some(last) if !records && rights.is_none() && last.rights.is_none() && last.cred == cred => {
                 last.len += got;
             }
             _ => {
-                let bare = !self.records && rights.is_none() && self.segments.is_empty();
+                let bare = !records && rights.is_none() && self.segments.is_empty();
                 let charge = if bare { 0 } else { overhead(got) };
                 self.charged += charge;
                 self.segments.push_back(Segment { len: got, cred, rights, charge });
@@ -175,7 +195,7 @@ impl FlowState {
 
     /// Reads a record, or stream bytes up to the next boundary. `Ok(None)` where nothing is queued.
     pub(crate) fn read(&mut self, dst: &mut dyn IoDst, mode: ReadMode) -> Result<Option<ReadOut>, Errno> {
-        if self.records { self.read_record(dst, mode) } else { self.read_stream(dst, mode) }
+        if self.records() { self.read_record(dst, mode) } else { self.read_stream(dst, mode) }
     }
 
     fn read_record(&mut self, dst: &mut dyn IoDst, mode: ReadMode) -> Result<Option<ReadOut>, Errno> {

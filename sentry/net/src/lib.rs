@@ -11,10 +11,12 @@ pub mod cmsg;
 mod file;
 mod flow;
 mod inet;
+mod inode;
 mod ioctl;
 mod namespace;
 mod netlink;
 pub mod opts;
+mod proc;
 mod ring;
 mod socket;
 mod stamp;
@@ -22,7 +24,9 @@ pub mod uapi;
 mod unix;
 
 pub use file::SocketFile;
+pub use inode::SocketInode;
 pub use namespace::{NetNamespace, Pair};
+pub use proc::InetTable;
 pub use socket::{
     Caller, Caps, Control, Core, FileRef, Incoming, NoPaths, Outgoing, PathBinding, PathKey, Received, Shutdown,
     Socket, Ucred, UnixPaths,

@@ -87,6 +87,12 @@ impl FdTable {
         slots.put(at, Entry { file, flags })
     }
 
+    /// Tells whether a descriptor below `limit` is free.
+    pub fn has_room(&self, limit: usize) -> bool {
+        let slots = self.0.lock();
+        slots.list.len() < limit || slots.list.iter().take(limit).skip(slots.lowest_free).any(Option::is_none)
+    }
+
     /// Installs a file at exactly this descriptor and returns what was there (`dup2`). `EBADF` at `limit`.
     pub fn replace(&self, fd: Fd, file: Arc<File>, flags: FdFlags, limit: usize) -> Result<Option<Arc<File>>, Errno> {
         let at = index(fd)?;

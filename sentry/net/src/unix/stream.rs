@@ -13,7 +13,7 @@ use sentry_sync::{Level, Mutex};
 
 use crate::NetNamespace;
 use crate::addr::{RawAddr, UnixName};
-use crate::flow::{Flow, ReadMode};
+use crate::flow::{Flow, FlowKind, ReadMode};
 use crate::socket::{Caller, Control, Core, Incoming, Outgoing, Received, Shutdown, Socket, Ucred};
 use crate::uapi::{MsgFlags, SockType, af, so};
 use crate::unix::{self, Bound, Found, HANGUP, INPUT, Naming, OUTPUT, SOMAXCONN};
@@ -173,7 +173,8 @@ impl UnixStream {
 
 /// Makes the two views of a new connection: (the link that leads to `a`, the link that leads to `b`).
 fn links(a: &Arc<UnixStream>, b: &Arc<UnixStream>) -> (Arc<Link>, Arc<Link>) {
-    let (x, y) = (Arc::new(Flow::new(a.records())), Arc::new(Flow::new(a.records())));
+    let kind = if a.records() { FlowKind::Records } else { FlowKind::Bytes };
+    let (x, y) = (Arc::new(Flow::new(kind)), Arc::new(Flow::new(kind)));
     let to_a = Link { rx: Arc::clone(&x), tx: Arc::clone(&y), peer: Arc::clone(a) };
     let to_b = Link { rx: y, tx: x, peer: Arc::clone(b) };
     (Arc::new(to_a), Arc::new(to_b))
@@ -215,14 +216,14 @@ impl Socket for UnixStream {
             (!rx.is_empty(), rx.fin || rx.deaf)
         };
         let sndbuf = self.core.opts.lock().sndbuf;
-        let (used, write_ended) = {
+        let (writable, write_ended) = {
             let tx = link.tx.lock();
-            (tx.used(), tx.fin || tx.deaf)
+            (tx.writable(sndbuf), tx.fin || tx.deaf)
         };
         ready.set(Ready::READABLE, input || read_ended);
         ready.set(Ready::RDHUP, read_ended);
         ready.set(Ready::HUP, read_ended && write_ended);
-        ready.set(OUTPUT, used.saturating_mul(4) <= sndbuf);
+        ready.set(OUTPUT, writable);
         ready
     }
 
