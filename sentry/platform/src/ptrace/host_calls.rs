@@ -22,6 +22,8 @@ const WAIT: u64 = (libc::__WALL | libc::__WNOTHREAD).cast_unsigned() as u64;
 const NOHANG: u64 = WAIT | libc::WNOHANG as u64;
 const REAP: u64 = libc::__WALL.cast_unsigned() as u64;
 
+const SCHEDSTAT: u64 = libc::O_CLOEXEC as u64;
+
 /// Calls that the sentry makes.
 pub const SENTRY: &[HostCall] = &[
     call(
@@ -37,10 +39,13 @@ pub const SENTRY: &[HostCall] = &[
     call(libc::SYS_process_vm_readv, &[(2, &[1]), (4, &[1]), (5, &[0])], "reads guest memory"),
     call(libc::SYS_process_vm_writev, &[(2, &[1]), (4, &[1]), (5, &[0])], "writes guest memory"),
     call(libc::SYS_ppoll, &[(1, &[1])], "sleeps until a stub stops or somebody calls"),
+    call(libc::SYS_restart_syscall, &[], "goes on sleeping after the sentry itself was stopped and continued"),
     call(libc::SYS_rt_sigreturn, &[], "returns from the handler of SIGCHLD"),
-    call(libc::SYS_read, &[], "takes the calls from the eventfd"),
+    call(libc::SYS_openat, &[(2, &[SCHEDSTAT])], "opens a stub thread's schedstat beneath the descriptor of /proc"),
+    call(libc::SYS_clock_gettime, &[], "reads a stub's processor time where there is no /proc"),
+    call(libc::SYS_read, &[], "takes the calls from the eventfd, and schedstat"),
     call(libc::SYS_write, &[], "calls the worker through the eventfd"),
-    call(libc::SYS_close, &[], "closes the eventfd"),
+    call(libc::SYS_close, &[], "closes the eventfd, and schedstat"),
 ];
 
 /// Calls that stubs make, on the sentry's order, at the code page. Guest code makes none.

@@ -57,7 +57,8 @@ struct Inner {
 
 impl Ptrace {
     /// Makes the platform, whose one worker is the calling thread. Needs `/proc`, and wants to be called before other
-    /// threads exist, since they must inherit a signal mask without `SIGCHLD`. Fails where the host forbids
+    /// threads exist, since they must inherit a signal mask that blocks `SIGCHLD`, and after the last change of user or
+    /// group id, since the host lets us copy memory of stubs with our own ids only. Fails where the host forbids
     /// `ptrace(2)` of own children.
     #[expect(clippy::new_ret_no_self, reason = "nobody needs more than the trait")]
     pub fn new() -> Result<Arc<dyn Platform>, PlatformError> {

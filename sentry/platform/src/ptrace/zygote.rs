@@ -46,6 +46,9 @@ pub(super) fn make() -> Result<Zygote, PlatformError> {
     }
 }
 
+/// `_LINUX_CAPABILITY_VERSION_3`.
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
 type Failure = (&'static str, InjectError);
 
 fn set_up(tracees: &Tracees, thread: &Thread, layout: &mut Layout, filter: &libc::sock_fprog) -> Result<Fpu, Failure> {
@@ -77,6 +80,9 @@ fn set_up(tracees: &Tracees, thread: &Thread, layout: &mut Layout, filter: &libc
     call("confining the first stub by seccomp", libc::SYS_seccomp, [set_filter, 0, header, 0, 0, 0])?;
     for gap in layout.gaps() {
         call("emptying the first stub", libc::SYS_munmap, [gap.start, gap.end - gap.start, 0, 0, 0, 0])?;
+    }
+    if host::read_memory(thread.pid, layout.code, &mut [0]) != 1 {
+        return Err(("reading the first stub's memory", InjectError::Errno(host::last_errno())));
     }
     let fpu = Fpu::probe(tid).map_err(|error| ("reading the floating-point state", error.into()))?;
     fpu.reset(tid).map_err(|error| ("setting the floating-point state", error.into()))?;
@@ -118,6 +124,16 @@ fn fork_child() -> Result<i32, Errno> {
 
 /// What the child does until the tracer takes over: allocates nothing, takes no lock, doesn't return.
 fn become_stub(parent: u32) -> ! {
+    // Out of the sentry's session, so that a terminal's signals don't go to every stub.
+    // SAFETY: takes nothing.
+    unsafe { libc::syscall(libc::SYS_setsid) };
+    // SAFETY: reads a string that ends with a zero byte.
+    unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_NAME, c"stub".as_ptr(), 0, 0, 0) };
+    // Without capabilities whatever the sentry has: it must be able to read its stubs when it has dropped its own.
+    let header = [CAPABILITY_VERSION_3, 0];
+    let none = [0_u32; 6];
+    // SAFETY: reads a header of two words and, for this version, two sets of three words.
+    unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
     // SAFETY: takes numbers only. Until the tracer has set its options, this is what ends the child with its parent.
     unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
     // SAFETY: takes numbers only. A sentry that changed its identity isn't dumpable, and its copy couldn't be read.
