@@ -16,7 +16,7 @@ mod fds;
 mod file;
 mod inode;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

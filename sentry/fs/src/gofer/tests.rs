@@ -16,14 +16,15 @@ use crate::{
     MapSource, NewInode, RenameFlags, SetAttr, XattrFlags,
 };
 
-struct World {
+/// A server and a file system on it.
+pub(crate) struct World {
     dir: tempfile::TempDir,
-    fs: GoferFs,
+    pub(crate) fs: GoferFs,
     server: Option<std::thread::JoinHandle<()>>,
 }
 
 impl World {
-    fn new(policy: CachePolicy) -> World {
+    pub(crate) fn new(policy: CachePolicy) -> World {
         World::with(policy, gofer::TreeFlags::empty(), 100_000)
     }
 

@@ -1,0 +1,349 @@
+//! A sentry that has been taken over sends what it likes: the server stays whole, the trees stay closed.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use abi::Errno;
+use gofer::{Server, Tree, TreeFlags};
+use gofer_proto::{
+    Access, Entry, Handle, MAX_MESSAGE, Names, NewNode, Reply, Request, SeqPacket, SetNode, Transport, TransportError,
+    VERSION, Writer,
+};
+
+/// A connection and what it takes to use it.
+struct Peer {
+    transport: SeqPacket,
+    buf: Vec<u8>,
+}
+
+impl Peer {
+    fn raw(&mut self, bytes: &[u8]) -> Result<Vec<u8>, TransportError> {
+        self.transport.send(bytes, None)?;
+        let received = self.transport.receive(&mut self.buf)?;
+        Ok(self.buf[..received.len].to_vec())
+    }
+
+    fn call(&mut self, request: &Request<'_>) -> Result<(Vec<u8>, Option<OwnedFd>), Errno> {
+        let mut out = Writer::new();
+        request.encode(1, &mut out);
+        self.transport.send(out.finish().unwrap(), None).unwrap();
+        let received = self.transport.receive(&mut self.buf).unwrap();
+        let bytes = self.buf[..received.len].to_vec();
+        match Reply::decode(request.op(), &bytes).unwrap().1 {
+            Reply::Error(errno) => Err(errno),
+            _ => Ok((bytes, received.fd)),
+        }
+    }
+
+    fn entry(&mut self, request: &Request<'_>) -> Result<Entry, Errno> {
+        let (bytes, _) = self.call(request)?;
+        match Reply::decode(request.op(), &bytes).unwrap().1 {
+            Reply::Entry(entry) => Ok(entry),
+            Reply::Walked(walked) => Ok(*walked.entries.last().unwrap()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn root(&mut self) -> Handle {
+        let request = Request::Hello { version: VERSION };
+        let (bytes, _) = self.call(&request).unwrap();
+        match Reply::decode(request.op(), &bytes).unwrap().1 {
+            Reply::Hello(hello) => hello.mounts[0].root.handle,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+struct World {
+    dir: tempfile::TempDir,
+    peers: Vec<Peer>,
+    server: JoinHandle<()>,
+}
+
+impl World {
+    fn new(connections: usize, budget: usize, limit: usize) -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("tree");
+        std::fs::create_dir(&tree).unwrap();
+        std::fs::write(tree.join("file"), b"content").unwrap();
+        std::fs::write(dir.path().join("secret"), b"secret").unwrap();
+        let root = OwnedFd::from(std::fs::File::open(&tree).unwrap());
+        let trees = vec![Tree { id: 0, root, flags: TreeFlags::empty() }];
+        let server = Server::with_limits(trees, budget, limit).unwrap();
+        let (ours, theirs): (Vec<_>, Vec<_>) = (0..connections).map(|_| SeqPacket::pair().unwrap()).unzip();
+        let server = std::thread::spawn(move || gofer::serve(server, theirs, || Ok(())).unwrap());
+        let peers =
+            ours.into_iter().map(|socket| Peer { transport: SeqPacket::new(socket), buf: vec![0; MAX_MESSAGE] });
+        World { dir, peers: peers.collect(), server }
+    }
+
+    fn tree(&self) -> std::path::PathBuf {
+        self.dir.path().join("tree")
+    }
+
+    fn end(mut self) {
+        self.peers.clear();
+        self.server.join().unwrap();
+    }
+}
+
+/// A small generator, so that each run tries the same.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+
+    fn byte(&mut self) -> u8 {
+        u8::try_from(self.roll(256)).unwrap()
+    }
+}
+
+fn walk<'a>(from: Handle, names: &[&'a [u8]]) -> Request<'a> {
+    Request::Walk { from, names: Names(names.to_vec()) }
+}
+
+#[test]
+fn what_is_no_message_ends_its_connection_only() {
+    let mut world = World::new(4, 100, 1000);
+    let root = world.peers[0].root();
+    assert_eq!(world.peers[1].raw(b"x"), Err(TransportError::Closed));
+    assert_eq!(world.peers[2].raw(&[0xff; 4000]), Err(TransportError::Closed));
+    // A descriptor that nobody asked for.
+    let file = std::fs::File::open("/dev/null").unwrap();
+    let mut out = Writer::new();
+    Request::Hello { version: VERSION }.encode(1, &mut out);
+    let peer = &mut world.peers[3];
+    peer.transport.send(out.finish().unwrap(), Some(file.as_fd())).unwrap();
+    assert!(matches!(peer.transport.receive(&mut peer.buf), Err(TransportError::Closed)));
+    world.peers[0].entry(&walk(root, &[b"file"])).unwrap();
+    world.end();
+}
+
+#[test]
+fn a_message_longer_than_any_ends_its_connection_only() {
+    let mut world = World::new(2, 100, 1000);
+    assert_eq!(world.peers[1].raw(&vec![1; MAX_MESSAGE + 1]), Err(TransportError::Closed));
+    world.peers[0].root();
+    world.end();
+}
+
+#[test]
+fn random_messages_get_an_answer_or_the_end() {
+    let mut dice = Dice(7);
+    for round in 0..60 {
+        let mut world = World::new(1, 100, 1000);
+        let peer = &mut world.peers[0];
+        for _ in 0..200 {
+            let len = dice.roll(120) + 8;
+            let mut bytes: Vec<u8> = (0..len).map(|_| dice.byte()).collect();
+            bytes[..4].copy_from_slice(&u32::try_from(dice.roll(25)).unwrap().to_le_bytes());
+            if len >= 16 && dice.roll(4) > 0 {
+                bytes[8..16].copy_from_slice(&dice.roll(5).to_le_bytes());
+            }
+            // Forget has no answer.
+            if bytes[0] == 24 {
+                continue;
+            }
+            if peer.raw(&bytes).is_err() {
+                break;
+            }
+        }
+        assert_eq!(std::fs::read(world.dir.path().join("secret")).unwrap(), b"secret", "round {round}");
+        world.end();
+    }
+}
+
+/// A request that could be meant, made of a few handles and names, some of them bad.
+fn plausible<'a>(dice: &mut Dice, names: &'a [Vec<u8>]) -> Request<'a> {
+    let (node, dir) = (Handle(dice.roll(12)), Handle(dice.roll(4)));
+    let name = names[usize::try_from(dice.roll(names.len() as u64)).unwrap()].as_slice();
+    let other = names[usize::try_from(dice.roll(names.len() as u64)).unwrap()].as_slice();
+    let new = NewNode { mode: u32::try_from(dice.roll(0o200_000)).unwrap(), ..NewNode::default() };
+    let number = u32::try_from(dice.roll(8)).unwrap();
+    match dice.roll(20) {
+        0 => Request::Walk { from: dir, names: Names(vec![name, other]) },
+        1 => Request::Mkdir { dir, name, new },
+        2 => Request::Create { dir, name, new },
+        3 => Request::Symlink { dir, name, target: b"../secret", new },
+        4 => Request::Mknod { dir, name, new },
+        5 => Request::Link { node, dir, name },
+        6 => Request::Unlink { dir, name },
+        7 => Request::Rmdir { dir, name },
+        8 => Request::Rename { dir, name, new_dir: node, new_name: other, flags: number },
+        9 => Request::Readlink { node },
+        10 => Request::ReadDir { node, cookie: u64::from(number) },
+        11 => Request::Open { node, access: Access::READ | Access::WRITE },
+        12 => Request::SetAttr { node, set: SetNode { size: Some(u64::from(number)), ..SetNode::default() } },
+        13 => Request::SetAttr { node, set: SetNode { perm: Some(0o777), uid: Some(number), ..SetNode::default() } },
+        14 => Request::GetXattr { node, name: b"user.a" },
+        15 => Request::SetXattr { node, name: b"user.a", value: name, flags: number },
+        16 => Request::Tmpfile { dir, new },
+        17 => Request::GetAttr { node },
+        18 => Request::ListXattr { node },
+        _ => Request::Walk { from: dir, names: Names(vec![name]) },
+    }
+}
+
+#[test]
+fn plausible_messages_change_nothing_outside() {
+    let names: Vec<Vec<u8>> =
+        [&b"a"[..], b"b", b"file", b"..", b"", b"../secret", b"/", b"a/b", &[b'x'; 255]].map(<[u8]>::to_vec).to_vec();
+    for seed in 0..40 {
+        let mut dice = Dice(seed);
+        let mut world = World::new(1, 8, 30);
+        let before = std::fs::metadata(world.dir.path().join("secret")).unwrap();
+        let peer = &mut world.peers[0];
+        for _ in 0..150 {
+            let _ = peer.call(&plausible(&mut dice, &names));
+        }
+        peer.root();
+        let secret = world.dir.path().join("secret");
+        assert_eq!(std::fs::read(&secret).unwrap(), b"secret");
+        let after = std::fs::metadata(&secret).unwrap();
+        assert_eq!(
+            (after.permissions(), after.nlink(), after.uid()),
+            (before.permissions(), before.nlink(), before.uid())
+        );
+        assert_eq!(std::fs::read_dir(world.dir.path()).unwrap().count(), 2, "seed {seed}");
+        world.end();
+    }
+}
+
+#[test]
+fn well_formed_nonsense_is_refused() {
+    let mut world = World::new(1, 100, 1000);
+    let peer = &mut world.peers[0];
+    let root = peer.root();
+    let file = peer.entry(&walk(root, &[b"file"])).unwrap().handle;
+    let forged = [Handle(0), Handle(99), Handle(u64::MAX)];
+    for node in forged {
+        assert_eq!(peer.call(&Request::GetAttr { node }).err(), Some(Errno::EBADF));
+        assert_eq!(peer.call(&Request::Open { node, access: Access::READ }).err(), Some(Errno::EBADF));
+        assert_eq!(peer.call(&Request::ReadDir { node, cookie: 0 }).err(), Some(Errno::EBADF));
+    }
+    let new = NewNode { mode: 0o644, ..NewNode::default() };
+    for name in [&b".."[..], b".", b"", b"a/b", b"/etc", b"../secret", b"a\0b"] {
+        let requests = [
+            walk(root, &[name]),
+            walk(root, &[b"file", name]),
+            Request::Create { dir: root, name, new },
+            Request::Mkdir { dir: root, name, new },
+            Request::Mknod { dir: root, name, new },
+            Request::Symlink { dir: root, name, target: b"x", new },
+            Request::Link { node: file, dir: root, name },
+            Request::Unlink { dir: root, name },
+            Request::Rmdir { dir: root, name },
+            Request::Rename { dir: root, name, new_dir: root, new_name: b"x", flags: 0 },
+            Request::Rename { dir: root, name: b"file", new_dir: root, new_name: name, flags: 0 },
+        ];
+        for request in requests {
+            match peer.call(&request) {
+                Err(Errno::EINVAL) => {}
+                // The second component was never reached, but the first was.
+                Ok((bytes, _)) => assert!(matches!(
+                    Reply::decode(request.op(), &bytes).unwrap().1,
+                    Reply::Walked(walked) if walked.entries.len() == 1 && walked.stopped.is_some()
+                )),
+                other => panic!("{request:?}: {other:?}"),
+            }
+        }
+    }
+    let nobody = SetNode { uid: Some(u32::MAX), ..SetNode::default() };
+    assert_eq!(peer.call(&Request::SetAttr { node: file, set: nobody }).err(), Some(Errno::EINVAL));
+    assert_eq!(
+        peer.call(&Request::Rename { dir: root, name: b"file", new_dir: root, new_name: b"x", flags: 4 }).err(),
+        Some(Errno::EINVAL)
+    );
+    let _ = peer.call(&Request::ReadDir { node: root, cookie: u64::MAX });
+    let _ = peer.call(&Request::ReadDir { node: root, cookie: 1 << 62 });
+    // Forgetting what was never given, or more often than it was, harms only the forgetter.
+    for handles in [vec![(Handle(77), 1)], vec![(root, u64::MAX)], vec![(file, u64::MAX), (file, 1)]] {
+        let mut out = Writer::new();
+        Request::Forget { handles }.encode(1, &mut out);
+        peer.transport.send(out.finish().unwrap(), None).unwrap();
+    }
+    assert_eq!(peer.call(&Request::GetAttr { node: file }).err(), Some(Errno::EBADF));
+    peer.entry(&walk(root, &[b"file"])).unwrap();
+    world.end();
+}
+
+#[test]
+fn limits_hold_for_the_one_who_reaches_them() {
+    let mut world = World::new(1, 8, 20);
+    let peer = &mut world.peers[0];
+    let root = peer.root();
+    let new = NewNode { mode: 0o755, ..NewNode::default() };
+    let mut made = Vec::new();
+    let refused = loop {
+        let name = format!("d{}", made.len());
+        match peer.entry(&Request::Mkdir { dir: root, name: name.as_bytes(), new }) {
+            Ok(entry) => made.push(entry.handle),
+            Err(errno) => break errno,
+        }
+    };
+    // More than descriptors, for those are closed and opened again; not more than nodes.
+    assert_eq!((refused, made.len()), (Errno::ENFILE, 19));
+    for handle in &made {
+        peer.call(&Request::GetAttr { node: *handle }).unwrap();
+    }
+    let mut out = Writer::new();
+    Request::Forget { handles: vec![(made[0], 1)] }.encode(1, &mut out);
+    peer.transport.send(out.finish().unwrap(), None).unwrap();
+    peer.entry(&walk(root, &[b"file"])).unwrap();
+    world.end();
+}
+
+#[test]
+fn unlinked_files_that_hold_all_descriptors_refuse_only_further_ones() {
+    let mut world = World::new(1, 8, 1000);
+    let peer = &mut world.peers[0];
+    let root = peer.root();
+    let new = NewNode { mode: 0o644, ..NewNode::default() };
+    let refused = (0..100).find_map(|_| {
+        let made = peer.entry(&Request::Create { dir: root, name: b"f", new });
+        made.and_then(|_| peer.call(&Request::Unlink { dir: root, name: b"f" }).map(|_| ())).err()
+    });
+    assert_eq!(refused, Some(Errno::EMFILE));
+    peer.call(&Request::GetAttr { node: root }).unwrap();
+    world.end();
+}
+
+/// Swaps a directory with a link to the outside as fast as it can, while the peer walks through it.
+#[test]
+fn a_directory_that_becomes_a_link_leads_nowhere() {
+    let mut world = World::new(1, 1000, 100_000);
+    let tree = world.tree();
+    std::fs::create_dir(tree.join("d")).unwrap();
+    std::fs::write(tree.join("d/secret"), b"inside").unwrap();
+    std::os::unix::fs::symlink("..", tree.join("l")).unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| swap(&tree, &stop));
+        let peer = &mut world.peers[0];
+        let root = peer.root();
+        for _ in 0..2000 {
+            let Ok(entry) = peer.entry(&walk(root, &[b"d", b"secret"])) else { continue };
+            let Ok((_, Some(fd))) = peer.call(&Request::Open { node: entry.handle, access: Access::READ }) else {
+                continue;
+            };
+            let mut buf = [0; 16];
+            let count = rustix::io::read(fd, &mut buf).unwrap();
+            assert_eq!(&buf[..count], b"inside");
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    world.end();
+}
+
+fn swap(tree: &Path, stop: &AtomicBool) {
+    let dir = std::fs::File::open(tree).unwrap();
+    while !stop.load(Ordering::Relaxed) {
+        rustix::fs::renameat_with(&dir, "d", &dir, "l", rustix::fs::RenameFlags::EXCHANGE).unwrap();
+    }
+}
