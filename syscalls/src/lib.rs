@@ -63,6 +63,8 @@ pub mod sysv_msg;
 pub mod sysv_sem;
 pub mod sysv_shm;
 mod table;
+#[cfg(test)]
+mod testing;
 pub mod time;
 pub mod timer;
 pub mod timerfd;

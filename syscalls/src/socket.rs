@@ -418,3 +418,6 @@ fn span(time: Timespec) -> Result<Duration, Errno> {
 fn value(count: usize) -> SysResult {
     Ok(count as u64)
 }
+
+#[cfg(test)]
+mod tests;
