@@ -9,8 +9,8 @@ use super::{Answer, Outcome};
 use crate::host::errno;
 use crate::server::Server;
 
-/// Checks a name. `trusted.` and `security.` (but for file capabilities, which the host guards) steer the host's kernel
-/// and are not the guest's.
+/// Checks a name. `trusted.`, `system.` and `security.` (but for file capabilities, which the host guards) steer the host's
+/// kernel and are not the guest's.
 fn check(name: &[u8]) -> Result<(), Errno> {
     if name.contains(&0) {
         return Err(Errno::EINVAL);

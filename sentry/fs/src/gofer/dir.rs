@@ -9,7 +9,7 @@ use gofer_proto::{Handle, Reply, Request};
 use sentry_sync::{Level, Mutex};
 
 use super::client::Client;
-use super::inode::GoferInode;
+use super::node::GoferInode;
 use crate::{DirEntry, DirSink, FileKind, FileOps, IoDst, IoFlags};
 
 /// All entries of a directory as they were at one time.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use rustix::process::Resource;
 use sentry_sync::{Level, Mutex};
 
-use super::inode::GoferInode;
+use super::node::GoferInode;
 
 /// Inodes that hold descriptors, oldest first.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FallocateFlags, SeekFrom, StatxFlags};
 use rustix::io::ReadWriteFlags;
 
 use super::Shared;
-use super::inode::GoferInode;
+use super::node::GoferInode;
 use crate::host::errno;
 use crate::{Attr, FileOps, IoDst, IoFlags, IoSrc, MapSource};
 

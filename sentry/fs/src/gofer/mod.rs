@@ -3,7 +3,7 @@
 //! Key types: [`Client`] (the connections, one request at a time on each), [`GoferFs`] (one tree), and below them inodes,
 //! open files and directories. Names and attributes are the gofer's; data go straight to descriptors that it donates.
 //!
-//! * **One inode, one object**: the gofer gives one handle for one host inode, and so there is one [`inode::GoferInode`]
+//! * **One inode, one object**: the gofer gives one handle for one host inode, and so there is one [`node::GoferInode`]
 //!   for it as long as anyone holds it. Hard links share locks, caches and descriptors.
 //! * **Exclusive** trees ([`CachePolicy::Exclusive`]) are changed by this kernel alone: attributes and listings are
 //!   remembered until something here changes them. **Shared** trees are asked each time.
@@ -15,6 +15,7 @@ mod dir;
 mod fds;
 mod file;
 mod inode;
+mod node;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -29,7 +30,7 @@ use sentry_sync::{Level, Mutex};
 
 use crate::{CachePolicy, DeviceId, FileSystem, InodeRef, next_anon_device};
 pub use client::{Client, ConnectError, Mount};
-use inode::GoferInode;
+use node::GoferInode;
 
 /// One mounted tree.
 #[derive(Debug)]

@@ -374,7 +374,7 @@ fn round_trips_are_measured() {
     let held = root.lookup(b"f").unwrap();
     timed("walk of one component with attributes", &|| drop(root.lookup(b"f").unwrap()));
     timed("attributes by handle", &|| assert!(held.attr().is_ok()));
-    let inode = Arc::clone(&held).as_any().downcast::<super::inode::GoferInode>().unwrap();
+    let inode = Arc::clone(&held).as_any().downcast::<super::node::GoferInode>().unwrap();
     timed("open with a descriptor", &|| {
         inode.release_fds();
         drop(open(&held, OpenFlags::empty()).unwrap());

@@ -1,0 +1,346 @@
+//! [`GoferInode`]: one host inode, and what is remembered of it.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use abi::Errno;
+use gofer_proto::{Access, Entry, Handle, Reply, Request, WireAttr};
+use sentry_sync::{Level, Mutex};
+
+use super::Shared;
+use super::client::Dead;
+use super::dir::Listing;
+use crate::host::errno;
+use crate::{Attr, DeviceId, FileKind, InodeRef};
+
+/// A host inode, for as long as anyone here holds it.
+#[derive(Debug)]
+pub(crate) struct GoferInode {
+    pub(super) fs: Arc<Shared>,
+    pub(super) handle: Handle,
+    pub(super) kind: FileKind,
+    /// How often the gofer has given the handle.
+    given: AtomicU64,
+    /// Inode number of the directory that a directory was last seen in; 0 for a root.
+    parent: AtomicU64,
+    pub(super) state: Mutex<State>,
+    /// Held over a write, as Linux holds the inode's lock: writes are atomic to each other and appends don't overlap.
+    pub(super) writing: Mutex<()>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) attr: Attr,
+    /// `attr` is what the host would say.
+    pub(super) fresh: bool,
+    /// Counts what made `attr` or `listing` untrue, so that an answer on its way by then is not remembered.
+    pub(super) changes: u64,
+    /// Mapped shared and writable once: the host moves the times as it likes.
+    pub(super) mapped: bool,
+    /// By access: reading, writing, both.
+    pub(super) fds: [Option<Arc<OwnedFd>>; 3],
+    pub(super) listing: Option<Arc<Listing>>,
+    /// Names of the extended attributes, each ended by a NUL.
+    pub(super) xattrs: Option<Arc<[u8]>>,
+    /// Target of a symbolic link, which never changes.
+    pub(super) target: Option<Box<[u8]>>,
+}
+
+impl Drop for GoferInode {
+    fn drop(&mut self) {
+        let dead = Dead { handle: self.handle, given: *self.given.get_mut(), fs: Arc::downgrade(&self.fs) };
+        self.fs.client.died(dead);
+    }
+}
+
+fn slot(access: Access) -> usize {
+    if access == Access::READ {
+        0
+    } else if access == Access::WRITE {
+        1
+    } else {
+        2
+    }
+}
+
+impl Shared {
+    /// Translates the host's attributes.
+    pub(super) fn attr(&self, wire: &WireAttr) -> Result<Attr, Errno> {
+        #[allow(clippy::cast_possible_truncation)] // two halves of 32 bits
+        let split = |raw: u64| DeviceId::new((raw >> 32) as u32, raw as u32);
+        Ok(Attr {
+            dev: self.device(wire.dev),
+            ino: wire.ino,
+            kind: FileKind::from_mode(wire.mode).ok_or(Errno::EIO)?,
+            perm: wire.mode & abi::types::mode::PERM,
+            nlink: wire.nlink,
+            uid: wire.uid,
+            gid: wire.gid,
+            rdev: split(wire.rdev),
+            size: wire.size,
+            blksize: wire.blksize,
+            blocks: wire.blocks,
+            atime: wire.atime,
+            mtime: wire.mtime,
+            ctime: wire.ctime,
+            btime: (wire.has_btime != 0).then_some(wire.btime),
+        })
+    }
+}
+
+impl GoferInode {
+    pub(super) fn new(fs: &Arc<Shared>, handle: Handle, attr: Attr) -> GoferInode {
+        let state = State {
+            attr,
+            fresh: fs.exclusive(),
+            changes: 0,
+            mapped: false,
+            fds: [None, None, None],
+            listing: None,
+            xattrs: None,
+            target: None,
+        };
+        GoferInode {
+            fs: Arc::clone(fs),
+            handle,
+            kind: attr.kind,
+            given: AtomicU64::new(1),
+            parent: AtomicU64::new(0),
+            state: Mutex::new(Level::Inode, state),
+            writing: Mutex::new(Level::InodeWrite, ()),
+        }
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        self.handle
+    }
+
+    pub(super) fn ino(&self) -> u64 {
+        self.state.lock().attr.ino
+    }
+
+    /// Returns the inode number of `..`.
+    pub(super) fn parent_ino(&self) -> u64 {
+        match self.parent.load(Ordering::Relaxed) {
+            0 => self.ino(),
+            ino => ino,
+        }
+    }
+
+    /// Notes in which directory this one was seen.
+    pub(super) fn seen_in(&self, dir: &GoferInode) {
+        if self.kind == FileKind::Directory {
+            self.parent.store(dir.ino(), Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a further gift of the handle and takes the attributes that came with it where ours are stale.
+    pub(super) fn given_again(&self, attr: Attr) {
+        self.given.fetch_add(1, Ordering::Relaxed);
+        let mut state = self.state.lock();
+        if !state.fresh {
+            state.attr = attr;
+        }
+    }
+
+    /// Notes that attributes have changed on the host.
+    pub(super) fn stale(&self) {
+        let mut state = self.state.lock();
+        state.fresh = false;
+        state.changes += 1;
+    }
+
+    /// Notes that the directory's entries have changed.
+    pub(super) fn entries_changed(&self) {
+        let listing = {
+            let mut state = self.state.lock();
+            state.fresh = false;
+            state.changes += 1;
+            state.listing.take()
+        };
+        drop(listing);
+    }
+
+    /// Notes that a read may have moved the access time, by the rule of `relatime`.
+    pub(super) fn accessed(&self) {
+        let mut state = self.state.lock();
+        if state.fresh {
+            let attr = &state.attr;
+            let day_old = crate::host::now().sec.saturating_sub(attr.atime.sec) >= 24 * 60 * 60;
+            if attr.atime <= attr.mtime || attr.atime <= attr.ctime || day_old {
+                state.fresh = false;
+                state.changes += 1;
+            }
+        }
+    }
+
+    /// Notes a shared writable mapping.
+    pub(super) fn mapped(&self) {
+        let mut state = self.state.lock();
+        state.mapped = true;
+        state.fresh = false;
+        state.changes += 1;
+    }
+
+    /// Remembers attributes that were asked for when `changes` was counted.
+    pub(super) fn learned(&self, attr: Attr, changes: u64) {
+        let mut state = self.state.lock();
+        if state.changes == changes {
+            state.attr = attr;
+            state.fresh = self.fs.exclusive() && !state.mapped;
+        }
+    }
+
+    /// Returns the size as the host has it now, by way of an open descriptor.
+    pub(super) fn host_size(file: &OwnedFd) -> Result<u64, Errno> {
+        let stat = rustix::fs::fstat(file).map_err(errno)?;
+        u64::try_from(stat.st_size).map_err(|_| Errno::EIO)
+    }
+
+    /// Returns a descriptor for exactly this access; one for both serves writers too, since a file that was opened for
+    /// writing only can't be mapped.
+    pub(super) fn fd(self: &Arc<Self>, access: Access) -> Result<Arc<OwnedFd>, Errno> {
+        {
+            let state = self.state.lock();
+            let both = if access == Access::WRITE { &state.fds[2] } else { &None };
+            if let Some(fd) = both.as_ref().or(state.fds[slot(access)].as_ref()) {
+                return Ok(Arc::clone(fd));
+            }
+        }
+        let request = Request::Open { node: self.handle, access };
+        let fd = self.fs.client.call(&request, |_, fd| fd.ok_or(Errno::EIO))?;
+        Ok(self.keep(access, fd))
+    }
+
+    /// Keeps a donated descriptor for further opens.
+    fn keep(self: &Arc<Self>, access: Access, fd: OwnedFd) -> Arc<OwnedFd> {
+        let fd = Arc::new(fd);
+        let old = self.state.lock().fds[slot(access)].replace(Arc::clone(&fd));
+        drop(old);
+        self.fs.fds.kept(self);
+        fd
+    }
+
+    /// Lets kept descriptors go; open files hold their own.
+    pub(super) fn release_fds(&self) {
+        let fds = std::mem::take(&mut self.state.lock().fds);
+        drop(fds);
+    }
+
+    /// Returns the directory's entries: the remembered listing where it still holds.
+    pub(super) fn listing(&self) -> Result<Arc<Listing>, Errno> {
+        let changes = {
+            let state = self.state.lock();
+            if let Some(listing) = &state.listing {
+                return Ok(Arc::clone(listing));
+            }
+            state.changes
+        };
+        let listing = Arc::new(Listing::fetch(&self.fs.client, self.handle)?);
+        let mut state = self.state.lock();
+        if self.fs.exclusive() && state.changes == changes {
+            state.listing = Some(Arc::clone(&listing));
+        }
+        Ok(listing)
+    }
+
+    /// Recognises an inode of the same tree.
+    pub(super) fn own(&self, other: &InodeRef) -> Result<Arc<GoferInode>, Errno> {
+        let other = Arc::clone(other).as_any().downcast::<GoferInode>().map_err(|_| Errno::EXDEV)?;
+        if Arc::ptr_eq(&self.fs, &other.fs) { Ok(other) } else { Err(Errno::EXDEV) }
+    }
+
+    /// Makes something in this directory.
+    pub(super) fn make(&self, request: &Request<'_>) -> Result<(Arc<GoferInode>, Option<OwnedFd>), Errno> {
+        let made = self.fs.client.call(request, |reply, fd| match reply {
+            Reply::Entry(entry) => Ok((entry, fd)),
+            _ => Err(Errno::EIO),
+        });
+        self.entries_changed();
+        let (entry, fd): (Entry, _) = made?;
+        let inode = self.fs.adopt(&entry)?;
+        inode.seen_in(self);
+        Ok((inode, fd))
+    }
+
+    /// Makes a regular file and keeps the descriptor that comes with it.
+    pub(super) fn make_open(&self, request: &Request<'_>) -> Result<InodeRef, Errno> {
+        let (inode, fd) = self.make(request)?;
+        if let Some(fd) = fd {
+            inode.keep(Access::READ | Access::WRITE, fd);
+        }
+        Ok(inode as InodeRef)
+    }
+
+    /// Does something that takes or moves names, and notes what changed by it.
+    pub(super) fn change_names(&self, request: &Request<'_>, new_dir: Option<&GoferInode>) -> Result<(), Errno> {
+        let changed = self.fs.client.call(request, |reply, _| match reply {
+            Reply::Changed(handles) => Ok(handles),
+            _ => Err(Errno::EIO),
+        });
+        self.entries_changed();
+        let [lost, moved] = changed?;
+        for inode in [lost, moved].into_iter().filter_map(|handle| self.fs.alive(handle)) {
+            inode.stale();
+        }
+        if let (Some(dir), Some(moved)) = (new_dir, self.fs.alive(moved)) {
+            moved.seen_in(dir);
+        }
+        Ok(())
+    }
+
+    pub(super) fn done(&self, request: &Request<'_>) -> Result<(), Errno> {
+        self.fs.client.call(request, |_, _| Ok(()))
+    }
+
+    pub(super) fn bytes(&self, request: &Request<'_>) -> Result<Vec<u8>, Errno> {
+        self.fs.client.call(request, |reply, _| match reply {
+            Reply::Bytes(bytes) => Ok(bytes.to_vec()),
+            _ => Err(Errno::EIO),
+        })
+    }
+
+    pub(super) fn attr_of(&self, request: &Request<'_>) -> Result<WireAttr, Errno> {
+        self.fs.client.call(request, |reply, _| match reply {
+            Reply::Attr(attr) => Ok(attr),
+            _ => Err(Errno::EIO),
+        })
+    }
+
+    /// `fsync` without an open descriptor.
+    pub(super) fn sync(&self) -> Result<(), Errno> {
+        self.done(&Request::Sync { node: self.handle })
+    }
+
+    /// Returns the names of all extended attributes, each ended by a NUL.
+    pub(super) fn xattrs(&self) -> Result<Arc<[u8]>, Errno> {
+        if !matches!(self.kind, FileKind::Regular | FileKind::Directory) {
+            return Ok(Arc::default());
+        }
+        let changes = {
+            let state = self.state.lock();
+            if let Some(names) = &state.xattrs {
+                return Ok(Arc::clone(names));
+            }
+            state.changes
+        };
+        let names: Arc<[u8]> = self.bytes(&Request::ListXattr { node: self.handle })?.into();
+        let mut state = self.state.lock();
+        if self.fs.exclusive() && state.changes == changes {
+            state.xattrs = Some(Arc::clone(&names));
+        }
+        Ok(names)
+    }
+
+    /// Notes that extended attributes have changed.
+    pub(super) fn xattrs_changed(&self) {
+        let names = {
+            let mut state = self.state.lock();
+            state.fresh = false;
+            state.changes += 1;
+            state.xattrs.take()
+        };
+        drop(names);
+    }
+}
