@@ -28,6 +28,8 @@ pub mod inotify;
 pub mod iobuf;
 pub mod overlay;
 pub mod pipe;
+pub mod proc;
+mod synth;
 pub mod tmpfs;
 pub mod tty;
 

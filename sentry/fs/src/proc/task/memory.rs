@@ -1,0 +1,159 @@
+//! `/proc/PID/{maps,smaps,smaps_rollup,mem}`.
+
+use std::any::Any;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use abi::Errno;
+
+use super::Task;
+use crate::proc::source::{Region, TaskView};
+use crate::synth::{Node, Text};
+use crate::{FileOps, IoDst, IoFlags, IoSrc};
+
+const CHUNK: usize = 4096;
+
+pub(super) fn maps(task: &dyn TaskView) -> Text {
+    Ok(task.regions(false)?.into_iter().flat_map(|region| region.line).collect())
+}
+
+/// Appends the lines that `smaps` and `smaps_rollup` share.
+fn usage(out: &mut String, region: &Region, rollup: bool) {
+    let shmem = 0;
+    let file = region.rss.saturating_sub(region.anonymous);
+    let mut lines = vec![("Rss", region.rss), ("Pss", region.pss), ("Pss_Dirty", region.private_dirty)];
+    if rollup {
+        lines.extend([("Pss_Anon", region.anonymous), ("Pss_File", file), ("Pss_Shmem", shmem)]);
+    }
+    lines.extend([
+        ("Shared_Clean", region.shared_clean),
+        ("Shared_Dirty", region.shared_dirty),
+        ("Private_Clean", region.private_clean),
+        ("Private_Dirty", region.private_dirty),
+        ("Referenced", region.rss),
+        ("Anonymous", region.anonymous),
+        ("KSM", 0),
+        ("LazyFree", 0),
+        ("AnonHugePages", 0),
+        ("ShmemPmdMapped", 0),
+        ("FilePmdMapped", 0),
+        ("Shared_Hugetlb", 0),
+        ("Private_Hugetlb", 0),
+        ("Swap", region.swap),
+        ("SwapPss", region.swap),
+        ("Locked", region.locked),
+    ]);
+    for (name, bytes) in lines {
+        kilobytes(out, name, bytes);
+    }
+}
+
+fn kilobytes(out: &mut String, name: &str, bytes: u64) {
+    // Writing to a string can't fail.
+    let _ = writeln!(out, "{:<15} {:>8} kB", format!("{name}:"), bytes / 1024);
+}
+
+pub(super) fn smaps(task: &dyn TaskView) -> Text {
+    let mut out = Vec::new();
+    for region in task.regions(true)? {
+        let mut text = String::new();
+        kilobytes(&mut text, "Size", region.end.saturating_sub(region.start));
+        kilobytes(&mut text, "KernelPageSize", 4096);
+        kilobytes(&mut text, "MMUPageSize", 4096);
+        usage(&mut text, &region, false);
+        text.push_str("THPeligible:           0\nProtectionKey:         0\n");
+        out.extend_from_slice(&region.line);
+        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(&region.flags);
+    }
+    Ok(out)
+}
+
+pub(super) fn smaps_rollup(task: &dyn TaskView) -> Text {
+    let regions = task.regions(true)?;
+    let mut sum = Region::default();
+    for region in &regions {
+        sum.rss += region.rss;
+        sum.pss += region.pss;
+        sum.shared_clean += region.shared_clean;
+        sum.shared_dirty += region.shared_dirty;
+        sum.private_clean += region.private_clean;
+        sum.private_dirty += region.private_dirty;
+        sum.anonymous += region.anonymous;
+        sum.swap += region.swap;
+        sum.locked += region.locked;
+    }
+    let start = regions.first().map_or(0, |region| region.start);
+    let end = regions.last().map_or(0, |region| region.end);
+    let head = format!("{start:08x}-{end:08x} ---p 00000000 00:00 0 ");
+    let mut out = format!("{head:<73}[rollup]\n");
+    usage(&mut out, &sum, true);
+    Ok(out.into_bytes())
+}
+
+pub(super) fn mem(task: &Task) -> Node {
+    let (checked, opened) = (Arc::clone(task), Arc::clone(task));
+    Node::special(0o600, move |_flags| Ok(Arc::new(Mem(Arc::clone(&opened))))).guarded(move || checked.may_inspect())
+}
+
+/// An open `/proc/PID/mem`: positions are addresses.
+struct Mem(Task);
+
+impl FileOps for Mem {
+    fn read(&self, pos: &mut u64, _flags: IoFlags, dst: &mut dyn IoDst) -> Result<usize, Errno> {
+        let mut buf = [0; CHUNK];
+        let mut done = 0;
+        while dst.remaining() > 0 {
+            let want = buf.len().min(dst.remaining());
+            let got = match self.0.read_memory(*pos, &mut buf[..want]) {
+                Ok(0) => break,
+                Ok(got) => got.min(want),
+                Err(_) if done > 0 => break,
+                Err(errno) => return Err(errno),
+            };
+            let put = match dst.put(&buf[..got]) {
+                Ok(put) => put,
+                Err(_) if done > 0 => break,
+                Err(errno) => return Err(errno),
+            };
+            done += put;
+            *pos = pos.wrapping_add(put as u64);
+            if put < want {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    fn write(&self, pos: &mut u64, _flags: IoFlags, src: &mut dyn IoSrc) -> Result<usize, Errno> {
+        let mut buf = [0; CHUNK];
+        let mut done = 0;
+        while src.remaining() > 0 {
+            let want = buf.len().min(src.remaining());
+            let taken = match src.take(&mut buf[..want]) {
+                Ok(taken) => taken,
+                Err(_) if done > 0 => break,
+                Err(errno) => return Err(errno),
+            };
+            let put = match self.0.write_memory(*pos, &buf[..taken]) {
+                Ok(put) => put.min(taken),
+                Err(_) if done > 0 => break,
+                Err(errno) => return Err(errno),
+            };
+            done += put;
+            *pos = pos.wrapping_add(put as u64);
+            if put < want {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    fn seekable(&self) -> bool {
+        true
+    }
+
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
