@@ -366,8 +366,7 @@ CASE(sessions, "setsid getsid setpgid") {
 static void member_of_group(void) {
     on_signal(SIGHUP, usr1, 0);
     raise(SIGSTOP);
-    say("hup %d\n", got_usr1);
-    _exit(6);
+    _exit(10 + got_usr1);
 }
 CASE(orphaned_group_gets_hup_cont, "exit_group setsid setpgid") {
     // Session leader > job leader > stopped member: when the job leader ends, the member's new parent is of another

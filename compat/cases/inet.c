@@ -1,0 +1,325 @@
+// TCP and UDP over loopback.
+#include "case.h"
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#define FAMILY "socket"
+
+static struct sockaddr_in lo(int port) {
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    return a;
+}
+#define ADDR(a) (struct sockaddr *)&(a), sizeof(a)
+static struct sockaddr_in name_of(int s) {
+    struct sockaddr_in a;
+    socklen_t n = sizeof a;
+    MUST(getsockname(s, (void *)&a, &n));
+    return a;
+}
+static int tcp_listener(struct sockaddr_in *at) {
+    int l = MUST(socket(AF_INET, SOCK_STREAM, 0));
+    struct sockaddr_in a = lo(0);
+    MUST(bind(l, ADDR(a)) | listen(l, 8));
+    *at = name_of(l);
+    return l;
+}
+static void tcp_pair(int *c, int *s) {
+    struct sockaddr_in at;
+    int l = tcp_listener(&at);
+    *c = MUST(socket(AF_INET, SOCK_STREAM, 0));
+    MUST(connect(*c, ADDR(at)));
+    *s = MUST(accept(l, 0, 0));
+    close(l);
+}
+
+CASE(tcp_connect_and_talk, "socket bind listen connect accept sendto recvfrom shutdown") {
+    int c, s;
+    char b[16] = {0};
+    tcp_pair(&c, &s);
+    R(send(c, "ping", 4, 0));
+    R(recv(s, b, 16, 0));
+    R(send(s, "pong", 4, 0));
+    R(recv(c, b, 4, MSG_WAITALL | MSG_PEEK));
+    R(recv(c, b, 4, MSG_WAITALL));
+    show_bytes("b", b, 4);
+    R(shutdown(c, SHUT_WR));
+    R(recv(s, b, 16, 0));
+    R(send(s, "still", 5, 0));
+    R(recv(c, b, 5, MSG_WAITALL));
+    R(send(c, "x", 1, MSG_NOSIGNAL));
+    close(s);
+    R(recv(c, b, 16, 0));
+}
+
+CASE(tcp_names, "getsockname getpeername accept4") {
+    struct sockaddr_in at, a;
+    int l = tcp_listener(&at), c = socket(AF_INET, SOCK_STREAM, 0);
+    T(ntohs(at.sin_port) > 1023);
+    connect(c, ADDR(at));
+    socklen_t n = sizeof a;
+    int s = OK(accept4(l, (void *)&a, &n, SOCK_NONBLOCK));
+    struct sockaddr_in mine = name_of(c);
+    T(a.sin_port == mine.sin_port && a.sin_addr.s_addr == htonl(INADDR_LOOPBACK));
+    n = sizeof a;
+    R(getpeername(c, (void *)&a, &n));
+    T(a.sin_port == at.sin_port);
+    R(n);
+    char b;
+    R(recv(s, &b, 1, 0));
+}
+
+CASE(tcp_refused_and_misused, "connect bind listen accept") {
+    struct sockaddr_in at;
+    int l = tcp_listener(&at), c = socket(AF_INET, SOCK_STREAM, 0);
+    close(l);
+    R(connect(c, ADDR(at)));
+    close(c);
+    c = socket(AF_INET, SOCK_STREAM, 0);
+    char b;
+    R(recv(c, &b, 1, 0));
+    R(send(c, "x", 1, MSG_NOSIGNAL));
+    R(accept(c, 0, 0));
+    R(getpeername(c, (void *)&at, &(socklen_t){16}));
+    R(connect(c, (void *)&at, 4));
+    struct sockaddr_in bad = lo(80);
+    bad.sin_family = 99;
+    R(connect(c, ADDR(bad)));
+    R(bind(c, ADDR(bad)));
+    bad = lo(0);
+    bad.sin_addr.s_addr = inet_addr("203.0.113.5");
+    R(bind(c, ADDR(bad)));
+    l = tcp_listener(&at);
+    R(bind(c, ADDR(at)));
+    R(bind(l, ADDR(at)));
+    IN_CHILD(drop_to(1000, 1000); struct sockaddr_in low = lo(81); R(bind(c, ADDR(low))));
+}
+
+CASE(tcp_nonblocking_connect, "connect poll getsockopt") {
+    struct sockaddr_in at;
+    int l = tcp_listener(&at), c = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    int r = connect(c, ADDR(at));
+    T(r == 0 || errno == EINPROGRESS);
+    struct pollfd p = {c, POLLOUT, 0};
+    R(poll(&p, 1, 2000));
+    int e = 5;
+    socklen_t n = sizeof e;
+    R(getsockopt(c, SOL_SOCKET, SO_ERROR, &e, &n));
+    R(e);
+    R(connect(c, ADDR(at)));
+    p = (struct pollfd){l, POLLIN, 0};
+    R(poll(&p, 1, 2000));
+    close(l);
+    c = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    r = connect(c, ADDR(at));
+    if (r && errno == EINPROGRESS) {
+        p = (struct pollfd){c, POLLOUT, 0};
+        poll(&p, 1, 2000);
+        getsockopt(c, SOL_SOCKET, SO_ERROR, &e, &n);
+    } else e = r ? errno : 0;
+    say("%s\n", err_name(e));
+}
+
+CASE(tcp_poll_states, "poll shutdown") {
+    int c, s;
+    tcp_pair(&c, &s);
+    struct pollfd p = {s, POLLIN | POLLOUT | POLLRDHUP, 0};
+    poll(&p, 1, 0);
+    say("%x\n", p.revents);
+    write(c, "x", 1);
+    poll(&p, 1, 1000);
+    UNTIL((poll(&p, 1, 0), p.revents & POLLIN));
+    say("%x\n", p.revents);
+    char b;
+    read(s, &b, 1);
+    shutdown(c, SHUT_WR);
+    UNTIL((poll(&p, 1, 0), p.revents & POLLRDHUP));
+    say("%x\n", p.revents);
+    shutdown(s, SHUT_WR);
+    UNTIL((poll(&p, 1, 0), p.revents & POLLHUP));
+    say("%x\n", p.revents);
+}
+
+CASE(tcp_reset_by_linger, "setsockopt close recvfrom") {
+    int c, s;
+    tcp_pair(&c, &s);
+    struct linger l = {1, 0};
+    R(setsockopt(c, SOL_SOCKET, SO_LINGER, &l, sizeof l));
+    close(c);
+    char b;
+    R(recv(s, &b, 1, 0));
+    R(recv(s, &b, 1, 0));
+    R(send(s, "x", 1, MSG_NOSIGNAL));
+}
+
+CASE(tcp_options, "setsockopt getsockopt") {
+    int c, s, v = 1;
+    tcp_pair(&c, &s);
+    socklen_t n = sizeof v;
+    R(setsockopt(c, IPPROTO_TCP, TCP_NODELAY, &v, n));
+    v = 0;
+    R(getsockopt(c, IPPROTO_TCP, TCP_NODELAY, &v, &n));
+    R(v);
+    v = 1;
+    R(setsockopt(c, SOL_SOCKET, SO_REUSEADDR, &v, n));
+    R(setsockopt(c, SOL_SOCKET, SO_KEEPALIVE, &v, n));
+    v = 0;
+    R(getsockopt(c, SOL_SOCKET, SO_KEEPALIVE, &v, &n));
+    R(v);
+    R(getsockopt(c, SOL_SOCKET, SO_TYPE, &v, &n));
+    R(v);
+    R(getsockopt(c, SOL_SOCKET, SO_PROTOCOL, &v, &n));
+    R(v);
+    struct tcp_info i;
+    n = sizeof i;
+    R(getsockopt(c, IPPROTO_TCP, TCP_INFO, &i, &n));
+    R(i.tcpi_state);
+    v = 42;
+    R(setsockopt(c, IPPROTO_IP, IP_TTL, &v, 4));
+    n = 4;
+    R(getsockopt(c, IPPROTO_IP, IP_TTL, &v, &n));
+    R(v);
+    R(setsockopt(c, IPPROTO_TCP, 9999, &v, 4));
+    R(setsockopt(c, IPPROTO_TCP, TCP_NODELAY, &v, 2));
+}
+
+CASE(tcp_large_transfer, "sendto recvfrom") {
+    int c, s;
+    tcp_pair(&c, &s);
+    size_t total = 4 << 20;
+    pid_t w = FORK({
+        char *p = malloc(65536);
+        for (size_t i = 0; i < total;) {
+            for (int k = 0; k < 65536; k++) p[k] = (i + k) >> 4;
+            ssize_t n = send(c, p, 65536, 0);
+            if (n <= 0) _exit(1);
+            i += n;
+            if (n != 65536) _exit(2);
+        }
+    });
+    close(c);
+    char *p = malloc(65536);
+    size_t got = 0, wrong = 0;
+    ssize_t n;
+    while ((n = recv(s, p, 65536, 0)) > 0) {
+        for (ssize_t k = 0; k < n; k++) wrong += p[k] != (char)((got + k) >> 4);
+        got += n;
+    }
+    say("%zu wrong %zu\n", got, wrong);
+    show_wait(w);
+}
+
+CASE(udp_datagrams, "sendto recvfrom bind connect") {
+    int a = socket(AF_INET, SOCK_DGRAM, 0), b = socket(AF_INET, SOCK_DGRAM, 0);
+    struct sockaddr_in x = lo(0), from;
+    MUST(bind(a, ADDR(x)));
+    x = name_of(a);
+    R(sendto(b, "hello", 5, 0, ADDR(x)));
+    R(sendto(b, "", 0, 0, ADDR(x)));
+    char buf[16] = {0};
+    socklen_t n = sizeof from;
+    R(recvfrom(a, buf, 3, MSG_TRUNC, (void *)&from, &n));
+    T(from.sin_port == name_of(b).sin_port);
+    R(recv(a, buf, 16, 0));
+    R(recv(a, buf, 16, MSG_DONTWAIT));
+    R(send(b, "x", 1, 0));
+    R(connect(b, ADDR(x)));
+    R(send(b, "conn", 4, 0));
+    R(recv(a, buf, 16, 0));
+    static char big[70000];
+    R(send(b, big, 70000, 0));
+    R(send(b, big, 60000, 0));
+    R(recv(a, big, 70000, 0));
+    close(a);
+    R(send(b, "x", 1, 0));
+    msleep(5);
+    R(send(b, "x", 1, 0));
+    struct sockaddr un = {.sa_family = AF_UNSPEC};
+    R(connect(b, &un, sizeof un));
+    R(send(b, "x", 1, 0));
+}
+
+CASE(ipv6_loopback, "socket bind connect") {
+    int l = socket(AF_INET6, SOCK_STREAM, 0);
+    if (l < 0) {
+        say("no IPv6: %s\n", err_name(errno));
+        return;
+    }
+    struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    R(bind(l, ADDR(a)));
+    R(listen(l, 1));
+    socklen_t n = sizeof a;
+    getsockname(l, (void *)&a, &n);
+    R(n);
+    int c = socket(AF_INET6, SOCK_STREAM, 0);
+    R(connect(c, ADDR(a)));
+    int s = OK(accept(l, 0, 0));
+    R(write(c, "six", 3));
+    char b[4];
+    R(read(s, b, 4));
+    int v6 = 1;
+    int m = socket(AF_INET6, SOCK_STREAM, 0);
+    R(setsockopt(m, IPPROTO_IPV6, IPV6_V6ONLY, &v6, 4));
+    R(bind(m, (void *)&a, 16));
+}
+
+CASE(dual_stack_accepts_mapped, "bind connect accept") {
+    int l = socket(AF_INET6, SOCK_STREAM, 0);
+    struct sockaddr_in6 a = {.sin6_family = AF_INET6}, p;
+    R(bind(l, ADDR(a)));
+    R(listen(l, 1));
+    socklen_t n = sizeof a;
+    getsockname(l, (void *)&a, &n);
+    int c = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in v4 = lo(ntohs(a.sin6_port));
+    R(connect(c, ADDR(v4)));
+    n = sizeof p;
+    OK(accept(l, (void *)&p, &n));
+    char t[64];
+    say("%s\n", inet_ntop(AF_INET6, &p.sin6_addr, t, 64));
+}
+
+CASE(reuse_rules, "bind setsockopt") {
+    int on = 1, a = socket(AF_INET, SOCK_DGRAM, 0), b = socket(AF_INET, SOCK_DGRAM, 0), c = socket(AF_INET, SOCK_DGRAM, 0);
+    struct sockaddr_in x = lo(0);
+    setsockopt(a, SOL_SOCKET, SO_REUSEPORT, &on, 4);
+    setsockopt(b, SOL_SOCKET, SO_REUSEPORT, &on, 4);
+    R(bind(a, ADDR(x)));
+    x = name_of(a);
+    R(bind(b, ADDR(x)));
+    R(bind(c, ADDR(x)));
+}
+
+CASE(interfaces_list_loopback, "socket ioctl") {
+    struct ifreq r = {0};
+    int s = socket(AF_INET, SOCK_DGRAM, 0);
+    strcpy(r.ifr_name, "lo");
+    R(ioctl(s, SIOCGIFFLAGS, &r));
+    T(r.ifr_flags & IFF_LOOPBACK);
+    R(ioctl(s, SIOCGIFADDR, &r));
+    say("%s\n", inet_ntoa(((struct sockaddr_in *)&r.ifr_addr)->sin_addr));
+    T(if_nametoindex("lo") == 1);
+    strcpy(r.ifr_name, "none0");
+    R(ioctl(s, SIOCGIFFLAGS, &r));
+    struct ifaddrs *list = 0;
+    int found = 0;
+    if (!getifaddrs(&list))
+        for (struct ifaddrs *i = list; i; i = i->ifa_next)
+            if (!strcmp(i->ifa_name, "lo") && i->ifa_addr && i->ifa_addr->sa_family == AF_INET) found = 1;
+    say("netlink lists lo: %d\n", found);
+}
+
+CASE(accept_queue_and_epoll, "accept epoll_wait") {
+    struct sockaddr_in at;
+    int l = tcp_listener(&at), n = 0;
+    fcntl(l, F_SETFL, O_NONBLOCK);
+    for (int i = 0; i < 4; i++) {
+        int c = socket(AF_INET, SOCK_STREAM, 0);
+        MUST(connect(c, ADDR(at)));
+    }
+    while (accept(l, 0, 0) >= 0) n++;
+    say("%d %s\n", n, err_name(errno));
+    int q = -1;
+    R(ioctl(l, FIONREAD, &q));
+}
