@@ -31,3 +31,6 @@ pub use socket::{
     Caller, Caps, Control, Core, FileRef, Incoming, NoPaths, Outgoing, PathBinding, PathKey, Received, Shutdown,
     Socket, Ucred, UnixPaths,
 };
+
+#[cfg(test)]
+mod hostile;

@@ -328,7 +328,7 @@ pub trait Socket: Send + Sync + Any {
 
     /// Sets an option of a level other than `SOL_SOCKET`.
     fn set_option(&self, _caller: &Caller<'_>, _level: i32, _name: i32, _value: &[u8]) -> Result<(), Errno> {
-        Err(Errno::ENOPROTOOPT)
+        Err(Errno::EOPNOTSUPP)
     }
 
     /// Returns an option of a level other than `SOL_SOCKET`; at most `len` bytes of it are used.

@@ -96,6 +96,7 @@ pub mod ipproto {
     pub const TCP: i32 = 6;
     pub const UDP: i32 = 17;
     pub const ICMPV6: i32 = 58;
+    pub const UDPLITE: i32 = 136;
     pub const MPTCP: i32 = 262;
 }
 
@@ -258,6 +259,8 @@ pub mod tcp {
 
 /// `UDP_*` options.
 pub mod udp {
+    pub const SEND_CSCOV: i32 = 10;
+    pub const RECV_CSCOV: i32 = 11;
     pub const CORK: i32 = 1;
     pub const NO_CHECK6_TX: i32 = 101;
     pub const NO_CHECK6_RX: i32 = 102;

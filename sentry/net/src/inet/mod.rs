@@ -40,7 +40,8 @@ pub(crate) fn socket(
     let icmp = if domain == af::INET { ipproto::ICMP } else { ipproto::ICMPV6 };
     match (kind, protocol) {
         (SockType::Stream, ipproto::IP | ipproto::TCP) => Ok(tcp::TcpSocket::new(ns, domain, caller.cred)),
-        (SockType::Dgram, ipproto::IP | ipproto::UDP) => Ok(udp::UdpSocket::new(ns, domain, caller.cred)),
+        (SockType::Dgram, ipproto::IP | ipproto::UDP) => Ok(udp::UdpSocket::new(ns, domain, ipproto::UDP, caller.cred)),
+        (SockType::Dgram, ipproto::UDPLITE) => Ok(udp::UdpSocket::new(ns, domain, protocol, caller.cred)),
         // Ping sockets are for the groups of net.ipv4.ping_group_range, by default none.
         (SockType::Dgram, protocol) if protocol == icmp => Err(Errno::EACCES),
         (SockType::Raw, ipproto::IP) => Err(Errno::EPROTONOSUPPORT),

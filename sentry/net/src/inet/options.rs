@@ -154,7 +154,7 @@ impl IpOptions {
     /// Returns an option: `ENOPROTOOPT`, `ENOTCONN` for the path's MTU.
     pub(crate) fn report(&self, socket: Situation, level: i32, name: i32, len: usize) -> Result<Vec<u8>, Errno> {
         if level == sol::IPV6 && socket.domain == af::INET {
-            return Err(Errno::ENOPROTOOPT);
+            return Err(Errno::EOPNOTSUPP);
         }
         let number = match (level, name) {
             (sol::IP, ip::OPTIONS) => return Ok(Vec::new()),

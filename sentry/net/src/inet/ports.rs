@@ -47,11 +47,12 @@ struct Inner<T> {
 pub(crate) struct Ports {
     pub(crate) tcp: Table<TcpSocket>,
     pub(crate) udp: Table<UdpSocket>,
+    pub(crate) udplite: Table<UdpSocket>,
 }
 
 impl Ports {
     pub(crate) fn new() -> Ports {
-        Ports { tcp: Table::new(), udp: Table::new() }
+        Ports { tcp: Table::new(), udp: Table::new(), udplite: Table::new() }
     }
 }
 

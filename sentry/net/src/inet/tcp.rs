@@ -466,7 +466,7 @@ impl Socket for TcpSocket {
                 self.tcp.lock().get(name, state, unread)
             }
             sol::IP | sol::IPV6 => self.ip.lock().report(situation, level, name, len),
-            _ => Err(Errno::ENOPROTOOPT),
+            _ => Err(Errno::EOPNOTSUPP),
         }
     }
 

@@ -24,7 +24,7 @@ const RULES: &[Rule] = &[
     Rule(tcp::USER_TIMEOUT, 0, 0, i32::MAX),
     Rule(tcp::FASTOPEN, 0, 0, i32::MAX),
     Rule(tcp::TIMESTAMP, 0, i32::MIN, i32::MAX - 1),
-    Rule(tcp::NOTSENT_LOWAT, -1, i32::MIN, i32::MAX - 1),
+    Rule(tcp::NOTSENT_LOWAT, 0, i32::MIN, i32::MAX - 1),
     Rule(tcp::SAVED_SYN - 1, 0, 0, 2), // TCP_SAVE_SYN
     Rule(tcp::INQ, 0, 0, 1),
 ];
@@ -34,7 +34,7 @@ const LOOPBACK_MSS: i32 = 65_483;
 /// What an unconnected socket reports.
 const DEFAULT_MSS: i32 = 536;
 /// Bytes of `struct tcp_info`, Linux 6.18.
-const INFO_LEN: usize = 248;
+const INFO_LEN: usize = 280;
 
 /// Options of one TCP socket.
 #[derive(Clone, Debug, Default)]

@@ -12,9 +12,10 @@ use crate::NetNamespace;
 use crate::addr::{self, InetAddr, RawAddr};
 use crate::flow::overhead;
 use crate::inet::options::{IpOptions, Situation};
-use crate::inet::ports::Binding;
+use crate::inet::ports::{Binding, Table};
 use crate::inet::{self, Reach};
 use crate::ioctl::LOOPBACK_INDEX;
+use crate::opts::{bytes, int};
 use crate::socket::{Caller, Control, Core, Incoming, Outgoing, Received, Shutdown, Socket, Ucred};
 use crate::stamp::Stamp;
 use crate::uapi::{MsgFlags, SockType, af, ip, ipproto, ipv6, so, sol, udp};
@@ -57,19 +58,31 @@ pub(crate) struct UdpSocket {
     state: Mutex<State>,
     inbox: Mutex<Inbox>,
     ip: Mutex<IpOptions>,
+    /// UDP-Lite's checksum coverage for sending and receiving, bytes.
+    coverage: Mutex<[i32; 2]>,
 }
 
 impl UdpSocket {
-    /// Makes a socket.
-    pub(crate) fn new(ns: &Arc<NetNamespace>, domain: u16, cred: Ucred) -> Arc<UdpSocket> {
-        let core = Core::new(ns, domain, SockType::Dgram, ipproto::UDP, cred);
+    /// Makes a socket of UDP or UDP-Lite.
+    pub(crate) fn new(ns: &Arc<NetNamespace>, domain: u16, protocol: i32, cred: Ucred) -> Arc<UdpSocket> {
+        let core = Core::new(ns, domain, SockType::Dgram, protocol, cred);
         Arc::new_cyclic(|me| UdpSocket {
             core,
             me: me.clone(),
             state: Mutex::new(Level::Socket, State::default()),
             inbox: Mutex::new(Level::SocketQueue, Inbox::default()),
             ip: Mutex::new(Level::Leaf, IpOptions::default()),
+            coverage: Mutex::new(Level::Leaf, [0; 2]),
         })
+    }
+
+    fn is_lite(&self) -> bool {
+        self.core.protocol == ipproto::UDPLITE
+    }
+
+    fn table(&self) -> &Table<UdpSocket> {
+        let ports = &self.core.ns.ports;
+        if self.is_lite() { &ports.udplite } else { &ports.udp }
     }
 
     fn bind_to(&self, state: &mut State, addr: InetAddr) -> Result<InetAddr, Errno> {
@@ -88,7 +101,7 @@ impl UdpSocket {
             peer: None,
             socket: self.me.clone(),
         };
-        let port = self.core.ns.ports.udp.bind(addr.port, binding)?;
+        let port = self.table().bind(addr.port, binding)?;
         let local = InetAddr { port, ..addr };
         state.local = Some(local);
         Ok(local)
@@ -115,7 +128,7 @@ impl UdpSocket {
         state.peer = peer;
         let Some(local) = state.local else { return Ok(()) };
         if peer.is_none() && !state.bound {
-            self.core.ns.ports.udp.release(local.port, self.core.id);
+            self.table().release(local.port, self.core.id);
             state.local = None;
             return Ok(());
         }
@@ -124,7 +137,7 @@ impl UdpSocket {
             _ => local.ip,
         };
         state.local = Some(InetAddr { ip, ..local });
-        self.core.ns.ports.udp.change(local.port, self.core.id, |binding| {
+        self.table().change(local.port, self.core.id, |binding| {
             binding.peer = peer;
             binding.ip = ip;
         })
@@ -355,7 +368,7 @@ impl Socket for UdpSocket {
         let (ttl, tos) = (asked.ttl.unwrap_or(default_ttl), asked.tos.unwrap_or(default_tos));
         let make = |data| Datagram { data, from, to: dst, ttl, tos, stamp: Stamp::now() };
         if multicast {
-            for socket in self.core.ns.ports.udp.find_all(dst, from) {
+            for socket in self.table().find_all(dst, from) {
                 let wanted = !dst.ip.is_multicast() || socket.ip.lock().joined(dst.ip);
                 if wanted {
                     socket.deliver(make(data.clone()));
@@ -363,7 +376,7 @@ impl Socket for UdpSocket {
             }
             return Ok(len);
         }
-        match self.core.ns.ports.udp.find(dst, from, false) {
+        match self.table().find(dst, from, false) {
             Some(socket) => socket.deliver(make(data)),
             // The answer is an ICMP message, which a connected socket takes as its own error.
             None if peer.is_some() || options.on(sol::IP, ip::RECVERR) || options.on(sol::IPV6, ipv6::RECVERR) => {
@@ -439,6 +452,15 @@ impl Socket for UdpSocket {
     fn set_option(&self, caller: &Caller<'_>, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
         match (level, name) {
             (sol::UDP, udp::NO_CHECK6_TX | udp::NO_CHECK6_RX) => Ok(()),
+            (ipproto::UDPLITE, udp::SEND_CSCOV | udp::RECV_CSCOV) if self.is_lite() => {
+                // Less than the header can't be covered; 0 covers all.
+                let covered = match int(value)? {
+                    0 => 0,
+                    length => length.clamp(8, 0xffff),
+                };
+                self.coverage.lock()[usize::from(name == udp::RECV_CSCOV)] = covered;
+                Ok(())
+            }
             (sol::IP | sol::IPV6, _) => {
                 let situation = self.situation();
                 self.ip.lock().set(caller, situation, level, name, value)
@@ -450,9 +472,13 @@ impl Socket for UdpSocket {
     fn get_option(&self, level: i32, name: i32, len: usize) -> Result<Vec<u8>, Errno> {
         let situation = self.situation();
         match (level, name) {
-            (sol::UDP, udp::CORK | udp::NO_CHECK6_TX | udp::NO_CHECK6_RX) => Ok(vec![0; 4]),
+            (sol::UDP, udp::CORK | udp::NO_CHECK6_TX | udp::NO_CHECK6_RX | udp::SEGMENT) => Ok(bytes(0)),
+            (ipproto::UDPLITE, udp::SEND_CSCOV | udp::RECV_CSCOV) if self.is_lite() => {
+                Ok(bytes(self.coverage.lock()[usize::from(name == udp::RECV_CSCOV)]))
+            }
+            (sol::UDP | ipproto::UDPLITE, _) => Err(Errno::ENOPROTOOPT),
             (sol::IP | sol::IPV6, _) => self.ip.lock().report(situation, level, name, len),
-            _ => Err(Errno::ENOPROTOOPT),
+            _ => Err(Errno::EOPNOTSUPP),
         }
     }
 
@@ -467,7 +493,7 @@ impl Socket for UdpSocket {
     fn close(&self) {
         let local = self.state.lock().local.take();
         if let Some(local) = local {
-            self.core.ns.ports.udp.release(local.port, self.core.id);
+            self.table().release(local.port, self.core.id);
         }
         let mut inbox = self.inbox.lock();
         inbox.closed = true;

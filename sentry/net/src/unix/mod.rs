@@ -3,6 +3,7 @@
 //! Key types: [`stream::UnixStream`] (stream and seqpacket: connections), [`dgram::UnixDgram`], [`Names`] (who is bound
 //! to what) and [`InFlight`] (files on their way). Paths are the VFS's: it makes the inode and gives its identity.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
@@ -276,7 +277,38 @@ impl Drop for FlightInner {
                 counts.remove(&self.uid);
             }
         }
+        drop(counts);
+        drop_files(std::mem::take(&mut self.files));
     }
+}
+
+thread_local! {
+    /// Files to be dropped by the outermost [`drop_files`] of this thread, where there is one.
+    static DROPPING: RefCell<Option<Vec<Vec<FileRef>>>> = const { RefCell::new(None) };
+}
+
+/// Drops files one after the other. A file may be a socket whose queue holds files, and so on: a guest can build chains
+/// of any length, so nothing here may recurse.
+fn drop_files(files: Vec<FileRef>) {
+    let nested = DROPPING.with_borrow_mut(|waiting| match waiting {
+        Some(waiting) => {
+            waiting.push(files);
+            None
+        }
+        None => {
+            *waiting = Some(Vec::new());
+            Some(files)
+        }
+    });
+    let Some(mut files) = nested else { return };
+    loop {
+        drop(files);
+        match DROPPING.with_borrow_mut(|waiting| waiting.as_mut().and_then(Vec::pop)) {
+            Some(next) => files = next,
+            None => break,
+        }
+    }
+    DROPPING.set(None);
 }
 
 /// Reads credentials and files out of a message's control data.

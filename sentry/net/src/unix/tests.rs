@@ -357,3 +357,22 @@ fn dropping_the_file_closes_the_socket() {
     drop(file);
     assert_eq!(recv(&b, 1), Ok(vec![]));
 }
+
+#[test]
+fn a_long_chain_of_sockets_in_flight_is_closed_without_recursion() {
+    let caller = Caller { caps: Caps::all(), ..caller() };
+    let ns = NetNamespace::new();
+    let build = move || {
+        let mut chain: Option<FileRef> = None;
+        for _ in 0..20_000 {
+            let (a, b) = ns.socketpair(&caller, UNIX, STREAM, 0).unwrap();
+            let control = chain.take().map(|file| Control::Rights(vec![file])).into_iter().collect();
+            let (mut src, flags) = (BytesSrc::new(b"x"), MsgFlags::DONTWAIT);
+            a.send(&caller, &mut Outgoing { flags, to: None, control, src: &mut src }).unwrap();
+            // Only the receiving end lives on, in the next queue.
+            drop(SocketFile::new(a));
+            chain = Some(SocketFile::new(b));
+        }
+    };
+    std::thread::Builder::new().stack_size(256 * 1024).spawn(build).unwrap().join().unwrap();
+}
