@@ -360,9 +360,9 @@ fn dropping_the_file_closes_the_socket() {
 
 #[test]
 fn a_long_chain_of_sockets_in_flight_is_closed_without_recursion() {
-    let caller = Caller { caps: Caps::all(), ..caller() };
     let ns = NetNamespace::new();
     let build = move || {
+        let caller = Caller { caps: Caps::all(), ..caller() };
         let mut chain: Option<FileRef> = None;
         for _ in 0..20_000 {
             let (a, b) = ns.socketpair(&caller, UNIX, STREAM, 0).unwrap();
