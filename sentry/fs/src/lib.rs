@@ -30,6 +30,7 @@ pub mod overlay;
 pub mod pipe;
 pub mod proc;
 mod synth;
+pub mod sys;
 pub mod tmpfs;
 pub mod tty;
 

@@ -271,7 +271,7 @@ impl Inode for SynthInode {
             uid: self.node.owner.0,
             gid: self.node.owner.1,
             rdev: DeviceId::default(),
-            size: 0,
+            size: if kind == FileKind::Regular && self.fs.kind == "sysfs" { PAGE_SIZE } else { 0 },
             blksize: if self.fs.kind == "sysfs" { 4096 } else { 1024 },
             blocks: 0,
             atime: self.fs.made,
