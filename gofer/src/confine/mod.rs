@@ -3,13 +3,13 @@
 //! What the caller (the command line, which runs itself again as `runsc gofer`) must have done:
 //!
 //! * Started a process of its own for the gofer, single-threaded, with the connections' other ends as its descriptors.
-//! * As root: nothing else (it may be in a mount namespace of its own already); [`isolate`] leaves the namespaces. As an
-//!   ordinary user: into a new user namespace in which it is root (and in which the ids that the container's files shall
-//!   have are mapped), then the same.
+//! * As an ordinary user: put it into a user namespace of its own, in which it is root and in which the ids that the
+//!   container's files shall have are mapped.
+//! * Given it network, IPC and UTS namespaces of its own, by clone or by letting it call [`isolate`].
 //! * `/proc` is mounted and shows the process.
 //!
-//! Then, in this order: [`isolate`], [`enter`], [`crate::serve`] with [`Confined::lock`] as its last step. [`run`] does
-//! all three. After that the process has: a read-only tmpfs as its root with nothing in it but the trees and its own
+//! Then [`run`], or its parts in this order: [`enter`], [`crate::serve`] with [`Confined::lock`] as its last step. After
+//! that the process has: a read-only tmpfs as its root with nothing in it but the trees and its own
 //! `/proc/PID/fd`; no network, no System V objects; the file capabilities in [`KEPT`] and no way to more; no executable
 //! memory but its own code; the calls of [`crate::host_calls`] and no others. It ends when its last connection does.
 
@@ -87,22 +87,24 @@ pub struct Confined {
     pub server: Server,
 }
 
-/// Leaves the namespaces that a gofer has no use for: network, System V IPC, host name, cgroup, and the mount namespace if
-/// the caller has not made a new one. Needs CAP_SYS_ADMIN over the user namespace.
+/// Leaves the namespaces that a gofer has no use for: network, System V IPC, host name and cgroup. Needs CAP_SYS_ADMIN
+/// over the user namespace.
 pub fn isolate() -> Result<(), ConfineError> {
     use nix::sched::CloneFlags;
-    let namespaces = CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWCGROUP;
+    leave(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWCGROUP)
+}
+
+fn leave(namespaces: nix::sched::CloneFlags) -> Result<(), ConfineError> {
     let left = nix::sched::unshare(namespaces).map_err(|errno| Errno::from_raw(errno as i32));
     step("make namespaces (is the caller root, or in a user namespace of its own?)", left)
 }
 
-/// Builds the root that holds only the trees, moves into it, and drops all privilege that serving doesn't need.
+/// Builds the root that holds only the trees in a mount namespace of its own, moves into it, and drops all privilege that
+/// serving doesn't need.
 pub fn enter(trees: &[TreeSpec]) -> Result<Confined, ConfineError> {
     raise_limits()?;
+    // Whatever the caller has done: what comes next would ruin a namespace that others use.
+    leave(nix::sched::CloneFlags::CLONE_NEWNS)?;
     mounts::build(trees)?;
     let mut open = Vec::new();
     for (index, tree) in trees.iter().enumerate() {
@@ -132,7 +134,6 @@ impl Confined {
 pub fn run(trees: &[TreeSpec], sockets: Vec<OwnedFd>, log: Option<RawFd>) -> Result<(), ConfineError> {
     let kept: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).chain(log).collect();
     shed_descriptors(&kept)?;
-    isolate()?;
     let confined = enter(trees)?;
     crate::serve(confined.server, sockets, || Confined::lock(log).map_err(Into::into))?;
     Ok(())
