@@ -29,6 +29,7 @@ pub(crate) fn open_child(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Er
 pub(crate) fn open_beneath(dir: BorrowedFd<'_>, name: &[u8], flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
     let flags = flags | OFlags::NOFOLLOW;
     if !NO_OPENAT2.load(Ordering::Relaxed) {
+        // One component can't leave its directory; the kernel is asked to hold that as well.
         match rustix::fs::openat2(dir, name, flags, mode, BENEATH) {
             Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
                 // Old kernel, or a filter of an outer container. One component with O_NOFOLLOW can't leave either.
@@ -106,5 +107,25 @@ impl ProcFds {
     /// Returns the name of a descriptor in the directory.
     pub(crate) fn name(&self, fd: BorrowedFd<'_>) -> String {
         fd.as_raw_fd().to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_openat2_a_link_is_not_followed_either() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc", dir.path().join("link")).unwrap();
+        let opened = std::fs::File::open(dir.path()).unwrap();
+        for missing in [false, true] {
+            NO_OPENAT2.store(missing, Ordering::Relaxed);
+            let link = open_child(opened.as_fd(), b"link").unwrap();
+            assert_eq!(stat(link.as_fd()).unwrap().mode & abi::types::mode::IFMT, abi::types::mode::IFLNK);
+            let writing = open_beneath(opened.as_fd(), b"link", OFlags::RDONLY, Mode::empty());
+            assert_eq!(writing.err(), Some(Errno::ELOOP));
+        }
+        NO_OPENAT2.store(false, Ordering::Relaxed);
     }
 }

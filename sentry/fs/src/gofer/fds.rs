@@ -1,4 +1,4 @@
-//! How many descriptors are kept for further opens.
+//! How many descriptors and listings are kept for further opens.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -8,7 +8,7 @@ use sentry_sync::{Level, Mutex};
 
 use super::node::GoferInode;
 
-/// Inodes that hold descriptors, oldest first.
+/// Inodes that hold descriptors or listings, oldest first.
 #[derive(Debug)]
 pub(super) struct FdCache {
     held: Mutex<VecDeque<Weak<GoferInode>>>,
@@ -26,7 +26,7 @@ impl FdCache {
         FdCache { held: Mutex::new(Level::Leaf, VecDeque::new()), limit }
     }
 
-    /// Notes that the inode holds one more descriptor; lets the oldest of others go where there are too many. Call it
+    /// Notes that the inode holds one more of them; lets the oldest of others go where there are too many. Call it
     /// without any inode locked.
     pub(super) fn kept(&self, inode: &Arc<GoferInode>) {
         let oldest = {
@@ -35,7 +35,7 @@ impl FdCache {
             if held.len() > self.limit { held.pop_front() } else { None }
         };
         if let Some(oldest) = oldest.and_then(|oldest| oldest.upgrade()) {
-            oldest.release_fds();
+            oldest.release();
         }
     }
 }

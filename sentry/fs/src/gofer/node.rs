@@ -210,26 +210,35 @@ impl GoferInode {
         }
         let request = Request::Open { node: self.handle, access };
         let fd = self.fs.client.call(&request, |_, fd| fd.ok_or(Errno::EIO))?;
-        Ok(self.keep(access, fd))
+        self.keep(access, fd)
     }
 
-    /// Keeps a donated descriptor for further opens.
-    fn keep(self: &Arc<Self>, access: Access, fd: OwnedFd) -> Arc<OwnedFd> {
+    /// Keeps a donated descriptor for further opens, if it is what it should be: anything but a regular file could make us
+    /// wait.
+    fn keep(self: &Arc<Self>, access: Access, fd: OwnedFd) -> Result<Arc<OwnedFd>, Errno> {
+        let mode = rustix::fs::fstat(&fd).map_err(crate::host::errno)?.st_mode;
+        if FileKind::from_mode(mode) != Some(FileKind::Regular) || self.kind != FileKind::Regular {
+            tracing::error!(mode, "the gofer gave something that is no regular file");
+            return Err(Errno::EIO);
+        }
         let fd = Arc::new(fd);
         let old = self.state.lock().fds[slot(access)].replace(Arc::clone(&fd));
         drop(old);
         self.fs.fds.kept(self);
-        fd
+        Ok(fd)
     }
 
-    /// Lets kept descriptors go; open files hold their own.
-    pub(super) fn release_fds(&self) {
-        let fds = std::mem::take(&mut self.state.lock().fds);
-        drop(fds);
+    /// Lets kept descriptors and the remembered listing go; open files hold their own.
+    pub(super) fn release(&self) {
+        let released = {
+            let mut state = self.state.lock();
+            (std::mem::take(&mut state.fds), state.listing.take())
+        };
+        drop(released);
     }
 
     /// Returns the directory's entries: the remembered listing where it still holds.
-    pub(super) fn listing(&self) -> Result<Arc<Listing>, Errno> {
+    pub(super) fn listing(self: &Arc<Self>) -> Result<Arc<Listing>, Errno> {
         let changes = {
             let state = self.state.lock();
             if let Some(listing) = &state.listing {
@@ -238,9 +247,16 @@ impl GoferInode {
             state.changes
         };
         let listing = Arc::new(Listing::fetch(&self.fs.client, self.handle)?);
-        let mut state = self.state.lock();
-        if self.fs.exclusive() && state.changes == changes {
-            state.listing = Some(Arc::clone(&listing));
+        let kept = {
+            let mut state = self.state.lock();
+            let keep = self.fs.exclusive() && state.changes == changes;
+            if keep {
+                state.listing = Some(Arc::clone(&listing));
+            }
+            keep
+        };
+        if kept {
+            self.fs.fds.kept(self);
         }
         Ok(listing)
     }
@@ -268,7 +284,7 @@ impl GoferInode {
     pub(super) fn make_open(&self, request: &Request<'_>) -> Result<InodeRef, Errno> {
         let (inode, fd) = self.make(request)?;
         if let Some(fd) = fd {
-            inode.keep(Access::READ | Access::WRITE, fd);
+            inode.keep(Access::READ | Access::WRITE, fd)?;
         }
         Ok(inode as InodeRef)
     }

@@ -376,7 +376,7 @@ fn round_trips_are_measured() {
     timed("attributes by handle", &|| assert!(held.attr().is_ok()));
     let inode = Arc::clone(&held).as_any().downcast::<super::node::GoferInode>().unwrap();
     timed("open with a descriptor", &|| {
-        inode.release_fds();
+        inode.release();
         drop(open(&held, OpenFlags::empty()).unwrap());
     });
     timed("open with a kept descriptor", &|| drop(open(&held, OpenFlags::empty()).unwrap()));

@@ -417,3 +417,133 @@ fn a_gofers_tree_behaves_like_a_plain_file_system() {
         compare(seed, &world.fs.root(), &plain.root(), 60);
     }
 }
+
+/// Several threads change names at random, without the locks that the kernel's own layer would take.
+fn hammer(root: &InodeRef) {
+    std::thread::scope(|scope| {
+        for seed in 0..4 {
+            scope.spawn(move || {
+                let mut dice = Dice(seed * 7919);
+                for _ in 0..300 {
+                    let _ = step(&mut dice, root);
+                }
+            });
+        }
+    });
+    // All that is left can be found and removed.
+    survey(root, "", &mut BTreeMap::new());
+    remove_all(root);
+    assert!(names(root).is_empty());
+}
+
+fn remove_all(dir: &InodeRef) {
+    for name in names(dir) {
+        let inode = dir.lookup(name.as_bytes()).unwrap();
+        if inode.attr().unwrap().kind == FileKind::Directory {
+            remove_all(&inode);
+            dir.rmdir(name.as_bytes()).unwrap();
+        } else {
+            dir.unlink(name.as_bytes()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn threads_that_change_names_at_once_leave_an_overlay_whole() {
+    let (_lower, overlay) = world();
+    hammer(&overlay.root());
+}
+
+#[test]
+fn threads_that_change_names_at_once_leave_a_gofers_tree_whole() {
+    if rustix::process::geteuid().is_root() {
+        hammer(&gofer_world().fs.root());
+    }
+}
+
+/// One file and what it should hold.
+struct Model {
+    inode: InodeRef,
+    reader: Arc<dyn crate::FileOps>,
+    data: Vec<u8>,
+}
+
+impl Model {
+    fn new(inode: InodeRef) -> Model {
+        let reader = Arc::clone(&inode).open(OpenFlags::empty()).unwrap();
+        let data = get(&inode);
+        Model { inode, reader, data }
+    }
+
+    fn step(&mut self, dice: &mut Dice) {
+        let (pos, len, mark) = (dice.roll(9000), dice.roll(6000), u8::try_from(dice.roll(256)).unwrap());
+        let writer = || Arc::clone(&self.inode).open(OpenFlags::WRONLY).unwrap();
+        match dice.roll(6) {
+            0 | 1 => {
+                self.data.resize(self.data.len().max(pos + len), 0);
+                self.data[pos..pos + len].fill(mark);
+                let mut at = pos as u64;
+                if len == 0 {
+                    self.data.truncate(usize::try_from(self.inode.attr().unwrap().size).unwrap());
+                }
+                writer().write(&mut at, IoFlags::empty(), &mut BytesSrc::new(&vec![mark; len])).unwrap();
+                assert_eq!(at, (pos + len) as u64);
+            }
+            2 => {
+                self.data.extend(std::iter::repeat_n(mark, len));
+                let mut at = 0;
+                writer().write(&mut at, IoFlags::APPEND, &mut BytesSrc::new(&vec![mark; len])).unwrap();
+                assert!(len == 0 || at == self.data.len() as u64);
+            }
+            3 => {
+                self.data.resize(pos, 0);
+                self.inode.set_attr(&SetAttr { size: Some(pos as u64), ..SetAttr::default() }).unwrap();
+            }
+            4 if len > 0 => {
+                // Punch a hole, keep the size.
+                let end = self.data.len();
+                self.data[pos.min(end)..(pos + len).min(end)].fill(0);
+                match writer().allocate(3, pos as u64, len as u64) {
+                    Err(Errno::EOPNOTSUPP) => put(&self.inode, 0, &self.data.clone()),
+                    other => other.unwrap(),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn check(&self) {
+        let size = self.inode.attr().unwrap().size;
+        assert_eq!(size, self.data.len() as u64);
+        let mut buf = vec![0; self.data.len() + 10];
+        let mut pos = 0;
+        let count = self.reader.read(&mut pos, IoFlags::empty(), &mut BytesDst::new(&mut buf)).unwrap();
+        assert_eq!((count as u64, pos), (size, size));
+        assert!(buf[..count] == self.data[..], "content differs");
+    }
+}
+
+#[test]
+fn content_follows_random_changes() {
+    let world = crate::gofer::tests::World::new(crate::CachePolicy::Exclusive);
+    let own = NewInode {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        ..new(FileKind::Regular)
+    };
+    let on_gofer = world.fs.root().create(b"g", &own).unwrap();
+    put(&on_gofer, 0, &[7; 5000]);
+    let lower = world.fs.root().create(b"l", &own).unwrap();
+    put(&lower, 0, &[9; 5000]);
+    let direct = Model::new(on_gofer);
+    let overlay = OverlayFs::new(vec![Arc::new(world.fs)], tmpfs()).unwrap();
+    let copied = Model::new(at(&overlay.root(), "l").unwrap());
+    for mut model in [direct, copied] {
+        let mut dice = Dice(3);
+        for _ in 0..300 {
+            model.step(&mut dice);
+            model.check();
+        }
+    }
+    assert_eq!(get(&lower), [9; 5000]);
+}
