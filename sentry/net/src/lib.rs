@@ -26,7 +26,6 @@ mod unix;
 pub use file::SocketFile;
 pub use inode::SocketInode;
 pub use namespace::{NetNamespace, Pair};
-pub use proc::InetTable;
 pub use socket::{
     Caller, Caps, Control, Core, FileRef, Incoming, NoPaths, Outgoing, PathBinding, PathKey, Received, Shutdown,
     Socket, Ucred, UnixPaths,

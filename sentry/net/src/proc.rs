@@ -1,4 +1,4 @@
-//! Tables of `/proc/net`: `tcp`, `tcp6`, `udp`, `udp6` and `unix` in Linux's format (`man 5 proc_pid_net`).
+//! The files of `/proc/net` in Linux's format (`man 5 proc_pid_net`).
 //!
 //! Internet sockets are listed once they have a port, unix sockets once they have a name.
 
@@ -7,22 +7,11 @@ use std::net::IpAddr;
 
 use crate::NetNamespace;
 use crate::addr::{self, InetAddr, UnixName};
+use crate::inet::Table;
+use crate::inet::udp::UdpSocket;
 use crate::socket::{Core, Socket};
 use crate::uapi::af;
 use crate::unix::Found;
-
-/// Which table of internet sockets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InetTable {
-    /// `tcp`.
-    Tcp,
-    /// `tcp6`.
-    Tcp6,
-    /// `udp`.
-    Udp,
-    /// `udp6`.
-    Udp6,
-}
 
 fn hex(family: u16, addr: InetAddr) -> String {
     let words = |octets: &[u8]| -> String {
@@ -36,19 +25,27 @@ fn hex(family: u16, addr: InetAddr) -> String {
     format!("{ip}:{:04X}", addr.port)
 }
 
-fn row(out: &mut String, at: usize, core: &Core, state: u8, local: InetAddr, remote: Option<InetAddr>, queues: Queues) {
+/// One line of a table of internet sockets; `tail` is what follows the inode number.
+fn row(core: &Core, at: usize, state: u8, ends: (InetAddr, Option<InetAddr>), queues: Queues, tail: &str) -> String {
     let none = InetAddr::new(if core.domain == af::INET { [0; 4].into() } else { [0_u16; 8].into() }, 0);
-    let _ = writeln!(
-        out,
-        "{at:4}: {} {} {state:02X} {:08X}:{:08X} 00:00000000 00000000 {:5}        0 {} 1 0000000000000000 100 0 0 10 0",
-        hex(core.domain, local),
-        hex(core.domain, remote.unwrap_or(none)),
+    format!(
+        "{at:4}: {} {} {state:02X} {:08X}:{:08X} 00:00000000 00000000 {:5}        0 {}{tail}",
+        hex(core.domain, ends.0),
+        hex(core.domain, ends.1.unwrap_or(none)),
         queues.1,
         queues.0,
         core.creator.uid,
         core.id,
-    );
+    )
 }
+
+/// Column names of IPv4 and IPv6 tables, as far as all have them.
+const HEAD_V4: &str = "sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
+const HEAD_V6: &str = "  sl  local_address                         remote_address                        st tx_queue rx_queue tr \
+                       tm->when retrnsmt   uid  timeout inode";
+/// Widths to which Linux pads the lines of IPv4 tables.
+const TCP_WIDTH: usize = 149;
+const UDP_WIDTH: usize = 127;
 
 /// Bytes to receive and to send.
 type Queues = (usize, usize);
@@ -58,32 +55,93 @@ fn queues(socket: &dyn Socket) -> Queues {
 }
 
 impl NetNamespace {
-    /// Returns the text of `/proc/net/{tcp,tcp6,udp,udp6}`.
-    pub fn inet_table(&self, table: InetTable) -> String {
-        let mut out = String::from(
-            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode",
-        );
-        let family = if matches!(table, InetTable::Tcp | InetTable::Udp) { af::INET } else { af::INET6 };
-        out.push('\n');
-        if matches!(table, InetTable::Tcp | InetTable::Tcp6) {
-            let sockets = self.ports.tcp.all();
-            for (at, socket) in sockets.iter().filter(|socket| socket.core().domain == family).enumerate() {
-                let (state, local, remote) = socket.describe();
-                row(&mut out, at, socket.core(), state, local, remote, queues(&**socket));
+    /// Returns the names of the files of `/proc/net`.
+    pub fn proc_files() -> &'static [&'static str] {
+        &[
+            "arp",
+            "dev",
+            "if_inet6",
+            "ipv6_route",
+            "netlink",
+            "packet",
+            "raw",
+            "raw6",
+            "route",
+            "sockstat",
+            "tcp",
+            "tcp6",
+            "udp",
+            "udp6",
+            "udplite",
+            "udplite6",
+            "unix",
+        ]
+    }
+
+    /// Returns the text of a file of `/proc/net`.
+    pub fn proc_file(&self, name: &str) -> Option<String> {
+        Some(match name {
+            "tcp" => self.tcp_table(af::INET),
+            "tcp6" => self.tcp_table(af::INET6),
+            "udp" => udp_table(&self.ports.udp, af::INET),
+            "udp6" => udp_table(&self.ports.udp, af::INET6),
+            "udplite" => udp_table(&self.ports.udplite, af::INET),
+            "udplite6" => udp_table(&self.ports.udplite, af::INET6),
+            "unix" => self.unix_table(),
+            "raw" => format!("  {HEAD_V4} ref pointer drops\n"),
+            "raw6" => format!("{HEAD_V6} ref pointer drops\n"),
+            "packet" => String::from("sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n"),
+            "netlink" => String::from(
+                "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n",
+            ),
+            "arp" => String::from("IP address       HW type     Flags       HW address            Mask     Device\n"),
+            "route" => format!(
+                "{:127}\n",
+                "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT"
+            ),
+            "ipv6_route" => {
+                let (one, none) = ("00000000000000000000000000000001", "00000000000000000000000000000000");
+                format!("{one} 80 {none} 00 {none} 00000000 00000001 00000000 80200001       lo\n")
             }
-        } else {
-            let sockets = self.ports.udp.all();
-            for (at, socket) in sockets.iter().filter(|socket| socket.core().domain == family).enumerate() {
-                let (local, remote) = socket.describe();
-                let state = if remote.is_some() { 1 } else { 7 };
-                row(&mut out, at, socket.core(), state, local, remote, queues(&**socket));
+            "if_inet6" => String::from("00000000000000000000000000000001 01 80 10 80       lo\n"),
+            "dev" => String::from(
+                "Inter-|   Receive                                                |  Transmit\n \
+                 face |bytes    packets errs drop fifo frame compressed multicast|\
+                 bytes    packets errs drop fifo colls carrier compressed\n    \
+                 lo:       0       0    0    0    0     0          0         0        0       0    0    0    0     0       \
+                 0          0\n",
+            ),
+            "sockstat" => {
+                let (tcp, udp, lite) = (self.ports.tcp.all(), self.ports.udp.all(), self.ports.udplite.all());
+                format!(
+                    "sockets: used {}\nTCP: inuse {tcp} orphan 0 tw 0 alloc {tcp} mem 0\nUDP: inuse {udp} mem 0\n\
+                     UDPLITE: inuse {lite}\nRAW: inuse 0\nFRAG: inuse 0 memory 0\n",
+                    tcp.len() + udp.len() + lite.len() + self.unix.list().len(),
+                    tcp = tcp.len(),
+                    udp = udp.len(),
+                    lite = lite.len(),
+                )
             }
+            _ => return None,
+        })
+    }
+
+    fn tcp_table(&self, family: u16) -> String {
+        let mut sockets = self.ports.tcp.all();
+        sockets.retain(|socket| socket.core().domain == family);
+        let mut out = if family == af::INET { format!("  {HEAD_V4:147}\n") } else { format!("{HEAD_V6}\n") };
+        for (at, socket) in sockets.iter().enumerate() {
+            let (state, local, remote) = socket.describe();
+            let tail = " 1 0000000000000000 100 0 0 10 0";
+            let line = row(socket.core(), at, state, (local, remote), queues(&**socket), tail);
+            let width = if family == af::INET { TCP_WIDTH } else { 0 };
+            let _ = writeln!(out, "{line:width$}");
         }
         out
     }
 
     /// Returns the text of `/proc/net/unix`.
-    pub fn unix_table(&self) -> String {
+    pub(crate) fn unix_table(&self) -> String {
         let mut out = String::from("Num       RefCount Protocol Flags    Type St Inode Path\n");
         for found in self.unix.list() {
             let (core, name, listening) = match &found {
@@ -102,6 +160,21 @@ impl NetNamespace {
     }
 }
 
+fn udp_table(table: &Table<UdpSocket>, family: u16) -> String {
+    let mut sockets = table.all();
+    sockets.retain(|socket| socket.core().domain == family);
+    let width = if family == af::INET { UDP_WIDTH } else { 0 };
+    let head = if family == af::INET { format!("   {HEAD_V4}") } else { String::from(HEAD_V6) };
+    let mut out = format!("{:width$}\n", head + " ref pointer drops");
+    for (at, socket) in sockets.iter().enumerate() {
+        let (local, remote) = socket.describe();
+        let state = if remote.is_some() { 1 } else { 7 };
+        let line = row(socket.core(), at, state, (local, remote), queues(&**socket), " 2 0000000000000000 0");
+        let _ = writeln!(out, "{line:width$}");
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,8 +188,10 @@ mod tests {
         let addr = InetAddr::new([127, 0, 0, 1].into(), 8080);
         socket.bind(&caller, addr.write(af::INET).bytes()).unwrap();
         socket.listen(&caller, 1).unwrap();
-        let table = ns.inet_table(InetTable::Tcp);
+        let table = ns.proc_file("tcp").unwrap();
         assert!(table.contains("   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000"), "{table}");
-        assert_eq!(ns.inet_table(InetTable::Udp6).lines().count(), 1);
+        assert_eq!(ns.proc_file("udp6").unwrap().lines().count(), 1);
+        assert!(table.lines().all(|line| line.len() == 149));
+        assert!(NetNamespace::proc_files().iter().all(|name| ns.proc_file(name).is_some()));
     }
 }

@@ -24,7 +24,7 @@ pub(crate) mod udp;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use ports::Ports;
+pub(crate) use ports::{Ports, Table};
 
 /// Makes a socket: in Linux's order `ESOCKTNOSUPPORT`, `EPROTONOSUPPORT`, `EPERM`, `EACCES`.
 pub(crate) fn socket(

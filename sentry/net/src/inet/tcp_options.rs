@@ -41,7 +41,7 @@ const INFO_LEN: usize = 280;
 pub(crate) struct TcpOptions {
     changed: Vec<(i32, i32)>,
     maxseg: i32,
-    reno: bool,
+    cubic: bool,
 }
 
 impl TcpOptions {
@@ -57,9 +57,9 @@ impl TcpOptions {
                 return Err(Errno::EINVAL);
             }
             let end = value.iter().take(15).position(|byte| *byte == 0).unwrap_or(value.len().min(15));
-            self.reno = match &value[..end] {
-                b"cubic" => false,
-                b"reno" => true,
+            self.cubic = match &value[..end] {
+                b"cubic" => true,
+                b"reno" => false,
                 _ => return Err(Errno::ENOENT),
             };
             return Ok(());
@@ -89,7 +89,7 @@ impl TcpOptions {
         Ok(match name {
             tcp::CONGESTION => {
                 let mut text = [0; 16];
-                let name: &[u8] = if self.reno { b"reno" } else { b"cubic" };
+                let name: &[u8] = if self.cubic { b"cubic" } else { b"reno" };
                 text[..name.len()].copy_from_slice(name);
                 text.to_vec()
             }
