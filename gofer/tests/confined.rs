@@ -332,6 +332,10 @@ fn looks_confined_from_outside() {
         }
         assert_eq!((field(&status, "NoNewPrivs"), field(&status, "Seccomp")), ("1".into(), "2".into()));
     }
+    let rollup = std::fs::read_to_string(proc.join("smaps_rollup")).unwrap();
+    for what in ["Pss", "Private_Dirty"] {
+        println!("{what} of an idle gofer: {}", field(&rollup, what));
+    }
     for namespace in ["mnt", "net", "ipc", "uts", "cgroup"] {
         let of = |process: &Path| std::fs::read_link(process.join("ns").join(namespace)).unwrap();
         assert_ne!(of(&proc), of(Path::new("/proc/self")), "{namespace}");

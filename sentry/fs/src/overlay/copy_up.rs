@@ -1,4 +1,7 @@
-//! Copy-up: giving a lower file an upper inode.
+//! Copy-up: giving a lower file an upper inode, and later its content.
+//!
+//! What changes attributes or names alone takes no content along (Linux calls it `metacopy`): the upper inode of a regular
+//! file is a hole of the right size until the first write or truncation, and reads go on below.
 
 use std::sync::Arc;
 
@@ -13,9 +16,8 @@ use crate::{Attr, BytesDst, BytesSrc, FileKind, FileOps, InodeRef, IoFlags, NewI
 const CHUNK: usize = 128 * 1024;
 
 impl Node {
-    /// Returns the upper inode, copying the file up where there is none. `size` bounds what is copied of the content, for
-    /// a file that is about to be truncated. Call it with the overlay's names locked.
-    pub(super) fn copy_up(self: &Arc<Self>, size: Option<u64>) -> Result<InodeRef, Errno> {
+    /// Returns the upper inode, made where there is none. Call it with the overlay's names locked.
+    pub(super) fn copy_up(self: &Arc<Self>) -> Result<InodeRef, Errno> {
         if let Some(upper) = self.above() {
             return Ok(Arc::clone(upper));
         }
@@ -24,7 +26,7 @@ impl Node {
         let work = self.fs.next();
         let name = work_name(work);
         let upper = self.fs.make_copy(&name, lower, &attr)?;
-        let filled = fill(lower, &upper, &attr, size).and_then(|()| self.set_upper(Arc::clone(&upper), work));
+        let filled = dress(lower, &upper, &attr).and_then(|()| self.set_upper(Arc::clone(&upper), work));
         if let Err(errno) = filled {
             self.fs.remove_work(work, self.kind());
             return Err(errno);
@@ -32,6 +34,31 @@ impl Node {
         if self.nameless() {
             self.let_go();
         }
+        Ok(upper)
+    }
+
+    /// Returns the upper inode with the content in it, the first `limit` bytes of it for a file that is about to be
+    /// truncated. Call it with the overlay's names locked.
+    pub(super) fn copy_content(self: &Arc<Self>, limit: Option<u64>) -> Result<InodeRef, Errno> {
+        let upper = self.copy_up()?;
+        if !self.content_below() {
+            return Ok(upper);
+        }
+        let lower = self.below().first().ok_or(Errno::EIO)?;
+        let attr = upper.attr()?;
+        let size = limit.map_or(attr.size, |limit| limit.min(attr.size));
+        let from = Arc::clone(lower).open(OpenFlags::NOATIME)?;
+        let to = Arc::clone(&upper).open(OpenFlags::WRONLY)?;
+        let copied = copy_bytes(&*from, &*to, size);
+        if copied.is_err() {
+            // Gives back what part was copied; the content is still below.
+            upper.set_attr(&SetAttr { size: Some(0), ..SetAttr::default() })?;
+            upper.set_attr(&SetAttr { size: Some(attr.size), ..SetAttr::default() })?;
+        }
+        let (atime, mtime) = (Some(SetTime::At(attr.atime)), Some(SetTime::At(attr.mtime)));
+        upper.set_attr(&SetAttr { atime, mtime, ..SetAttr::default() })?;
+        copied?;
+        self.content_copied();
         Ok(upper)
     }
 }
@@ -61,22 +88,17 @@ impl Shared {
     }
 }
 
-/// Copies content, extended attributes, mode and times.
-fn fill(lower: &InodeRef, upper: &InodeRef, attr: &Attr, size: Option<u64>) -> Result<(), Errno> {
-    if attr.kind == FileKind::Regular {
-        let size = size.map_or(attr.size, |size| size.min(attr.size));
-        let from = Arc::clone(lower).open(OpenFlags::NOATIME)?;
-        let to = Arc::clone(upper).open(OpenFlags::WRONLY)?;
-        copy_content(&*from, &*to, size)?;
-        upper.set_attr(&SetAttr { size: Some(size), ..SetAttr::default() })?;
-    }
+/// Gives a copy size, extended attributes, mode and times.
+fn dress(lower: &InodeRef, upper: &InodeRef, attr: &Attr) -> Result<(), Errno> {
     copy_xattrs(lower, upper)?;
+    let size = (attr.kind == FileKind::Regular).then_some(attr.size);
     let perm = (attr.kind != FileKind::Symlink).then_some(attr.perm);
+    upper.set_attr(&SetAttr { size, perm, ..SetAttr::default() })?;
     let (atime, mtime) = (Some(SetTime::At(attr.atime)), Some(SetTime::At(attr.mtime)));
-    upper.set_attr(&SetAttr { perm, atime, mtime, ..SetAttr::default() })
+    upper.set_attr(&SetAttr { atime, mtime, ..SetAttr::default() })
 }
 
-fn copy_content(from: &dyn FileOps, to: &dyn FileOps, size: u64) -> Result<(), Errno> {
+fn copy_bytes(from: &dyn FileOps, to: &dyn FileOps, size: u64) -> Result<(), Errno> {
     let mut buf = vec![0; CHUNK.min(usize::try_from(size).unwrap_or(CHUNK))];
     let mut pos = 0;
     while pos < size {

@@ -1,4 +1,4 @@
-//! [`LowerFile`]: a file opened for reading below, which follows its copy once there is one.
+//! [`LowerFile`]: a file opened for reading below, which follows its content once that is copied.
 
 use std::any::Any;
 use std::sync::{Arc, OnceLock};
@@ -9,7 +9,7 @@ use abi::flags::{OpenFlags, Prot, Ready};
 use super::node::Node;
 use crate::{FileOps, IoDst, IoFlags, IoSrc, MapSource, UserMemory};
 
-/// An open lower file. Files that have an upper inode are opened there and need none of this.
+/// An open lower file. Files whose content is above are opened there and need none of this.
 pub(super) struct LowerFile {
     node: Arc<Node>,
     flags: OpenFlags,
@@ -28,6 +28,7 @@ impl LowerFile {
             return Ok(&**upper);
         }
         match self.node.above() {
+            _ if self.node.content_below() => Ok(&*self.lower),
             None => Ok(&*self.lower),
             Some(inode) => {
                 let opened = Arc::clone(inode).open(self.flags)?;
@@ -72,10 +73,7 @@ impl FileOps for LowerFile {
 
     fn sync(&self, data_only: bool) -> Result<(), Errno> {
         // What lies below is never dirty.
-        match self.node.above() {
-            Some(_) => self.now()?.sync(data_only),
-            None => Ok(()),
-        }
+        if self.node.content_below() { Ok(()) } else { self.now()?.sync(data_only) }
     }
 
     fn allocate(&self, _mode: u32, _offset: u64, _len: u64) -> Result<(), Errno> {

@@ -23,14 +23,24 @@ impl Node {
         self.this.upgrade().ok_or(Errno::EIO)
     }
 
-    /// Copies up where needed and returns the upper inode.
-    fn for_writing(&self, size: Option<u64>) -> Result<InodeRef, Errno> {
+    /// Returns the upper inode for a change of attributes.
+    fn for_change(&self) -> Result<InodeRef, Errno> {
         if let Some(upper) = self.above() {
             return Ok(Arc::clone(upper));
         }
         let me = self.me()?;
         let _names = self.fs.names.lock();
-        me.copy_up(size)
+        me.copy_up()
+    }
+
+    /// Returns the upper inode for a change of content, of which the first `limit` bytes are needed.
+    fn for_writing(&self, limit: Option<u64>) -> Result<InodeRef, Errno> {
+        if let (Some(upper), false) = (self.above(), self.content_below()) {
+            return Ok(Arc::clone(upper));
+        }
+        let me = self.me()?;
+        let _names = self.fs.names.lock();
+        me.copy_content(limit)
     }
 }
 
@@ -40,7 +50,8 @@ impl Inode for Node {
     }
 
     fn set_attr(&self, set: &SetAttr) -> Result<(), Errno> {
-        self.for_writing(set.size)?.set_attr(set)
+        let upper = if set.size.is_some() { self.for_writing(set.size)? } else { self.for_change()? };
+        upper.set_attr(set)
     }
 
     fn open(self: Arc<Self>, flags: OpenFlags) -> Result<Arc<dyn FileOps>, Errno> {
@@ -50,12 +61,13 @@ impl Inode for Node {
         if flags.writable() {
             return self.for_writing(None)?.open(flags);
         }
-        match self.above() {
-            Some(upper) => Arc::clone(upper).open(flags),
-            None => {
-                let lower = Arc::clone(self.real()?).open(flags)?;
+        match (self.above(), self.below().first()) {
+            (_, Some(lower)) if self.content_below() => {
+                let lower = Arc::clone(lower).open(flags)?;
                 Ok(Arc::new(LowerFile::new(self, flags, lower)))
             }
+            (Some(upper), _) => Arc::clone(upper).open(flags),
+            (None, lower) => Arc::clone(lower.ok_or(Errno::EIO)?).open(flags),
         }
     }
 
@@ -100,7 +112,7 @@ impl Inode for Node {
             if self.state().removed {
                 return Err(Errno::ENOENT);
             }
-            me.copy_up(None)?.tmpfile(new)?
+            me.copy_up()?.tmpfile(new)?
         };
         Ok(self.fs.node_of_upper(made)? as InodeRef)
     }
@@ -118,13 +130,13 @@ impl Inode for Node {
     }
 
     fn set_xattr(&self, name: &[u8], value: &[u8], flags: XattrFlags) -> Result<(), Errno> {
-        self.for_writing(None)?.set_xattr(name, value, flags)
+        self.for_change()?.set_xattr(name, value, flags)
     }
 
     fn remove_xattr(&self, name: &[u8]) -> Result<(), Errno> {
         // Asked first: what isn't there needs no copy.
         self.get_xattr(name)?;
-        self.for_writing(None)?.remove_xattr(name)
+        self.for_change()?.remove_xattr(name)
     }
 
     fn list_xattr(&self) -> Result<Vec<u8>, Errno> {

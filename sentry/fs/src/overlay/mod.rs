@@ -1,8 +1,8 @@
 //! Several file systems as one: reads see the lower ones, changes go to the upper one.
 //!
-//! Semantics are those of Linux's overlayfs with `index` and `redirect_dir` (kernel doc `filesystems/overlayfs`): merged
-//! directories, whiteouts, copy-up on the first change, hard links kept, directories renamed without `EXDEV`. Two things
-//! are better than there: a file that is open for reading follows its copy, and inode and device numbers never change.
+//! Semantics are those of Linux's overlayfs with `index`, `redirect_dir` and `metacopy` (kernel doc `filesystems/overlayfs`): merged
+//! directories, whiteouts, copy-up on the first change (of content on the first write), hard links kept, directories
+//! renamed without `EXDEV`. Two things are better than there: a file that is open for reading follows its copy, and inode and device numbers never change.
 //!
 //! Key types: [`OverlayFs`] and [`node::Node`], its inode. How state is kept:
 //!

@@ -37,7 +37,7 @@ impl Node {
     ) -> Result<InodeRef, Errno> {
         let _names = self.fs.names.lock();
         self.vacant(name)?;
-        let made = make(&self.copy_up(None)?)?;
+        let made = make(&self.copy_up()?)?;
         let node = self.fs.node_of_upper(made)?;
         if node.is_dir() {
             node.state().parent = Some(self.ino());
@@ -52,8 +52,8 @@ impl Node {
         if target.is_dir() {
             return Err(Errno::EPERM);
         }
-        let inode = target.copy_up(None)?;
-        self.copy_up(None)?.link(name, &inode)?;
+        let inode = target.copy_up()?;
+        self.copy_up()?.link(name, &inode)?;
         target.linked();
         Ok(())
     }
@@ -69,7 +69,7 @@ impl Node {
             _ => {}
         }
         let in_lower = self.shows_lower(name)?;
-        let upper = self.copy_up(None)?;
+        let upper = self.copy_up()?;
         let removed = if want_dir { upper.rmdir(name) } else { upper.unlink(name) };
         match removed {
             Err(Errno::ENOENT) if in_lower => touch(&upper)?,
@@ -87,8 +87,8 @@ impl Node {
         if !self.shows_lower(name)? {
             return Ok(());
         }
-        let inode = node.copy_up(None)?;
-        let upper = self.copy_up(None)?;
+        let inode = node.copy_up()?;
+        let upper = self.copy_up()?;
         let work = node.state().work;
         let one_name = node.is_dir() || node.attributes()?.nlink == 1;
         match work {
@@ -133,7 +133,7 @@ impl Node {
             Some(victim) if !exchange => replaceable(&moving, victim)?,
             _ => {}
         }
-        let (from_upper, to_upper) = (self.copy_up(None)?, to.copy_up(None)?);
+        let (from_upper, to_upper) = (self.copy_up()?, to.copy_up()?);
         self.materialise(old_name, &moving)?;
         if let (true, Some(victim)) = (exchange, &victim) {
             to.materialise(new_name, victim)?;

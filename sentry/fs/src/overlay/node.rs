@@ -1,7 +1,7 @@
 //! [`Node`]: one file of the overlay.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use abi::Errno;
@@ -22,6 +22,8 @@ pub(crate) struct Node {
     /// Fixed at birth; several for merged directories.
     lowers: Box<[InodeRef]>,
     lower_key: Option<Key>,
+    /// The content of a regular file is (still) that of the lower inode.
+    content_below: AtomicBool,
     /// Link count of a file that has or had lower names; `UPPER_COUNTS` where the upper file system's own is right.
     links: AtomicU64,
     state: Mutex<State>,
@@ -68,6 +70,7 @@ impl Node {
             upper: OnceLock::new(),
             lowers: lowers.into(),
             lower_key: Some((top.dev, top.ino)),
+            content_below: AtomicBool::new(top.kind == FileKind::Regular),
             links: AtomicU64::new(links),
             state: Mutex::new(Level::InodeUpper, State::default()),
         })
@@ -84,6 +87,7 @@ impl Node {
             upper: OnceLock::from((key, upper)),
             lowers: Box::default(),
             lower_key: None,
+            content_below: AtomicBool::new(false),
             links: AtomicU64::new(UPPER_COUNTS),
             state: Mutex::new(Level::InodeUpper, State::default()),
         })
@@ -115,9 +119,19 @@ impl Node {
         &self.lowers
     }
 
-    /// Returns the inode whose content and attributes count.
+    /// Returns the inode whose attributes count.
     pub(super) fn real(&self) -> Result<&InodeRef, Errno> {
         self.above().or(self.lowers.first()).ok_or(Errno::EIO)
+    }
+
+    /// Tells whether the content is still that of the lower inode.
+    pub(super) fn content_below(&self) -> bool {
+        self.content_below.load(Ordering::Acquire)
+    }
+
+    /// Notes that the upper inode has the content now.
+    pub(super) fn content_copied(&self) {
+        self.content_below.store(false, Ordering::Release);
     }
 
     /// Locks what changes.
@@ -137,7 +151,13 @@ impl Node {
 
     /// Returns the attributes of the overlay's file.
     pub(super) fn attributes(&self) -> Result<Attr, Errno> {
-        let attr = self.real()?.attr()?;
+        let mut attr = self.real()?.attr()?;
+        if self.above().is_some()
+            && self.content_below()
+            && let Some(lower) = self.lowers.first()
+        {
+            attr.blocks = lower.attr()?.blocks;
+        }
         let nlink = match self.links.load(Ordering::Relaxed) {
             UPPER_COUNTS if !self.is_dir() || self.lowers.is_empty() => attr.nlink,
             UPPER_COUNTS if self.state().removed => 0,

@@ -123,6 +123,26 @@ fn a_reader_opened_before_the_copy_sees_later_writes() {
 }
 
 #[test]
+fn a_change_of_name_or_mode_copies_no_content() {
+    let (_lower, overlay) = world();
+    let root = overlay.root();
+    let a = at(&root, "a").unwrap();
+    let reader = Arc::clone(&a).open(OpenFlags::empty()).unwrap();
+    a.set_attr(&SetAttr { perm: Some(0o600), ..SetAttr::default() }).unwrap();
+    root.rename(b"a", &root, b"moved", RenameFlags::empty()).unwrap();
+    root.link(b"again", &a).unwrap();
+    assert_eq!((a.attr().unwrap().size, a.attr().unwrap().perm, a.attr().unwrap().nlink), (7, 0o600, 2));
+    let node = Arc::clone(&a).as_any().downcast::<super::node::Node>().unwrap();
+    assert_eq!(node.above().unwrap().attr().unwrap().blocks, 0);
+    assert_eq!(get(&at(&root, "again").unwrap()), b"lower a");
+    put(&a, 0, b"UPPER");
+    let mut buf = [0; 7];
+    reader.read(&mut 0, IoFlags::empty(), &mut BytesDst::new(&mut buf)).unwrap();
+    assert_eq!(&buf, b"UPPER a");
+    assert_eq!(get(&at(&root, "moved").unwrap()), b"UPPER a");
+}
+
+#[test]
 fn hard_links_stay_together_through_a_copy() {
     let (_lower, overlay) = world();
     let root = overlay.root();
@@ -219,6 +239,9 @@ fn attributes_are_copied_and_holes_stay_holes() {
     let attr = f.attr().unwrap();
     assert_eq!((attr.size, attr.perm, attr.mtime), (64 << 20, 0o4711, old));
     assert!(attr.blocks < 100, "{} blocks", attr.blocks);
+    put(&f, 1, b"x");
+    let attr = f.attr().unwrap();
+    assert!(attr.size == 64 << 20 && attr.blocks < 100, "{} blocks", attr.blocks);
     assert_eq!(f.get_xattr(b"user.k").unwrap(), b"v");
     let mut buf = [0; 6];
     let opened = Arc::clone(&f).open(OpenFlags::empty()).unwrap();
