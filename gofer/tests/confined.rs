@@ -47,7 +47,10 @@ fn gofer_main(tree: &str) {
     let sockets = handover::receive(socket).unwrap();
     let recursion = if tree == "/" { Recursion::Yes } else { Recursion::No };
     let tree = |id, flags| TreeSpec { id, source: PathBuf::from(tree), flags, recursion };
-    let trees = [tree(1, TreeFlags::empty()), tree(2, TreeFlags::READONLY)];
+    let mut trees = vec![tree(1, TreeFlags::empty()), tree(2, TreeFlags::READONLY)];
+    // A single file, as container engines mount over /etc/resolv.conf.
+    let file = PathBuf::from(trees[0].source.join(if recursion == Recursion::Yes { "etc/passwd" } else { "file" }));
+    trees.push(TreeSpec { id: 3, source: file, flags: TreeFlags::empty(), recursion: Recursion::No });
     confine::isolate().unwrap();
     match std::env::var(MODE).as_deref() {
         Ok("escape") => {
@@ -235,6 +238,10 @@ fn ask_everything(gofer: &mut Gofer) {
     assert_eq!(gofer.error(&Request::Unlink { dir: roots[1], name: b"file" }), Errno::EROFS);
     assert_eq!(gofer.error(&Request::Link { node: file, dir: roots[1], name: b"x" }), Errno::EROFS);
     gofer.call(&walk(roots[1], &["file"]));
+    // The file alone.
+    gofer.call(&Request::Open { node: roots[2], access: Access::READ | Access::WRITE });
+    assert_eq!(gofer.error(&walk(roots[2], &["x"])), Errno::ENOTDIR);
+    assert_eq!(gofer.error(&Request::ReadDir { node: roots[2], cookie: 0 }), Errno::ENOTDIR);
 }
 
 fn serves_everything_within_its_filter() {
@@ -342,19 +349,19 @@ fn looks_confined_from_outside() {
     }
     let mounts = std::fs::read_to_string(proc.join("mountinfo")).unwrap();
     let points: Vec<&str> = mounts.lines().map(|line| line.split(' ').nth(4).unwrap()).collect();
-    assert_eq!(points, ["/", "/fd", "/0", "/1"]);
+    assert_eq!(points, ["/", "/fd", "/0", "/1", "/2"]);
     assert!(
         mounts
             .lines()
             .filter(|line| !line.contains(" /0 "))
-            .all(|line| line.contains(" ro,") || line.contains(" /fd "))
+            .all(|line| [" ro,", " /fd ", " /2 "].iter().any(|part| line.contains(part)))
     );
     for fd in std::fs::read_dir(proc.join("fd")).unwrap() {
         let fd = fd.unwrap();
         let Ok(target) = std::fs::read_link(fd.path()) else { continue };
         let target = target.to_string_lossy().into_owned();
         let number: u32 = fd.file_name().to_string_lossy().parse().unwrap();
-        let expected = ["socket:", "/0", "/1", "/fd"].iter().any(|start| target.starts_with(start));
+        let expected = ["socket:", "/0", "/1", "/2", "/fd"].iter().any(|start| target.starts_with(start));
         assert!(number <= 2 || expected, "{number}: {target}");
     }
     assert!(!gofer.dir.path().join("nothing").exists());
