@@ -22,7 +22,7 @@ use sentry::vfs::{FdFlags, File};
 use sentry::wait::WaitError;
 use sentry::{Current, Outcome, SysResult};
 use sentry_net::uapi::{MsgFlags, SockType};
-use sentry_net::{Caller, Caps, Shutdown, Socket, SocketFile, SocketInode, Ucred};
+use sentry_net::{Caller, Caps, FileRef, Shutdown, Socket, SocketFile, SocketInode, Ucred};
 
 pub(crate) use name::{read_addr, write_addr};
 use paths::Paths;
@@ -60,7 +60,15 @@ pub(crate) fn as_caller<R>(cur: &Current, act: impl FnOnce(&Caller<'_>) -> R) ->
         caps,
         nofile: cur.process().limit(sentry::task::Resource::Nofile),
         paths: &paths,
+        socket_of,
     })
+}
+
+/// Returns the socket behind a file in flight.
+fn socket_of(file: &FileRef) -> Option<Arc<dyn Socket>> {
+    let file = file.downcast_ref::<File>()?;
+    let socket = Arc::clone(&file.ops).as_any().downcast::<SocketFile>().ok()?;
+    Some(Arc::clone(socket.socket()))
 }
 
 /// The end of a wait of so long; `None` waits for ever.

@@ -14,7 +14,13 @@ use crate::uapi::{MsgFlags, af};
 use crate::{NetNamespace, SocketFile, opts};
 
 fn caller() -> Caller<'static> {
-    Caller { cred: Ucred { pid: 7, uid: 1000, gid: 100 }, caps: Caps::all(), nofile: 64, paths: &NoPaths }
+    Caller {
+        cred: Ucred { pid: 7, uid: 1000, gid: 100 },
+        caps: Caps::all(),
+        nofile: 64,
+        paths: &NoPaths,
+        socket_of: |file| Arc::clone(file).downcast::<SocketFile>().ok().map(|file| Arc::clone(file.socket())),
+    }
 }
 
 fn send(socket: &dyn Socket, data: &[u8], flags: MsgFlags, control: Vec<Control>) -> Result<usize, Errno> {

@@ -7,7 +7,7 @@ use abi::Errno;
 
 use crate::socket::{Caller, Socket};
 use crate::uapi::{SockType, af};
-use crate::unix::{Names, PathTable};
+use crate::unix::{Names, Shared};
 use crate::{inet, netlink, unix};
 
 /// Numbers for sockets of all namespaces.
@@ -28,17 +28,17 @@ pub type Pair = (Arc<dyn Socket>, Arc<dyn Socket>);
 impl NetNamespace {
     /// Makes the first namespace of a kernel.
     pub fn new() -> Arc<NetNamespace> {
-        NetNamespace::with_paths(Arc::new(PathTable::new()))
+        NetNamespace::with_shared(Arc::new(Shared::new()))
     }
 
-    /// Makes a further one: nothing in common but the sockets bound to paths.
+    /// Makes a further one: nothing in common but the sockets bound to paths and the files in flight.
     pub fn unshare(&self) -> Arc<NetNamespace> {
-        NetNamespace::with_paths(Arc::clone(self.unix.paths()))
+        NetNamespace::with_shared(Arc::clone(self.unix.shared()))
     }
 
-    fn with_paths(paths: Arc<PathTable>) -> Arc<NetNamespace> {
+    fn with_shared(shared: Arc<Shared>) -> Arc<NetNamespace> {
         Arc::new(NetNamespace {
-            unix: Names::new(paths),
+            unix: Names::new(shared),
             ports: inet::Ports::new(),
             netlink: netlink::Ports::new(),
             autobind: AtomicU32::new(0),

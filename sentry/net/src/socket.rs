@@ -100,12 +100,14 @@ pub struct Caller<'a> {
     pub nofile: u64,
     /// Path resolution with the caller's root, directory and rights.
     pub paths: &'a dyn UnixPaths,
+    /// Tells which socket a passed file is, if it is one: sockets in flight may keep each other alive.
+    pub socket_of: fn(&FileRef) -> Option<Arc<dyn Socket>>,
 }
 
 impl Caller<'_> {
     /// A caller of which only the credentials are known (`read`, `write` and the like).
     pub fn plain(cred: Ucred) -> Caller<'static> {
-        Caller { cred, caps: Caps::empty(), nofile: 1024, paths: &NoPaths }
+        Caller { cred, caps: Caps::empty(), nofile: 1024, paths: &NoPaths, socket_of: |_| None }
     }
 }
 
@@ -355,6 +357,9 @@ pub trait Socket: Send + Sync + Any {
     fn raises_sigpipe(&self) -> bool {
         false
     }
+
+    /// Throws away received messages that carry files, since nobody will ever receive them.
+    fn discard_files(&self) {}
 
     /// Ends the socket: the last descriptor is closed. Called once.
     fn close(&self);

@@ -15,7 +15,13 @@ const STREAM: u32 = 1;
 const DGRAM: u32 = 2;
 
 fn caller() -> Caller<'static> {
-    Caller { cred: Ucred { pid: 7, uid: 1000, gid: 100 }, caps: Caps::empty(), nofile: 4, paths: &NoPaths }
+    Caller {
+        cred: Ucred { pid: 7, uid: 1000, gid: 100 },
+        caps: Caps::empty(),
+        nofile: 4,
+        paths: &NoPaths,
+        socket_of: |_| None,
+    }
 }
 
 fn make(ns: &Arc<NetNamespace>, domain: u16, kind: u32) -> Arc<dyn Socket> {

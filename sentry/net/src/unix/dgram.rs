@@ -289,6 +289,9 @@ impl Socket for UnixDgram {
         };
         let mutual = to.accepts_from(self)?;
         let data = copy_in(message.src, len)?;
+        if let Some(rights) = &rights {
+            rights.arrive(to.core.id);
+        }
         match to.deliver(&me, mutual, Message { data, cred, rights, sender: Arc::clone(&me), stamp }) {
             Ok(()) => {
                 message.control.clear();
@@ -399,6 +402,10 @@ impl Socket for UnixDgram {
         Ok(self.in_flight.load(Ordering::Acquire))
     }
 
+    fn discard_files(&self) {
+        self.purge(false);
+    }
+
     fn close(&self) {
         let (peer, pin) = {
             let mut state = self.state.lock();
@@ -406,5 +413,6 @@ impl Socket for UnixDgram {
         };
         self.purge(true);
         drop((peer, pin));
+        self.core.ns.unix.flights().closed();
     }
 }

@@ -3,7 +3,6 @@
 //! Key types: [`stream::UnixStream`] (stream and seqpacket: connections), [`dgram::UnixDgram`], [`Names`] (who is bound
 //! to what) and [`InFlight`] (files on their way). Paths are the VFS's: it makes the inode and gives its identity.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
@@ -13,13 +12,15 @@ use sentry_sync::{Level, Mutex};
 
 use crate::NetNamespace;
 use crate::addr::{RawAddr, UnixName};
-use crate::socket::{Caller, Caps, Control, Core, FileRef, PathKey, Socket, Ucred};
+use crate::socket::{Caller, Control, Core, FileRef, PathKey, Socket, Ucred};
 use crate::uapi::{SockType, af};
 
 pub(crate) mod dgram;
+mod flight;
 pub(crate) mod stream;
 
 use dgram::UnixDgram;
+pub(crate) use flight::{Flights, InFlight};
 use stream::UnixStream;
 
 /// Everything that may have changed when the other side goes away.
@@ -61,40 +62,44 @@ pub(crate) enum Found {
     Dgram(Arc<UnixDgram>),
 }
 
-/// Bound pathname sockets of the whole kernel: paths know no network namespace.
-pub(crate) struct PathTable(Mutex<HashMap<PathKey, Bound>>);
+/// What unix sockets of the whole kernel share: those bound to paths, which know no network namespace, and the files in
+/// flight.
+pub(crate) struct Shared {
+    paths: Mutex<HashMap<PathKey, Bound>>,
+    flights: Arc<Flights>,
+}
 
-impl PathTable {
-    pub(crate) fn new() -> PathTable {
-        PathTable(Mutex::new(Level::Leaf, HashMap::new()))
+impl Shared {
+    pub(crate) fn new() -> Shared {
+        Shared { paths: Mutex::new(Level::Leaf, HashMap::new()), flights: Flights::new() }
     }
 }
 
-/// Names of one network namespace, and its files in flight.
+/// Names of one network namespace.
 pub(crate) struct Names {
     abstracts: Mutex<HashMap<Vec<u8>, Bound>>,
-    paths: Arc<PathTable>,
-    in_flight: Arc<Mutex<HashMap<u32, u64>>>,
+    shared: Arc<Shared>,
 }
 
 impl Names {
-    pub(crate) fn new(paths: Arc<PathTable>) -> Names {
-        Names {
-            abstracts: Mutex::new(Level::Leaf, HashMap::new()),
-            paths,
-            in_flight: Arc::new(Mutex::new(Level::Leaf, HashMap::new())),
-        }
+    pub(crate) fn new(shared: Arc<Shared>) -> Names {
+        Names { abstracts: Mutex::new(Level::Leaf, HashMap::new()), shared }
     }
 
-    pub(crate) fn paths(&self) -> &Arc<PathTable> {
-        &self.paths
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Returns the files in flight.
+    pub(crate) fn flights(&self) -> &Arc<Flights> {
+        &self.shared.flights
     }
 
     fn insert(&self, slot: &Slot, bound: Bound) -> Result<(), Errno> {
         use std::collections::hash_map::Entry;
         match slot {
             Slot::Path(key) => {
-                self.paths.0.lock().insert(*key, bound);
+                self.shared.paths.lock().insert(*key, bound);
             }
             Slot::Abstract(name) => match self.abstracts.lock().entry(name.clone()) {
                 Entry::Occupied(_) => return Err(Errno::EADDRINUSE),
@@ -108,7 +113,7 @@ impl Names {
 
     fn remove(&self, slot: &Slot) {
         match slot {
-            Slot::Path(key) => self.paths.0.lock().remove(key),
+            Slot::Path(key) => self.shared.paths.lock().remove(key),
             Slot::Abstract(name) => self.abstracts.lock().remove(name),
         };
     }
@@ -119,7 +124,7 @@ impl Names {
         let bound = match name {
             UnixName::Path(path) => {
                 let key = caller.paths.resolve(path)?;
-                self.paths.0.lock().get(&key).cloned()
+                self.shared.paths.lock().get(&key).cloned()
             }
             UnixName::Abstract(name) => self.abstracts.lock().get(name).cloned(),
         };
@@ -140,7 +145,7 @@ impl Names {
     pub(crate) fn list(&self) -> Vec<Found> {
         let bound: Vec<Bound> = {
             let mut all: Vec<Bound> = self.abstracts.lock().values().cloned().collect();
-            all.extend(self.paths.0.lock().values().cloned());
+            all.extend(self.shared.paths.lock().values().cloned());
             all
         };
         let alive = bound.into_iter().filter_map(|bound| match bound {
@@ -238,79 +243,6 @@ pub(crate) fn bind(
     }
 }
 
-/// Files on their way through a queue. Clones are the same message seen by `MSG_PEEK`.
-#[derive(Clone)]
-pub(crate) struct InFlight(Arc<FlightInner>);
-
-struct FlightInner {
-    files: Vec<FileRef>,
-    uid: u32,
-    counts: Arc<Mutex<HashMap<u32, u64>>>,
-}
-
-impl InFlight {
-    /// Puts files in flight. Errors: `ETOOMANYREFS` where the user has more in flight than open files allowed.
-    pub(crate) fn new(names: &Names, caller: &Caller<'_>, files: Vec<FileRef>) -> Result<InFlight, Errno> {
-        let uid = caller.cred.uid;
-        let mut counts = names.in_flight.lock();
-        let count = counts.entry(uid).or_default();
-        if *count > caller.nofile && !caller.caps.contains(Caps::UNLIMITED_IN_FLIGHT) {
-            return Err(Errno::ETOOMANYREFS);
-        }
-        *count += files.len() as u64;
-        drop(counts);
-        Ok(InFlight(Arc::new(FlightInner { files, uid, counts: Arc::clone(&names.in_flight) })))
-    }
-
-    /// Returns the files.
-    pub(crate) fn files(&self) -> Vec<FileRef> {
-        self.0.files.clone()
-    }
-}
-
-impl Drop for FlightInner {
-    fn drop(&mut self) {
-        let mut counts = self.counts.lock();
-        if let Some(count) = counts.get_mut(&self.uid) {
-            *count = count.saturating_sub(self.files.len() as u64);
-            if *count == 0 {
-                counts.remove(&self.uid);
-            }
-        }
-        drop(counts);
-        drop_files(std::mem::take(&mut self.files));
-    }
-}
-
-thread_local! {
-    /// Files to be dropped by the outermost [`drop_files`] of this thread, where there is one.
-    static DROPPING: RefCell<Option<Vec<Vec<FileRef>>>> = const { RefCell::new(None) };
-}
-
-/// Drops files one after the other. A file may be a socket whose queue holds files, and so on: a guest can build chains
-/// of any length, so nothing here may recurse.
-fn drop_files(files: Vec<FileRef>) {
-    let nested = DROPPING.with_borrow_mut(|waiting| match waiting {
-        Some(waiting) => {
-            waiting.push(files);
-            None
-        }
-        None => {
-            *waiting = Some(Vec::new());
-            Some(files)
-        }
-    });
-    let Some(mut files) = nested else { return };
-    loop {
-        drop(files);
-        match DROPPING.with_borrow_mut(|waiting| waiting.as_mut().and_then(Vec::pop)) {
-            Some(next) => files = next,
-            None => break,
-        }
-    }
-    DROPPING.set(None);
-}
-
 /// Reads credentials and files out of a message's control data.
 pub(crate) fn scm(names: &Names, caller: &Caller<'_>, control: &[Control]) -> Result<(Ucred, Option<InFlight>), Errno> {
     let mut cred = caller.cred;
@@ -322,7 +254,7 @@ pub(crate) fn scm(names: &Names, caller: &Caller<'_>, control: &[Control]) -> Re
             Control::Other { .. } => {}
         }
     }
-    let rights = if files.is_empty() { None } else { Some(InFlight::new(names, caller, files)?) };
+    let rights = if files.is_empty() { None } else { Some(InFlight::new(names.flights(), caller, files)?) };
     Ok((cred, rights))
 }
 

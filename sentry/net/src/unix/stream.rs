@@ -322,6 +322,9 @@ impl Socket for UnixStream {
         }
         let (cred, mut rights) = unix::scm(&self.core.ns.unix, caller, &message.control)?;
         let limit = self.core.opts.lock().sndbuf;
+        if let Some(rights) = &rights {
+            rights.arrive(link.peer.core.id);
+        }
         let sent = {
             let mut tx = link.tx.lock();
             if tx.fin || tx.deaf {
@@ -453,8 +456,14 @@ impl Socket for UnixStream {
         !self.records()
     }
 
+    fn discard_files(&self) {
+        let garbage = self.link().map(|link| link.rx.lock().clear());
+        drop(garbage);
+    }
+
     fn close(&self) {
         self.end(false);
+        self.core.ns.unix.flights().closed();
     }
 }
 

@@ -23,7 +23,13 @@ const SEQPACKET: u32 = 5;
 const UNIX: i32 = af::UNIX as i32;
 
 fn caller() -> Caller<'static> {
-    Caller { cred: Ucred { pid: 7, uid: 1000, gid: 100 }, caps: Caps::empty(), nofile: 4, paths: &NoPaths }
+    Caller {
+        cred: Ucred { pid: 7, uid: 1000, gid: 100 },
+        caps: Caps::empty(),
+        nofile: 4,
+        paths: &NoPaths,
+        socket_of: |file| Arc::clone(file).downcast::<SocketFile>().ok().map(|file| Arc::clone(file.socket())),
+    }
 }
 
 fn pair(kind: u32) -> (Arc<dyn Socket>, Arc<dyn Socket>) {
@@ -375,4 +381,29 @@ fn a_long_chain_of_sockets_in_flight_is_closed_without_recursion() {
         }
     };
     std::thread::Builder::new().stack_size(256 * 1024).spawn(build).unwrap().join().unwrap();
+}
+
+#[test]
+fn sockets_that_only_hold_each_other_are_closed() {
+    let ns = NetNamespace::new();
+    let caller = Caller { nofile: 1000, ..caller() };
+    for kind in [STREAM, DGRAM, SEQPACKET] {
+        let pair =
+            || ns.socketpair(&caller, UNIX, kind, 0).map(|(a, b)| (SocketFile::new(a), SocketFile::new(b))).unwrap();
+        let pass = |to: &Arc<SocketFile>, files: Vec<FileRef>| {
+            let (mut src, flags) = (BytesSrc::new(b"x"), MsgFlags::DONTWAIT);
+            let control = vec![Control::Rights(files)];
+            to.socket().send(&caller, &mut Outgoing { flags, to: None, control, src: &mut src }).unwrap();
+        };
+        let witness: FileRef = Arc::new(42_u32);
+        let ((a, b), (c, d)) = (pair(), pair());
+        pass(&a, vec![Arc::clone(&d) as FileRef, Arc::clone(&witness)]);
+        pass(&c, vec![Arc::clone(&b) as FileRef, Arc::clone(&witness)]);
+        drop((a, c, d));
+        assert_eq!(Arc::strong_count(&witness), 3, "b can still be read");
+        drop(b);
+        // The last closing socket of all looks for garbage.
+        drop(pair());
+        assert_eq!(Arc::strong_count(&witness), 1);
+    }
 }
