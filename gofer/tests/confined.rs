@@ -49,7 +49,7 @@ fn gofer_main(tree: &str) {
     let tree = |id, flags| TreeSpec { id, source: PathBuf::from(tree), flags, recursion };
     let mut trees = vec![tree(1, TreeFlags::empty()), tree(2, TreeFlags::READONLY)];
     // A single file, as container engines mount over /etc/resolv.conf.
-    let file = PathBuf::from(trees[0].source.join(if recursion == Recursion::Yes { "etc/passwd" } else { "file" }));
+    let file = trees[0].source.join(if recursion == Recursion::Yes { "etc/passwd" } else { "file" });
     trees.push(TreeSpec { id: 3, source: file, flags: TreeFlags::empty(), recursion: Recursion::No });
     confine::isolate().unwrap();
     match std::env::var(MODE).as_deref() {

@@ -27,8 +27,10 @@ pub enum Level {
     Files = 60,
     /// An open file description: its offset.
     File = 65,
-    /// Names and copies in one overlay.
+    /// Names in one overlay.
     OverlayNames = 67,
+    /// The content of one file of an overlay while it is copied up.
+    OverlayCopy = 68,
     /// An inode of an upper file system (overlay) above another one.
     InodeUpper = 70,
     /// An inode's content while it is written: writes are atomic to each other.

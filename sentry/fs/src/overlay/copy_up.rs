@@ -37,18 +37,18 @@ impl Node {
         Ok(upper)
     }
 
-    /// Returns the upper inode with the content in it, the first `limit` bytes of it for a file that is about to be
-    /// truncated. Call it with the overlay's names locked.
-    pub(super) fn copy_content(self: &Arc<Self>, limit: Option<u64>) -> Result<InodeRef, Errno> {
-        let upper = self.copy_up()?;
+    /// Copies the content into the upper inode that there is, the first `limit` bytes of it for a file that is about to be
+    /// truncated. Needs no names locked: nothing but the content changes.
+    pub(super) fn copy_content(&self, upper: &InodeRef, limit: Option<u64>) -> Result<(), Errno> {
+        let _copying = self.copying.lock();
         if !self.content_below() {
-            return Ok(upper);
+            return Ok(());
         }
         let lower = self.below().first().ok_or(Errno::EIO)?;
         let attr = upper.attr()?;
         let size = limit.map_or(attr.size, |limit| limit.min(attr.size));
         let from = Arc::clone(lower).open(OpenFlags::NOATIME)?;
-        let to = Arc::clone(&upper).open(OpenFlags::WRONLY)?;
+        let to = Arc::clone(upper).open(OpenFlags::WRONLY)?;
         let copied = copy_bytes(&*from, &*to, size);
         if copied.is_err() {
             // Gives back what part was copied; the content is still below.
@@ -59,7 +59,7 @@ impl Node {
         upper.set_attr(&SetAttr { atime, mtime, ..SetAttr::default() })?;
         copied?;
         self.content_copied();
-        Ok(upper)
+        Ok(())
     }
 }
 

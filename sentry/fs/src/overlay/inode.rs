@@ -35,12 +35,11 @@ impl Node {
 
     /// Returns the upper inode for a change of content, of which the first `limit` bytes are needed.
     fn for_writing(&self, limit: Option<u64>) -> Result<InodeRef, Errno> {
-        if let (Some(upper), false) = (self.above(), self.content_below()) {
-            return Ok(Arc::clone(upper));
+        let upper = self.for_change()?;
+        if self.content_below() {
+            self.copy_content(&upper, limit)?;
         }
-        let me = self.me()?;
-        let _names = self.fs.names.lock();
-        me.copy_content(limit)
+        Ok(upper)
     }
 }
 

@@ -75,7 +75,7 @@ pub(crate) struct Shared {
     lower: Vec<Arc<dyn FileSystem>>,
     /// Where copies are made.
     work: InodeRef,
-    /// Held over every change of names and every copy-up.
+    /// Held over every change of names and every making of an upper inode.
     names: Mutex<()>,
     tables: Mutex<Tables>,
     /// What nodes that have died stood for; swept before the tables grow.

@@ -24,6 +24,8 @@ pub(crate) struct Node {
     lower_key: Option<Key>,
     /// The content of a regular file is (still) that of the lower inode.
     content_below: AtomicBool,
+    /// Held while the content is copied up.
+    pub(super) copying: Mutex<()>,
     /// Link count of a file that has or had lower names; `UPPER_COUNTS` where the upper file system's own is right.
     links: AtomicU64,
     state: Mutex<State>,
@@ -72,6 +74,7 @@ impl Node {
             lower_key: Some((top.dev, top.ino)),
             content_below: AtomicBool::new(top.kind == FileKind::Regular),
             links: AtomicU64::new(links),
+            copying: Mutex::new(Level::OverlayCopy, ()),
             state: Mutex::new(Level::InodeUpper, State::default()),
         })
     }
@@ -89,6 +92,7 @@ impl Node {
             lower_key: None,
             content_below: AtomicBool::new(false),
             links: AtomicU64::new(UPPER_COUNTS),
+            copying: Mutex::new(Level::OverlayCopy, ()),
             state: Mutex::new(Level::InodeUpper, State::default()),
         })
     }
