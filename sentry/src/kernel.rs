@@ -11,6 +11,7 @@ use sentry_sync::{Level, Mutex, RwLock};
 use crate::futex::FutexTable;
 use crate::syscall::{SysResult, SyscallTable};
 use crate::task::{Task, TaskTable};
+use crate::vfs::Vfs;
 use crate::worker::Executor;
 
 /// Kernel release that `uname` reports: calls newer than this answer `ENOSYS`.
@@ -42,6 +43,8 @@ pub struct Kernel {
     pub futexes: FutexTable,
     /// The network namespace of all tasks.
     pub net: Arc<NetNamespace>,
+    /// Mounts, file-system types, devices.
+    pub vfs: Vfs,
     /// Run queue.
     pub executor: Arc<Executor>,
     exit_status: AtomicI32,
@@ -54,6 +57,7 @@ impl Kernel {
             executor: Executor::new(Arc::clone(&platform)),
             uts: Mutex::new(Level::Leaf, UtsNames { hostname: b"runsc".to_vec(), domainname: b"(none)".to_vec() }),
             futexes: FutexTable::default(),
+            vfs: Vfs::default(),
             platform,
             table,
             net: NetNamespace::new(),

@@ -46,7 +46,7 @@ impl MappedFile for MappedDescription {
     }
 
     fn path(&self) -> Vec<u8> {
-        self.file.ops.anon_name().map_or_else(Vec::new, String::into_bytes)
+        self.file.shown_path(None)
     }
 
     fn as_any(&self) -> &(dyn Any + Send + Sync) {

@@ -8,6 +8,7 @@ use bitflags::bitflags;
 use sentry_sync::{Level, Mutex};
 
 use super::File;
+use super::locks::LockOwner;
 
 bitflags! {
     /// `FD_*` flags of a descriptor.
@@ -140,6 +141,24 @@ impl FdTable {
     #[must_use]
     pub fn duplicate(&self) -> FdTable {
         FdTable(Mutex::new(Level::Files, self.0.lock().clone()))
+    }
+}
+
+impl FdTable {
+    /// Returns who holds the record locks that are made through this table.
+    pub fn lock_owner(&self) -> LockOwner {
+        LockOwner::Table(std::ptr::from_ref(self).addr())
+    }
+}
+
+impl Drop for FdTable {
+    fn drop(&mut self) {
+        let owner = self.lock_owner();
+        let slots = std::mem::take(&mut *self.0.lock());
+        for entry in slots.list.into_iter().flatten() {
+            // Nobody is left to be told of a failure.
+            let _ = entry.file.closed(owner);
+        }
     }
 }
 

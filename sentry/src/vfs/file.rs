@@ -1,12 +1,37 @@
 //! Open file descriptions.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use abi::Errno;
 use abi::flags::OpenFlags;
-use sentry_fs::{FileOps, InodeRef, IoDst, IoFlags, IoSrc};
+use sentry_fs::inotify::InMask;
+use sentry_fs::{FileKind, FileOps, InodeRef, IoDst, IoFlags, IoSrc, SetAttr};
 use sentry_sync::{Level, Mutex};
+
+use super::locks::{InodeLocks, LockOwner};
+use super::{Path, notify, perm};
+
+/// Who hears of a file's signals (`F_SETOWN`, `F_SETSIG`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Owner {
+    /// What `id` names.
+    pub kind: OwnerKind,
+    /// Thread, process or group; 0 for nobody.
+    pub id: i32,
+    /// `F_SETSIG`; 0 means SIGIO.
+    pub signal: i32,
+}
+
+/// What the id of an [`Owner`] names (`F_OWNER_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub enum OwnerKind {
+    Thread,
+    #[default]
+    Process,
+    Group,
+}
 
 /// An open file description: what `open`, `pipe`, `socket` and the like make and descriptors refer to (`man 2 open`).
 pub struct File {
@@ -14,14 +39,55 @@ pub struct File {
     pub ops: Arc<dyn FileOps>,
     /// The inode, where the file has one.
     pub inode: Option<InodeRef>,
+    /// The name it was opened by, where it has one.
+    pub path: Option<Path>,
+    /// Unique number.
+    pub id: u64,
     flags: AtomicU32,
+    regular: bool,
+    seekable: bool,
+    locked: AtomicBool,
+    owner: Mutex<Owner>,
+    /// `F_SET_RW_HINT` of the inode as this description knows it.
+    pub rw_hint: AtomicU64,
     pos: Mutex<u64>,
 }
 
+/// Flags of `open` that a description keeps (the others act once).
+const KEPT: OpenFlags = OpenFlags::CREAT.union(OpenFlags::EXCL).union(OpenFlags::NOCTTY).union(OpenFlags::TRUNC).complement();
+
 impl File {
-    /// Creates a description at position 0.
+    /// Creates a description without a name at position 0.
     pub fn new(ops: Arc<dyn FileOps>, inode: Option<InodeRef>, flags: OpenFlags) -> Arc<File> {
-        Arc::new(File { ops, inode, flags: AtomicU32::new(flags.bits()), pos: Mutex::new(Level::File, 0) })
+        File::build(ops, inode, None, flags)
+    }
+
+    /// Creates a description of a named file at position 0.
+    pub fn with_path(ops: Arc<dyn FileOps>, path: Path, flags: OpenFlags) -> Arc<File> {
+        File::build(ops, Some(Arc::clone(path.inode())), Some(path), flags)
+    }
+
+    fn build(ops: Arc<dyn FileOps>, inode: Option<InodeRef>, path: Option<Path>, flags: OpenFlags) -> Arc<File> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let kind = match (&path, &inode) {
+            (Some(path), _) => Some(path.dentry.kind),
+            (None, Some(inode)) => inode.attr().ok().map(|attr| attr.kind),
+            (None, None) => None,
+        };
+        let seekable = ops.seekable();
+        Arc::new(File {
+            ops,
+            inode,
+            path,
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            flags: AtomicU32::new((flags & KEPT & OpenFlags::CLOEXEC.complement()).bits()),
+            regular: kind == Some(FileKind::Regular),
+            seekable,
+            locked: AtomicBool::new(false),
+            owner: Mutex::new(Level::Leaf, Owner::default()),
+            rw_hint: AtomicU64::new(0),
+            pos: Mutex::new(Level::File, 0),
+        })
     }
 
     /// Returns access mode and status flags.
@@ -29,32 +95,160 @@ impl File {
         OpenFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
     }
 
+    /// Sets status flags (`F_SETFL`); those not in `mask` stay.
+    pub fn set_flags(&self, flags: OpenFlags, mask: OpenFlags) {
+        let change = |old: u32| Some((old & !mask.bits()) | (flags & mask).bits());
+        let _ = self.flags.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
+    }
+
     /// Tells whether operations answer `EAGAIN` instead of waiting.
     pub fn nonblocking(&self) -> bool {
         self.flags().contains(OpenFlags::NONBLOCK)
     }
 
+    /// Tells whether this is a regular file.
+    pub fn is_regular(&self) -> bool {
+        self.regular
+    }
+
+    /// Tells whether the file has positions.
+    pub fn is_seekable(&self) -> bool {
+        self.seekable
+    }
+
+    /// Returns the name as `/proc/PID/fd/N` and `maps` show it, up to `root` if given.
+    pub fn shown_path(&self, root: Option<&Path>) -> Vec<u8> {
+        match (&self.path, self.ops.anon_name()) {
+            (Some(path), None) => path.text(root).shown(),
+            (_, Some(name)) => name.into_bytes(),
+            (None, None) => Vec::new(),
+        }
+    }
+
+    /// Returns who hears of the file's signals.
+    pub fn owner(&self) -> Owner {
+        *self.owner.lock()
+    }
+
+    /// Sets who hears of the file's signals.
+    pub fn set_owner(&self, owner: Owner) {
+        *self.owner.lock() = owner;
+    }
+
+    /// Returns the position.
+    pub fn position(&self) -> u64 {
+        *self.pos.lock()
+    }
+
+    /// Runs `work` with the position locked.
+    pub fn with_position<R>(&self, work: impl FnOnce(&mut u64) -> R) -> R {
+        work(&mut self.pos.lock())
+    }
+
+    /// Adds what the description's own flags say to those of one call.
+    fn io_flags(&self, flags: IoFlags) -> IoFlags {
+        let own = self.flags();
+        let mut flags = flags;
+        flags.set(IoFlags::APPEND, flags.contains(IoFlags::APPEND) || own.contains(OpenFlags::APPEND));
+        flags.set(IoFlags::NONBLOCK, own.contains(OpenFlags::NONBLOCK));
+        flags.set(IoFlags::DIRECT, own.contains(OpenFlags::DIRECT));
+        if own.contains(OpenFlags::SYNC) {
+            flags |= IoFlags::SYNC;
+        } else if own.contains(OpenFlags::DSYNC) {
+            flags |= IoFlags::DSYNC;
+        }
+        flags
+    }
+
     /// Reads at the description's position: `EBADF` where it isn't open for reading, `EAGAIN` where it would block.
     pub fn read(&self, flags: IoFlags, dst: &mut dyn IoDst) -> Result<usize, Errno> {
+        self.read_from(None, flags, dst)
+    }
+
+    /// Reads at `pos` (which moves), or at the description's position.
+    pub fn read_from(&self, pos: Option<&mut u64>, flags: IoFlags, dst: &mut dyn IoDst) -> Result<usize, Errno> {
         if !self.flags().readable() {
             return Err(Errno::EBADF);
         }
-        if !self.ops.seekable() {
-            return self.ops.read(&mut 0, flags, dst);
+        let flags = self.io_flags(flags);
+        let got = match pos {
+            Some(pos) => self.ops.read(pos, flags | IoFlags::POSITIONED, dst),
+            None if self.seekable => self.ops.read(&mut self.pos.lock(), flags, dst),
+            None => self.ops.read(&mut 0, flags, dst),
+        }?;
+        if got > 0 {
+            notify::file_event(self, InMask::ACCESS);
         }
-        self.ops.read(&mut self.pos.lock(), flags, dst)
+        Ok(got)
     }
 
     /// Writes at the description's position (or at the end with `O_APPEND`): `EBADF` where it isn't open for writing.
     pub fn write(&self, flags: IoFlags, src: &mut dyn IoSrc) -> Result<usize, Errno> {
-        let own = self.flags();
-        if !own.writable() {
+        self.write_to(None, flags, src)
+    }
+
+    /// Writes at `pos` (which moves), or at the description's position.
+    pub fn write_to(&self, pos: Option<&mut u64>, flags: IoFlags, src: &mut dyn IoSrc) -> Result<usize, Errno> {
+        if !self.flags().writable() {
             return Err(Errno::EBADF);
         }
-        let flags = if own.contains(OpenFlags::APPEND) { flags | IoFlags::APPEND } else { flags };
-        if !self.ops.seekable() {
-            return self.ops.write(&mut 0, flags, src);
+        let flags = self.io_flags(flags);
+        let done = match pos {
+            Some(pos) => self.ops.write(pos, flags | IoFlags::POSITIONED, src),
+            None if self.seekable => self.ops.write(&mut self.pos.lock(), flags, src),
+            None => self.ops.write(&mut 0, flags, src),
+        }?;
+        if done > 0 {
+            notify::file_event(self, InMask::MODIFY);
         }
-        self.ops.write(&mut self.pos.lock(), flags, src)
+        Ok(done)
+    }
+
+    /// Takes set-id bits off a regular file that is about to be written by somebody without `CAP_FSETID`.
+    pub fn drop_setid(&self) -> Result<(), Errno> {
+        let Some(inode) = self.inode.as_ref().filter(|_| self.regular) else { return Ok(()) };
+        let attr = inode.attr()?;
+        match perm::setid_bits(&attr) {
+            0 => Ok(()),
+            bits => inode.set_attr(&SetAttr { perm: Some(attr.perm & !bits), ..SetAttr::default() }),
+        }
+    }
+
+    /// Returns the locks of the inode, made if need be: `EBADF` for files that can't be locked.
+    pub fn locks(&self) -> Result<Arc<InodeLocks>, Errno> {
+        let (Some(path), Some(inode)) = (&self.path, &self.inode) else { return Err(Errno::EBADF) };
+        self.locked.store(true, Ordering::Relaxed);
+        path.dentry.sb.locks_for(inode)
+    }
+
+    /// A descriptor of this file is being closed: releases the record locks that the table holds on the inode, and tells
+    /// the file.
+    pub fn closed(&self, table: LockOwner) -> Result<(), Errno> {
+        if let (Some(path), Some(inode)) = (&self.path, &self.inode)
+            && let Some(locks) = path.dentry.sb.locks_of(inode)
+        {
+            locks.release(table);
+        }
+        if self.flags().contains(OpenFlags::PATH) {
+            return Ok(());
+        }
+        self.ops.flush()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let Some(path) = &self.path else { return };
+        if self.locked.load(Ordering::Relaxed)
+            && let Some(locks) = path.dentry.sb.locks_of(path.inode())
+        {
+            locks.release(LockOwner::Description(self.id));
+            locks.funlock(self.id);
+        }
+        let flags = self.flags();
+        if path.dentry.sb.is_watched() && !flags.contains(OpenFlags::PATH) {
+            let event = if flags.writable() { InMask::CLOSE_WRITE } else { InMask::CLOSE_NOWRITE };
+            notify::event(&path.dentry, event);
+        }
     }
 }

@@ -1,28 +1,31 @@
 //! Files by name and by descriptor: mounts, dentries, path walks, open file descriptions, descriptor tables.
+//!
+//! Key types: [`Path`] (a [`Dentry`] seen through a [`Mount`]), [`walk`] (from text to a path), [`open()`](open::open) (from
+//! a path to a [`File`]), [`change`] (making, removing and renaming names, changing attributes), [`FsContext`] (root,
+//! working directory and umask of a task), [`FdTable`]. What file systems do is below, in `sentry_fs`; permission,
+//! read-only mounts, names and their caching are dealt with here.
 
+pub mod change;
+mod dentry;
 mod fdtable;
 mod file;
+mod fs_context;
+pub mod locks;
+mod mount;
+pub mod notify;
+pub mod open;
+mod path;
+pub mod perm;
+mod registry;
+#[cfg(test)]
+mod tests;
+pub mod walk;
 
+pub use dentry::{Dentry, Super};
 pub use fdtable::{FdFlags, FdTable};
-pub use file::File;
-
-use sentry_sync::{Level, Mutex};
-
-/// Root directory, working directory and umask of a task; shared by `CLONE_FS`.
-pub struct FsContext {
-    /// Permission bits taken off new files.
-    pub umask: Mutex<u32>,
-}
-
-impl FsContext {
-    /// Copies the context (fork).
-    #[must_use]
-    pub fn duplicate(&self) -> FsContext {
-        FsContext::new(*self.umask.lock())
-    }
-
-    /// The context of the first process.
-    pub fn new(umask: u32) -> FsContext {
-        FsContext { umask: Mutex::new(Level::Files, umask) }
-    }
-}
+pub use file::{File, Owner, OwnerKind};
+pub use fs_context::FsContext;
+pub use mount::{Mount, MountFlags, MountNamespace, Propagation};
+pub use path::{Path, PathText};
+pub use registry::{FsRegistry, MountRequest, Vfs};
+pub use walk::{WalkFlags, Walker};

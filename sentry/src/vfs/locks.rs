@@ -1,0 +1,261 @@
+//! File locks: POSIX record locks, description locks and `flock` (`man 2 fcntl`, `man 2 flock`).
+//!
+//! [`InodeLocks`] holds what is locked of one inode. A lock that conflicts is reported, not waited for: the caller waits
+//! on [`InodeLocks::freed`]. [`LockWaits`] knows who waits for whom, to find deadlocks among POSIX locks.
+
+use abi::Errno;
+use sentry_sync::{Level, Mutex, WaitQueue};
+
+/// Whose lock it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockOwner {
+    /// A descriptor table (POSIX record locks): its address.
+    Table(usize),
+    /// An open file description, by number.
+    Description(u64),
+}
+
+/// A locked range of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RangeLock {
+    /// Whose it is.
+    pub owner: LockOwner,
+    /// Process that `F_GETLK` names; -1 for description locks.
+    pub pid: i32,
+    /// Exclusive.
+    pub write: bool,
+    /// First byte.
+    pub start: u64,
+    /// Last byte; `i64::MAX` is the end of the file, however far.
+    pub end: u64,
+}
+
+impl RangeLock {
+    fn overlaps(&self, start: u64, end: u64) -> bool {
+        self.start <= end && start <= self.end
+    }
+
+    fn conflicts(&self, other: &RangeLock) -> bool {
+        self.owner != other.owner && (self.write || other.write) && self.overlaps(other.start, other.end)
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ranges: Vec<RangeLock>,
+    /// Description and whether exclusive.
+    whole: Vec<(u64, bool)>,
+}
+
+/// The locks of one inode.
+#[derive(Debug)]
+pub struct InodeLocks {
+    /// Woken when something is unlocked.
+    pub freed: WaitQueue,
+    state: Mutex<State>,
+}
+
+impl Default for InodeLocks {
+    fn default() -> InodeLocks {
+        InodeLocks { freed: WaitQueue::new(), state: Mutex::new(Level::Leaf, State::default()) }
+    }
+}
+
+impl InodeLocks {
+    /// Tells whether nothing is locked.
+    pub fn is_empty(&self) -> bool {
+        let state = self.state.lock();
+        state.ranges.is_empty() && state.whole.is_empty()
+    }
+
+    /// Returns a lock that stands against this one (`F_GETLK`).
+    pub fn conflict(&self, want: &RangeLock) -> Option<RangeLock> {
+        self.state.lock().ranges.iter().filter(|held| held.conflicts(want)).min_by_key(|held| held.start).copied()
+    }
+
+    /// Locks a range, or returns what stands against it.
+    pub fn lock(&self, want: RangeLock) -> Result<(), RangeLock> {
+        let weaker = {
+            let mut state = self.state.lock();
+            if let Some(held) = state.ranges.iter().find(|held| held.conflicts(&want)) {
+                return Err(*held);
+            }
+            let weaker = state.ranges.iter().any(|held| held.owner == want.owner && held.write && !want.write);
+            cut(&mut state.ranges, want.owner, want.start, want.end);
+            state.ranges.push(want);
+            merge(&mut state.ranges, want.owner);
+            weaker
+        };
+        if weaker {
+            self.freed.wake(!0);
+        }
+        Ok(())
+    }
+
+    /// Unlocks a range.
+    pub fn unlock(&self, owner: LockOwner, start: u64, end: u64) {
+        cut(&mut self.state.lock().ranges, owner, start, end);
+        self.freed.wake(!0);
+    }
+
+    /// Releases all range locks of an owner.
+    pub fn release(&self, owner: LockOwner) {
+        let had = {
+            let mut state = self.state.lock();
+            let before = state.ranges.len();
+            state.ranges.retain(|held| held.owner != owner);
+            before != state.ranges.len()
+        };
+        if had {
+            self.freed.wake(!0);
+        }
+    }
+
+    /// Locks the whole for a description: `EAGAIN` where another one's lock stands against it. A lock held before is
+    /// given up first, as on Linux.
+    pub fn flock(&self, description: u64, exclusive: bool) -> Result<(), Errno> {
+        let mut state = self.state.lock();
+        if state.whole.contains(&(description, exclusive)) {
+            return Ok(());
+        }
+        let before = state.whole.len();
+        state.whole.retain(|(holder, _)| *holder != description);
+        let dropped = before != state.whole.len();
+        let free = state.whole.iter().all(|(_, held)| !exclusive && !held);
+        if free {
+            state.whole.push((description, exclusive));
+        }
+        drop(state);
+        if dropped {
+            self.freed.wake(!0);
+        }
+        if free { Ok(()) } else { Err(Errno::EAGAIN) }
+    }
+
+    /// Gives up what a description holds of the whole.
+    pub fn funlock(&self, description: u64) {
+        self.state.lock().whole.retain(|(holder, _)| *holder != description);
+        self.freed.wake(!0);
+    }
+}
+
+/// Takes a range out of an owner's locks.
+fn cut(ranges: &mut Vec<RangeLock>, owner: LockOwner, start: u64, end: u64) {
+    let mut rest = Vec::new();
+    ranges.retain(|held| {
+        if held.owner != owner || !held.overlaps(start, end) {
+            return true;
+        }
+        if held.start < start {
+            rest.push(RangeLock { end: start - 1, ..*held });
+        }
+        if held.end > end {
+            rest.push(RangeLock { start: end + 1, ..*held });
+        }
+        false
+    });
+    ranges.extend(rest);
+}
+
+/// Joins adjacent ranges of one owner and kind.
+fn merge(ranges: &mut Vec<RangeLock>, owner: LockOwner) {
+    let (mut own, others): (Vec<_>, Vec<_>) = ranges.drain(..).partition(|held| held.owner == owner);
+    own.sort_by_key(|held| held.start);
+    *ranges = others;
+    for held in own {
+        match ranges.last_mut() {
+            Some(last) if last.owner == owner && last.write == held.write && last.end.checked_add(1) == Some(held.start) => {
+                last.end = held.end;
+            }
+            _ => ranges.push(held),
+        }
+    }
+}
+
+/// Who waits for whose POSIX lock.
+#[derive(Debug)]
+pub struct LockWaits(Mutex<Vec<(LockOwner, LockOwner)>>);
+
+impl Default for LockWaits {
+    fn default() -> LockWaits {
+        LockWaits(Mutex::new(Level::Leaf, Vec::new()))
+    }
+}
+
+impl LockWaits {
+    /// Notes that `waiter` waits for `holder`: `EDEADLK` where that closes a circle.
+    pub fn begin(&self, waiter: LockOwner, holder: LockOwner) -> Result<(), Errno> {
+        let mut waits = self.0.lock();
+        let mut at = holder;
+        // Linux gives up after ten steps, too.
+        for _ in 0..10 {
+            if at == waiter {
+                return Err(Errno::EDEADLK);
+            }
+            match waits.iter().find(|(who, _)| *who == at) {
+                Some((_, next)) => at = *next,
+                None => break,
+            }
+        }
+        waits.push((waiter, holder));
+        Ok(())
+    }
+
+    /// Notes that `waiter` waits no more.
+    pub fn end(&self, waiter: LockOwner) {
+        let mut waits = self.0.lock();
+        if let Some(at) = waits.iter().position(|(who, _)| *who == waiter) {
+            waits.swap_remove(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: LockOwner = LockOwner::Table(1);
+    const B: LockOwner = LockOwner::Table(2);
+
+    fn range(owner: LockOwner, write: bool, start: u64, end: u64) -> RangeLock {
+        RangeLock { owner, pid: 1, write, start, end }
+    }
+
+    #[test]
+    fn readers_share_and_writers_exclude() {
+        let locks = InodeLocks::default();
+        assert!(locks.lock(range(A, false, 0, 9)).is_ok());
+        assert!(locks.lock(range(B, false, 5, 15)).is_ok());
+        assert_eq!(locks.lock(range(B, true, 9, 9)), Err(range(A, false, 0, 9)));
+        assert!(locks.lock(range(B, true, 10, 12)).is_ok());
+    }
+
+    #[test]
+    fn unlocking_the_middle_splits_and_locking_it_joins() {
+        let locks = InodeLocks::default();
+        locks.lock(range(A, true, 0, 99)).unwrap();
+        locks.unlock(A, 40, 59);
+        assert_eq!(locks.conflict(&range(B, true, 45, 50)), None);
+        assert_eq!(locks.conflict(&range(B, true, 0, 99)), Some(range(A, true, 0, 39)));
+        locks.lock(range(A, true, 40, 59)).unwrap();
+        assert_eq!(locks.conflict(&range(B, true, 99, 99)), Some(range(A, true, 0, 99)));
+    }
+
+    #[test]
+    fn a_circle_of_waits_is_found() {
+        let waits = LockWaits::default();
+        waits.begin(A, B).unwrap();
+        assert_eq!(waits.begin(B, A), Err(Errno::EDEADLK));
+        waits.end(A);
+        assert_eq!(waits.begin(B, A), Ok(()));
+    }
+
+    #[test]
+    fn flock_belongs_to_the_description() {
+        let locks = InodeLocks::default();
+        assert_eq!(locks.flock(1, false), Ok(()));
+        assert_eq!(locks.flock(2, false), Ok(()));
+        assert_eq!(locks.flock(2, true), Err(Errno::EAGAIN));
+        assert_eq!(locks.flock(1, true), Ok(()), "the failed conversion gave the shared lock up");
+    }
+}
