@@ -339,7 +339,11 @@ pub fn chmod(cred: &Cred, path: &Path, perm: u32) -> Result<(), Errno> {
     if path.dentry.kind == FileKind::Symlink {
         return Err(Errno::EOPNOTSUPP);
     }
-    set_attr(path, &SetAttr { perm: Some(decide_mode(cred, path.inode(), perm)?), ..SetAttr::default() }, InMask::ATTRIB)
+    set_attr(
+        path,
+        &SetAttr { perm: Some(decide_mode(cred, path.inode(), perm)?), ..SetAttr::default() },
+        InMask::ATTRIB,
+    )
 }
 
 fn decide_mode(cred: &Cred, inode: &InodeRef, perm: u32) -> Result<u32, Errno> {

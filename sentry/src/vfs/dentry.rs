@@ -99,7 +99,10 @@ impl Super {
         let at = dentry.slot.load(Ordering::Relaxed);
         let released = {
             let mut ring = self.kept.lock();
-            ring.slots.get_mut(at).filter(|slot| slot.as_ref().is_some_and(|kept| kept.id == dentry.id)).map(Option::take)
+            ring.slots
+                .get_mut(at)
+                .filter(|slot| slot.as_ref().is_some_and(|kept| kept.id == dentry.id))
+                .map(Option::take)
         };
         drop(released);
     }
@@ -248,7 +251,12 @@ impl Dentry {
     }
 
     /// Makes a dentry for an inode without a name (`O_TMPFILE`, a memfd): shown as deleted.
-    pub fn unnamed(sb: &Arc<Super>, inode: InodeRef, name: &[u8], parent: Option<Arc<Dentry>>) -> Result<Arc<Dentry>, Errno> {
+    pub fn unnamed(
+        sb: &Arc<Super>,
+        inode: InodeRef,
+        name: &[u8],
+        parent: Option<Arc<Dentry>>,
+    ) -> Result<Arc<Dentry>, Errno> {
         let kind = inode.attr()?.kind;
         let dentry = Dentry::new(Arc::clone(sb), inode, kind, parent, Arc::from(name));
         dentry.place.lock().unlinked = true;
@@ -397,7 +405,8 @@ impl Dentry {
         {
             let mut children = self.children.lock();
             children.generation += 1;
-            let is_it = matches!(children.map.get(&name), Some(Child::Known(weak)) if std::ptr::eq(weak.as_ptr(), dentry));
+            let is_it =
+                matches!(children.map.get(&name), Some(Child::Known(weak)) if std::ptr::eq(weak.as_ptr(), dentry));
             if is_it {
                 children.take(&name);
             }

@@ -54,7 +54,8 @@ pub struct File {
 }
 
 /// Flags of `open` that a description keeps (the others act once).
-const KEPT: OpenFlags = OpenFlags::CREAT.union(OpenFlags::EXCL).union(OpenFlags::NOCTTY).union(OpenFlags::TRUNC).complement();
+const KEPT: OpenFlags =
+    OpenFlags::CREAT.union(OpenFlags::EXCL).union(OpenFlags::NOCTTY).union(OpenFlags::TRUNC).complement();
 
 impl File {
     /// Creates a description without a name at position 0.

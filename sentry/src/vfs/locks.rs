@@ -164,7 +164,9 @@ fn merge(ranges: &mut Vec<RangeLock>, owner: LockOwner) {
     *ranges = others;
     for held in own {
         match ranges.last_mut() {
-            Some(last) if last.owner == owner && last.write == held.write && last.end.checked_add(1) == Some(held.start) => {
+            Some(last)
+                if last.owner == owner && last.write == held.write && last.end.checked_add(1) == Some(held.start) =>
+            {
                 last.end = held.end;
             }
             _ => ranges.push(held),

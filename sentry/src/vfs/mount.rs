@@ -187,7 +187,11 @@ impl Mount {
     }
 
     /// Copies this mount from `root` on, with everything mounted below `root` where `recursive`.
-    fn copy_tree(self: &Arc<Mount>, root: &Arc<Dentry>, recursive: bool) -> (Arc<Mount>, Vec<(Arc<Mount>, Arc<Mount>)>) {
+    fn copy_tree(
+        self: &Arc<Mount>,
+        root: &Arc<Dentry>,
+        recursive: bool,
+    ) -> (Arc<Mount>, Vec<(Arc<Mount>, Arc<Mount>)>) {
         let top = self.copy(Arc::clone(root));
         let mut pairs = vec![(Arc::clone(self), Arc::clone(&top))];
         let mut at = 0;
@@ -237,10 +241,7 @@ impl MountNamespace {
     /// Makes a namespace of one mount.
     pub fn new(root: Arc<Mount>) -> Arc<MountNamespace> {
         static NEXT: AtomicU64 = AtomicU64::new(0xf000_0000);
-        Arc::new(MountNamespace {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
-            root: Mutex::new(Level::Leaf, root),
-        })
+        Arc::new(MountNamespace { id: NEXT.fetch_add(1, Ordering::Relaxed), root: Mutex::new(Level::Leaf, root) })
     }
 
     /// Returns the mount at the top.
@@ -290,7 +291,10 @@ impl MountNamespace {
     pub fn bind(&self, from: &Path, at: Path, recursive: bool) -> Result<(), Errno> {
         let _topology = TOPOLOGY.lock();
         let at = at.cross();
-        if from.mount.propagation() == Propagation::Unbindable || !self.contains(&at.mount) || !self.contains(&from.mount) {
+        if from.mount.propagation() == Propagation::Unbindable
+            || !self.contains(&at.mount)
+            || !self.contains(&from.mount)
+        {
             return Err(Errno::EINVAL);
         }
         if from.dentry.is_dir() != at.dentry.is_dir() {

@@ -70,8 +70,8 @@ impl How {
     fn walk_flags(&self) -> WalkFlags {
         let mut flags = self.resolve;
         flags.set(WalkFlags::DIRECTORY, self.flags.contains(OpenFlags::DIRECTORY));
-        let nofollow = self.flags.contains(OpenFlags::NOFOLLOW)
-            || self.flags.contains(OpenFlags::CREAT | OpenFlags::EXCL);
+        let nofollow =
+            self.flags.contains(OpenFlags::NOFOLLOW) || self.flags.contains(OpenFlags::CREAT | OpenFlags::EXCL);
         flags.set(WalkFlags::FOLLOW, !nofollow);
         flags
     }
@@ -188,13 +188,15 @@ fn open_tmpfile(walker: &Walker, base: &Path, path: &[u8], how: &How) -> Result<
     let dir = super::walk::resolve(walker, base, path, how.walk_flags() | WalkFlags::DIRECTORY)?;
     dir.mount.check_writable()?;
     perm::check(&walker.cred, &dir, Access::WRITE | Access::EXEC)?;
-    let new = change::new_inode(&walker.cred, &dir.attr()?, FileKind::Regular, how.mode & !how.umask, DeviceId::default());
+    let new =
+        change::new_inode(&walker.cred, &dir.attr()?, FileKind::Regular, how.mode & !how.umask, DeviceId::default());
     let inode = dir.inode().tmpfile(&new)?;
     let name = format!("#{}", inode.attr()?.ino);
     let dentry = Dentry::unnamed(&dir.dentry.sb, Arc::clone(&inode), name.as_bytes(), Some(Arc::clone(&dir.dentry)))?;
     let ops = inode.open(how.flags)?;
     let keep = OpenFlags::from_bits_retain(how.flags.bits() & !TMPFILE_BIT) | OpenFlags::TMPFILE;
-    let flags = if how.flags.contains(OpenFlags::EXCL) { keep - OpenFlags::from_bits_retain(TMPFILE_BIT) } else { keep };
+    let flags =
+        if how.flags.contains(OpenFlags::EXCL) { keep - OpenFlags::from_bits_retain(TMPFILE_BIT) } else { keep };
     Ok(opened(ops, Path { mount: dir.mount, dentry }, flags))
 }
 

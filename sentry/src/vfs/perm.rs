@@ -69,10 +69,8 @@ pub fn owner_or_capable(cred: &Cred, attr: &Attr) -> bool {
 
 /// Checks the sticky bit of a directory before an entry of it goes: `EPERM`.
 pub fn check_sticky(cred: &Cred, dir: &Attr, entry: &Attr) -> Result<(), Errno> {
-    let free = dir.perm & mode::ISVTX == 0
-        || entry.uid == cred.fsuid
-        || dir.uid == cred.fsuid
-        || cred.has(Caps::FOWNER);
+    let free =
+        dir.perm & mode::ISVTX == 0 || entry.uid == cred.fsuid || dir.uid == cred.fsuid || cred.has(Caps::FOWNER);
     if free { Ok(()) } else { Err(Errno::EPERM) }
 }
 
