@@ -13,12 +13,13 @@ use sentry::signal::{ProcessSignals, TaskSignals};
 use sentry::syscall::IntoOutcome;
 use sentry::task::{Caps, Cred, NewTask, Process, RLIMITS};
 use sentry::usermem::UserMem;
-use sentry::vfs::{FdTable, FsContext};
+use sentry::vfs::{FdTable, FsContext, Mount, MountFlags, MountNamespace};
 use sentry::{Current, Kernel, Outcome, SysResult, Task};
 use sentry_platform::{
     AddressSpace, BoxFuture, Context, Event, Interrupt, MemOp, MemOpError, NewProcess, Platform, PlatformError,
     Registers, Vdso,
 };
+use sentry_fs::tmpfs::{TmpFs, TmpfsOptions};
 use sentry_sync::{Level, Mutex};
 
 /// Where the memory of the guest lies.
@@ -143,6 +144,10 @@ impl Guest {
         let memory = Arc::new(Memory(Mutex::new(Level::Platform, vec![0; SIZE])));
         let kernel = Kernel::new(Arc::new(Nothing), &crate::TABLE);
         let limits = [Rlimit { cur: 64, max: 64 }; RLIMITS];
+        let tmpfs = Arc::new(TmpFs::new(TmpfsOptions::unlimited()).expect("nothing limits it"));
+        let root = Mount::of(tmpfs, b"tmpfs", MountFlags::empty()).expect("a root directory has attributes");
+        let namespace = MountNamespace::new(root);
+        kernel.vfs.set_namespace(Arc::clone(&namespace));
         let layout = Layout::new(BASE..1 << 47, 8 << 20, None);
         let mm = Arc::new(Mm::new(Arc::clone(&memory) as _, layout, Vdso { image: 0..0, data: 0..0 }));
         let new = NewTask {
@@ -150,7 +155,7 @@ impl Guest {
             process: Process::init(Pid(7), ProcessSignals::default(), limits, 1000),
             cred: Arc::new(Cred::new(1000, 100, Vec::new(), Caps::empty())),
             files: Arc::default(),
-            fs: Arc::new(FsContext::new(0o22)),
+            fs: Arc::new(FsContext::new(&namespace, 0o22)),
             mm: Arc::clone(&mm),
             signals: TaskSignals::new(SigSet::default(), StackT::default()),
             comm: b"test".to_vec(),
