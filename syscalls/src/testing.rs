@@ -15,11 +15,11 @@ use sentry::task::{Caps, Cred, NewTask, Process, RLIMITS};
 use sentry::usermem::UserMem;
 use sentry::vfs::{FdTable, FsContext, Mount, MountFlags, MountNamespace};
 use sentry::{Current, Kernel, Outcome, SysResult, Task};
+use sentry_fs::tmpfs::{TmpFs, TmpfsOptions};
 use sentry_platform::{
     AddressSpace, BoxFuture, Context, Event, Interrupt, MemOp, MemOpError, NewProcess, Platform, PlatformError,
     Registers, Vdso,
 };
-use sentry_fs::tmpfs::{TmpFs, TmpfsOptions};
 use sentry_sync::{Level, Mutex};
 
 /// Where the memory of the guest lies.
