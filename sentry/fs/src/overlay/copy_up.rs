@@ -58,6 +58,10 @@ impl Node {
         let (atime, mtime) = (Some(SetTime::At(attr.atime)), Some(SetTime::At(attr.mtime)));
         upper.set_attr(&SetAttr { atime, mtime, ..SetAttr::default() })?;
         copied?;
+        if size < attr.size {
+            // Before anybody looks above for the bytes that were left out.
+            upper.set_attr(&SetAttr { size: Some(size), ..SetAttr::default() })?;
+        }
         self.content_copied();
         Ok(())
     }
