@@ -162,8 +162,11 @@ impl GoferInode {
         drop(listing);
     }
 
-    /// Notes that a read may have moved the access time, by the rule of `relatime`.
+    /// Notes that a read may have moved the access time, by the rule of `relatime`. On a read-only mount it never does.
     pub(super) fn accessed(&self) {
+        if self.fs.readonly || !self.fs.exclusive() {
+            return;
+        }
         let mut state = self.state.lock();
         if state.fresh {
             let attr = &state.attr;
