@@ -16,6 +16,9 @@ use parking_lot::Mutex;
 
 use crate::{host, policy};
 
+/// Nodes that may have died and still stand in line.
+const SLACK: usize = 256;
+
 /// What makes an inode the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -151,7 +154,9 @@ impl Nodes {
             let mut maps = self.maps.lock();
             if let Some(node) = maps.again(key, attr) {
                 drop(maps);
-                node.refresh(fd, place);
+                if node.refresh(fd, place) {
+                    self.opened(&node);
+                }
                 return Ok(node);
             }
             if maps.by_handle.len() >= self.limit {
@@ -173,8 +178,18 @@ impl Nodes {
             maps.by_handle.insert(handle, Given { node: Arc::clone(&node), count: 1 });
             node
         };
-        self.order.lock().push_back(Arc::downgrade(&node));
+        self.opened(&node);
         Ok(node)
+    }
+
+    /// Puts a node whose descriptor has just been opened in line.
+    fn opened(&self, node: &Arc<Node>) {
+        let mut order = self.order.lock();
+        order.push_back(Arc::downgrade(node));
+        if order.len() > 2 * self.open.load(Ordering::Relaxed) + SLACK {
+            // Most of these have died.
+            order.retain(|node| node.strong_count() > 0);
+        }
     }
 
     /// Takes counts back; a node without any is forgotten.
@@ -269,7 +284,7 @@ impl Nodes {
             self.open.fetch_add(1, Ordering::Relaxed);
             fd
         };
-        self.order.lock().push_back(Arc::downgrade(node));
+        self.opened(node);
         Ok(fd)
     }
 
@@ -318,10 +333,11 @@ impl Maps {
 }
 
 impl Node {
-    /// Takes a newer place, and the descriptor if it has none.
-    fn refresh(&self, fd: OwnedFd, place: Option<Place>) {
+    /// Takes a newer place, and the descriptor if it has none; returns whether it had none.
+    fn refresh(&self, fd: OwnedFd, place: Option<Place>) -> bool {
         let mut state = self.state.lock();
-        if state.fd.is_none() {
+        let closed = state.fd.is_none();
+        if closed {
             state.fd = Some(Arc::new(fd));
             self.open.fetch_add(1, Ordering::Relaxed);
         }
@@ -332,5 +348,33 @@ impl Node {
         };
         drop(state);
         drop(old);
+        closed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_that_come_and_go_leave_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let nodes = Nodes::new(1000, 1000);
+        let give = |name: &str, place: Option<&Arc<Node>>| {
+            let fd = OwnedFd::from(std::fs::File::open(dir.path().join(name)).unwrap());
+            let attr = host::stat(fd.as_fd()).unwrap();
+            nodes.give(0, fd, &attr, place.map(|parent| (parent, name.as_bytes()))).unwrap()
+        };
+        let root = give(".", None);
+        std::fs::write(dir.path().join("f"), b"").unwrap();
+        for _ in 0..5000 {
+            let node = give("f", Some(&root));
+            assert_eq!(give("f", Some(&root)).handle(), node.handle());
+            nodes.forget(node.handle(), 1);
+            assert_eq!(nodes.len(), 2);
+            nodes.forget(node.handle(), 1);
+        }
+        assert_eq!((nodes.len(), nodes.open.load(Ordering::Relaxed)), (1, 1));
+        assert!(nodes.order.lock().len() <= 2 * 2 + SLACK + 1);
     }
 }

@@ -28,9 +28,10 @@ fn main() {
         println!("skipped: not root");
         return;
     }
-    let tests: [(&str, fn()); 6] = [
+    let tests: [(&str, fn()); 7] = [
         ("serves_everything_within_its_filter", serves_everything_within_its_filter),
         ("looks_confined_from_outside", looks_confined_from_outside),
+        ("looks_confined_in_a_user_namespace", looks_confined_in_a_user_namespace),
         ("dies_of_a_call_that_is_not_listed", dies_of_a_call_that_is_not_listed),
         ("serves_an_ordinary_user_in_a_user_namespace", serves_an_ordinary_user_in_a_user_namespace),
         ("shows_the_hosts_root_without_its_kernel", shows_the_hosts_root_without_its_kernel),
@@ -324,7 +325,18 @@ fn field(status: &str, name: &str) -> String {
 }
 
 fn looks_confined_from_outside() {
-    let mut gofer = Gofer::start("serve", &[]);
+    look(&[]);
+}
+
+fn looks_confined_in_a_user_namespace() {
+    if others_can_run_this() {
+        look(&USER);
+    }
+}
+
+/// Reads what the host tells of a live gofer.
+fn look(wrapper: &[&str]) {
+    let mut gofer = Gofer::start("serve", wrapper);
     let root = gofer.roots()[0];
     gofer.entry(&walk(root, &["file"]));
     let proc = PathBuf::from(format!("/proc/{}", gofer.child.id()));
