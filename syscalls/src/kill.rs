@@ -71,25 +71,25 @@ pub fn kill(cur: &mut Current, pid: Pid, sig: i32) -> Result<(), Errno> {
     match pid.0 {
         1.. => send_to_process(cur, pid, signal(sig)?, info),
         i32::MIN => Err(Errno::ESRCH),
-        _ => send_to_many(cur, pid, signal(sig)?, &info),
+        -1 => send_to_many(cur, None, signal(sig)?, &info),
+        0 => {
+            let own = sentry::task::session::getpgid(&cur.task, Pid(0))?;
+            send_to_many(cur, Some(own), signal(sig)?, &info)
+        }
+        _ => send_to_many(cur, Some(Pid(-pid.0)), signal(sig)?, &info),
     }
 }
 
-/// Sends to a group (0, negative) or to everybody but init and the caller (-1). Succeeds where one took it.
-fn send_to_many(
+/// Sends to a group or to everybody but init and the caller (`None`). Succeeds where one took it.
+pub(crate) fn send_to_many(
     cur: &Current,
-    pid: Pid,
+    pgid: Option<Pid>,
     signal: Option<Signal>,
     info: &impl Fn(Signal) -> SigInfo,
 ) -> Result<(), Errno> {
     let own = cur.process().pid;
     let targets: Vec<Pid> = {
         let table = cur.kernel().tasks.read();
-        let pgid = match pid.0 {
-            0 => table.processes.get(&own).map(|entry| entry.pgid),
-            -1 => None,
-            id => Some(Pid(-id)),
-        };
         let meant = table.processes.values().filter(|entry| match pgid {
             Some(pgid) => entry.pgid == pgid,
             None => entry.process.pid != INIT && entry.process.pid != own,

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use abi::flags::OpenFlags;
 use abi::signal::Signal;
 use abi::{Errno, Pid, UserAddr, UserRef};
 use sentry_platform::PlatformError;
 use sentry_sync::{Notify, WaitQueue};
 
+use super::pidfd::{PidFd, Target};
 use super::{NewTask, ProcessEntry, run};
 use crate::signal::{ProcessSignals, TaskSignals};
 use crate::usermem::UserMem;
+use crate::vfs::{FdFlags, File};
 use crate::wait::{Interruptible, Waiter};
 use crate::{Current, Process, Task};
 
@@ -181,6 +184,9 @@ pub async fn clone(cur: &mut Current, args: &CloneArgs) -> Result<Pid, Errno> {
         *task.vfork_done.lock() = Some(Arc::clone(&done));
         done
     });
+    if share(CloneFlags::PIDFD) {
+        give_pidfd(cur, &task, args)?;
+    }
     enter(cur, &task, args);
     if share(CloneFlags::PARENT_SETTID) {
         let _ = cur.mem.write(args.parent_tid, &tid.0);
@@ -206,6 +212,19 @@ fn new_process(cur: &Current, pid: Pid, flags: CloneFlags) -> Arc<Process> {
         Arc::new(hand.duplicate())
     };
     Process::child_of(cur.process(), pid, ProcessSignals::new(hand))
+}
+
+/// Opens a pidfd of the new task in the caller. Nobody has seen the task yet, so a failure just drops it.
+fn give_pidfd(cur: &Current, task: &Arc<Task>, args: &CloneArgs) -> Result<(), Errno> {
+    let target = if args.flags.contains(CloneFlags::THREAD) { Target::Thread(task.tid) } else { Target::Process };
+    let ops = PidFd::new(cur.kernel(), Arc::clone(&task.process), target);
+    let file = File::new(ops, None, OpenFlags::RDWR);
+    let files = cur.task.files.load();
+    let fd = files.install(file, FdFlags::CLOEXEC, 0, cur.process().fd_limit())?;
+    cur.mem.write(args.pidfd, &fd.0).inspect_err(|_| {
+        // Nobody could name it.
+        let _ = files.remove(fd);
+    })
 }
 
 /// Enters a new task into the table, with its process unless it is a thread.

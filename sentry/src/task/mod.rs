@@ -4,9 +4,11 @@
 //! relations (parent, children, group, session), under one lock as Linux's `tasklist_lock`. A thread's own state is in
 //! [`Current`](crate::Current), and its life is the future [`run`].
 
+mod access;
 pub mod clone;
 mod cred;
 pub mod exit;
+pub mod pidfd;
 mod process;
 mod run;
 mod sched;
@@ -14,6 +16,7 @@ pub mod session;
 mod table;
 pub mod wait;
 
+pub use access::{AccessMode, check_access};
 pub use clone::VforkDone;
 pub use cred::{Caps, Cred};
 pub use process::{Attributes, Process, RLIMITS, Resource};

@@ -114,8 +114,13 @@ pub fn try_wait(task: &Task, which: Which, options: &Options) -> Result<Option<R
         }
         any = true;
         if let Some(found) = news(entry, options) {
-            if entry.zombie.is_some() && !options.peek {
+            let ended = (entry.zombie.is_some() && !options.peek).then(|| Arc::clone(&entry.process));
+            if let Some(process) = ended {
                 reap(&mut table, pid);
+                drop(table);
+                // Pidfds hang up now.
+                process.exit_event.wake(!0);
+                process.thread_gone.wake(!0);
             }
             return Ok(Some(found));
         }

@@ -1,17 +1,17 @@
 //! Timers that send signals: interval timers (`setitimer`, `alarm`) and POSIX timers (`timer_create`).
 //!
-//! Each armed timer is a future of its own that sleeps until the next expiration. Processor-time timers look at the
-//! consumed time after as long as the rest could at best take.
+//! Each armed timer has an [`Alarm`] at its next expiration. Processor-time timers look at the consumed time after as
+//! long as the rest could at best take.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use abi::Errno;
 use abi::signal::{SigInfo, Signal};
-use async_io::Timer as Sleep;
 use sentry_sync::{Level, Mutex};
 
-use super::Clock;
+use super::alarm::Alarm;
+use super::{Clock, after};
 use crate::signal::send;
 use crate::{Kernel, Process, Task};
 
@@ -39,8 +39,6 @@ pub struct Setting {
 }
 
 struct State {
-    /// Counts settings: an old setting's future sees that it is out of date.
-    generation: u64,
     interval: Duration,
     /// Time on the timer's clock (as a duration since its origin) of the next expiration.
     next: Option<Duration>,
@@ -58,18 +56,27 @@ pub struct Timer {
     action: Action,
     origin: Instant,
     state: Mutex<State>,
+    alarm: Alarm,
 }
 
 impl Timer {
     /// Creates a disarmed timer.
     pub fn new(owner: &Arc<Task>, clock: Clock, action: Action) -> Arc<Timer> {
-        Arc::new(Timer {
+        Arc::new_cyclic(|own: &Weak<Timer>| Timer {
+            alarm: Alarm::new(&owner.kernel.executor, {
+                let own = own.clone();
+                move || {
+                    if let Some(timer) = own.upgrade() {
+                        timer.look();
+                    }
+                }
+            }),
             kernel: Arc::downgrade(&owner.kernel),
             owner: Arc::downgrade(owner),
             clock,
             action,
             origin: Instant::now(),
-            state: Mutex::new(Level::Timer, State { generation: 0, interval: Duration::ZERO, next: None, overrun: 0 }),
+            state: Mutex::new(Level::Timer, State { interval: Duration::ZERO, next: None, overrun: 0 }),
         })
     }
 
@@ -84,23 +91,23 @@ impl Timer {
     }
 
     /// Replaces the setting; returns what was left of the old one.
-    pub fn set(self: &Arc<Timer>, setting: Setting) -> Setting {
+    pub fn set(&self, setting: Setting) -> Setting {
         let now = self.elapsed();
-        let (old, generation) = {
-            let mut state = self.state.lock();
-            let old = remaining(&state, now);
-            state.generation += 1;
-            state.interval = setting.interval;
-            state.next = (!setting.value.is_zero()).then(|| now.saturating_add(setting.value));
-            state.overrun = 0;
-            (old, state.generation)
-        };
-        if !setting.value.is_zero()
-            && let Some(kernel) = self.kernel.upgrade()
-        {
-            kernel.executor.spawn(Arc::clone(self).run(generation));
-        }
+        let mut state = self.state.lock();
+        let old = remaining(&state, now);
+        state.interval = setting.interval;
+        state.next = (!setting.value.is_zero()).then(|| now.saturating_add(setting.value));
+        state.overrun = 0;
+        self.arm(&state, now);
         old
+    }
+
+    /// Sets the alarm to the next expiration, or takes it back.
+    fn arm(&self, state: &State, now: Duration) {
+        let wait = state.next.map(|next| next.saturating_sub(now));
+        // Consumed time is looked at once per tick at most.
+        let wait = wait.map(|wait| if self.clock.is_wall() { wait } else { wait.max(TICK) });
+        self.alarm.set(wait.map(after));
     }
 
     /// Returns what is left of the setting.
@@ -114,47 +121,18 @@ impl Timer {
         i32::try_from(self.state.lock().overrun).unwrap_or(i32::MAX)
     }
 
-    async fn run(self: Arc<Timer>, generation: u64) {
-        loop {
-            let now = self.elapsed();
-            let wait = {
-                let state = self.state.lock();
-                match state.next {
-                    Some(next) if state.generation == generation => next.saturating_sub(now),
-                    _ => return,
-                }
-            };
-            if !wait.is_zero() {
-                let wait = if self.clock.is_wall() { wait } else { wait.max(TICK) };
-                Sleep::at(super::after(wait)).await;
-                continue;
-            }
-            if !self.expire(generation, now) {
-                return;
-            }
-        }
-    }
-
-    /// Handles an expiration; returns whether another one is to come.
-    fn expire(&self, generation: u64, now: Duration) -> bool {
-        let again = {
+    /// Looks whether the next expiration has come, and sets the alarm anew.
+    fn look(&self) {
+        let now = self.elapsed();
+        let expired = {
             let mut state = self.state.lock();
-            let Some(next) = state.next.filter(|_| state.generation == generation) else { return false };
-            if state.interval.is_zero() {
-                state.next = None;
-                state.overrun = 0;
-            } else {
-                // Expirations that were missed count as overrun, not as signals.
-                let late = now.saturating_sub(next);
-                let missed = late.as_nanos() / state.interval.as_nanos().max(1);
-                let missed = u32::try_from(missed).unwrap_or(u32::MAX);
-                state.next = Some(next.saturating_add(state.interval.saturating_mul(missed.saturating_add(1))));
-                state.overrun = u64::from(missed);
-            }
-            state.next.is_some()
+            let expired = expire(&mut state, now);
+            self.arm(&state, now);
+            expired
         };
-        self.fire();
-        again
+        if expired {
+            self.fire();
+        }
     }
 
     fn fire(&self) {
@@ -169,6 +147,23 @@ impl Timer {
             Action::Nothing => Ok(()),
         };
     }
+}
+
+/// Counts an expiration that has come; returns whether one had.
+fn expire(state: &mut State, now: Duration) -> bool {
+    let Some(next) = state.next.filter(|next| *next <= now) else { return false };
+    if state.interval.is_zero() {
+        state.next = None;
+        state.overrun = 0;
+    } else {
+        // Expirations that were missed count as overrun, not as signals.
+        let late = now.saturating_sub(next);
+        let missed = late.as_nanos() / state.interval.as_nanos().max(1);
+        let missed = u32::try_from(missed).unwrap_or(u32::MAX);
+        state.next = Some(next.saturating_add(state.interval.saturating_mul(missed.saturating_add(1))));
+        state.overrun = u64::from(missed);
+    }
+    true
 }
 
 fn remaining(state: &State, now: Duration) -> Setting {
@@ -193,7 +188,9 @@ impl IntervalTimers {
     /// Disarms all (the process ends).
     pub fn clear(&self) {
         let timers: Vec<_> = self.0.lock().iter_mut().filter_map(Option::take).collect();
-        timers.iter().for_each(|timer| drop(timer.set(Setting::default())));
+        for timer in timers {
+            timer.set(Setting::default());
+        }
     }
 
     /// Returns a timer: 0 real, 1 virtual, 2 profiling. `EINVAL` for others.
@@ -264,6 +261,8 @@ impl PosixTimers {
     /// Disarms and removes all (exec, exit).
     pub fn clear(&self) {
         let timers = std::mem::take(&mut self.0.lock().timers);
-        timers.values().for_each(|timer| drop(timer.set(Setting::default())));
+        for timer in timers.values() {
+            timer.set(Setting::default());
+        }
     }
 }

@@ -4,7 +4,9 @@
 //! are what the host's scheduler counts for the guest's threads. Deadlines are kept as [`Instant`]s of the monotonic
 //! clock.
 
+pub mod alarm;
 pub mod itimer;
+pub mod timerfd;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
