@@ -17,6 +17,8 @@ mod anon_dev;
 pub mod attr;
 pub mod dev;
 pub mod devpts;
+#[cfg(test)]
+mod differential;
 pub mod epoll;
 pub mod eventfd;
 pub mod file;

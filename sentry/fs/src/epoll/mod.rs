@@ -151,26 +151,29 @@ impl Epoll {
                 return Err(Errno::EINVAL);
             }
         }
-        let _nesting = inner.is_some().then(|| NESTING.lock());
-        if let Some(inner) = &inner {
-            self.check_nesting(inner)?;
-        }
         let weak = WeakFile::new(file);
         let key = (fd, weak.address());
         let item = Item::new(&self.ready, weak, flags, event.data);
-        let gone = {
-            let mut items = self.items.lock();
-            if items.map.contains_key(&key) {
-                return Err(Errno::EEXIST);
+        {
+            let _nesting = inner.is_some().then(|| NESTING.lock());
+            if let Some(inner) = &inner {
+                self.check_nesting(inner)?;
             }
-            let gone = items.sweep();
-            items.map.insert(key, Arc::clone(&item));
-            gone
-        };
-        drop(gone);
-        if let Some(inner) = &inner {
-            inner.parents.lock().push(Arc::downgrade(self));
+            let gone = {
+                let mut items = self.items.lock();
+                if items.map.contains_key(&key) {
+                    return Err(Errno::EEXIST);
+                }
+                let gone = items.sweep();
+                items.map.insert(key, Arc::clone(&item));
+                gone
+            };
+            drop(gone);
+            if let Some(inner) = &inner {
+                inner.parents.lock().push(Arc::downgrade(self));
+            }
         }
+        // Without that lock: looking at the file takes locks of its own.
         self.watch(&item, &queue, flags);
         Ok(())
     }

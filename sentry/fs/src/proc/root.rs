@@ -43,12 +43,15 @@ impl Root {
             Ok(format!("{}/task/{}", process.0, thread.0).into_bytes())
         });
         let fixed = vec![
+            ("cgroups", Node::fixed(0o444, "#subsys_name\thierarchy\tnum_cgroups\tenabled\n")),
             ("cmdline", file(&view, |view| format!("{}\n", view.command_line()).into_bytes())),
             ("cpuinfo", file(&view, |view| view.cpuinfo())),
             ("devices", Node::fixed(0o444, system::DEVICES)),
+            ("diskstats", Node::fixed(0o444, "")),
             ("filesystems", file(&view, system::filesystems)),
             ("fs", StaticDir::default().into_node()),
             ("loadavg", file(&view, system::loadavg)),
+            ("locks", file(&view, |view| view.file_locks().into_bytes())),
             ("meminfo", file(&view, system::meminfo)),
             ("modules", Node::fixed(0o444, "")),
             ("mounts", link("self/mounts")),
@@ -60,11 +63,19 @@ impl Root {
             ("sys", sysctl::tree(&view, boot_id)),
             ("sysvipc", sysvipc(&view)),
             ("thread-self", own_thread),
+            ("tty", tty()),
             ("uptime", file(&view, system::uptime)),
             ("version", file(&view, system::version)),
+            ("vmstat", file(&view, system::vmstat)),
         ];
         Root { view, fixed }
     }
+}
+
+fn tty() -> Node {
+    let mut dir = StaticDir::default();
+    dir.add("drivers", Node::fixed(0o444, system::TTY_DRIVERS));
+    dir.into_node()
 }
 
 fn sysvipc(view: &Arc<dyn KernelView>) -> Node {

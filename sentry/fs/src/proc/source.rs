@@ -138,6 +138,10 @@ pub trait KernelView: Send + Sync {
     fn command_line(&self) -> String {
         String::new()
     }
+    /// Returns the lines of `/proc/locks`.
+    fn file_locks(&self) -> String {
+        String::new()
+    }
     /// Returns the names of file systems that `mount(2)` knows.
     fn filesystems(&self) -> Vec<&'static str>;
     /// Returns the files of `/proc/net`, in the caller's network namespace.

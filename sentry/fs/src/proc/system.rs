@@ -9,6 +9,15 @@ use super::text::ticks;
 pub(super) const DEVICES: &str = "Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n\
                                   128 ptm\n136 pts\n\nBlock devices:\n";
 
+/// `/proc/tty/drivers`, by which `ps` names terminals.
+pub(super) const TTY_DRIVERS: &str = "\
+/dev/tty             /dev/tty        5       0 system:/dev/tty
+/dev/console         /dev/console    5       1 system:console
+/dev/ptmx            /dev/ptmx       5       2 system
+pty_slave            /dev/pts      136 0-1048575 pty:slave
+pty_master           /dev/ptm      128 0-1048575 pty:master
+";
+
 // In this file, writing to a string can't fail, so its result is dropped.
 
 /// Cuts the host's `/proc/cpuinfo` to the first `cpus` processors, which are numbered from 0.
@@ -103,6 +112,34 @@ pub(super) fn meminfo(view: &dyn KernelView) -> Vec<u8> {
         let _ = writeln!(text, "{:<15} {:>8}", format!("{name}:"), 0);
     }
     text.push_str("Hugepagesize:       2048 kB\nHugetlb:               0 kB\n");
+    text.into_bytes()
+}
+
+pub(super) fn vmstat(view: &dyn KernelView) -> Vec<u8> {
+    let memory = view.memory();
+    let pages = [
+        ("nr_free_pages", memory.free),
+        ("nr_inactive_anon", 0),
+        ("nr_active_anon", memory.anonymous),
+        ("nr_inactive_file", 0),
+        ("nr_active_file", memory.cached),
+        ("nr_unevictable", 0),
+        ("nr_mlock", 0),
+        ("nr_anon_pages", memory.anonymous),
+        ("nr_mapped", memory.mapped),
+        ("nr_file_pages", memory.cached.saturating_add(memory.buffers)),
+        ("nr_dirty", 0),
+        ("nr_writeback", 0),
+        ("nr_shmem", memory.shmem),
+        ("nr_page_table_pages", memory.page_tables),
+    ];
+    let mut text = String::new();
+    for (name, bytes) in pages {
+        let _ = writeln!(text, "{name} {}", bytes / abi::PAGE_SIZE);
+    }
+    for name in ["pgpgin", "pgpgout", "pswpin", "pswpout", "pgfault", "pgmajfault", "oom_kill"] {
+        let _ = writeln!(text, "{name} 0");
+    }
     text.into_bytes()
 }
 

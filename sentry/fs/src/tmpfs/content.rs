@@ -13,7 +13,7 @@ use rustix::fs::{FallocateFlags, SealFlags};
 use sentry_sync::{Level, RwLock};
 
 use super::quota::Quota;
-use super::store::{HostFile, SMALL_MAX, Small, index, write_all};
+use super::store::{HostFile, SMALL_MAX, Small, index, page_range, write_all};
 use crate::{IoDst, IoSrc, host};
 
 /// Longest file.
@@ -168,6 +168,9 @@ impl Content {
             Store::Small(_) => {}
             Store::Host(host) => {
                 rustix::fs::ftruncate(&host.file, size).map_err(host::errno)?;
+                if !grows {
+                    host.preallocated.remove(size.div_ceil(PAGE_SIZE)..u64::MAX);
+                }
                 if grows && size.div_ceil(PAGE_SIZE) > old.div_ceil(PAGE_SIZE) {
                     host.dense = false;
                 }
@@ -211,14 +214,18 @@ impl Content {
                 small.reach(index(end));
                 // Charged by `reserve`, except for what `punch` has just given back.
                 let fresh = small.missing(offset, end);
-                small.mark(offset, end);
+                small.allocate(offset, end);
                 if zeroes {
                     self.quota.pages.charge_forced(fresh);
                 }
                 Ok(())
             }
             Store::Host(host) => {
-                rustix::fs::fallocate(&host.file, FallocateFlags::KEEP_SIZE, offset, len).map_err(host::errno)
+                let done = rustix::fs::fallocate(&host.file, FallocateFlags::KEEP_SIZE, offset, len);
+                if done.is_ok() {
+                    host.preallocated.insert(page_range(offset, end));
+                }
+                done.map_err(host::errno)
             }
         };
         let grown = if grows && allocated.is_ok() { end } else { state.size };
@@ -378,6 +385,7 @@ impl State {
             Store::Host(host) => {
                 let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
                 rustix::fs::fallocate(&host.file, flags, start, end - start).map_err(host::errno)?;
+                host.preallocated.remove(start.div_ceil(PAGE_SIZE)..end / PAGE_SIZE);
                 host.dense = false;
             }
         }

@@ -11,6 +11,7 @@ mod inode;
 pub mod memfd;
 mod options;
 mod quota;
+mod ranges;
 mod store;
 #[cfg(test)]
 mod tests;

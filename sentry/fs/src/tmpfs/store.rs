@@ -4,10 +4,10 @@ use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use abi::addr::page_floor;
 use abi::{Errno, PAGE_SIZE};
-use rustix::fs::SeekFrom;
+use rustix::fs::{FallocateFlags, SeekFrom};
 
+use super::ranges::Ranges;
 use crate::host;
 
 /// Content beyond this goes to the host.
@@ -24,6 +24,8 @@ pub(super) struct Small {
     pub(super) data: Vec<u8>,
     /// Bit *n*: page *n* is allocated.
     pub(super) pages: u16,
+    /// Bit *n*: page *n* has been written to. One that is only allocated is a hole to `SEEK_HOLE`, as on Linux.
+    written: u16,
 }
 
 impl Small {
@@ -39,11 +41,29 @@ impl Small {
         page_range(start, end).filter(|page| !self.has(*page)).count() as u64
     }
 
-    /// Marks pages as allocated; returns how many were not before.
+    /// Marks pages as allocated. Allocating a page a second time counts as writing to it, as on Linux.
+    pub(super) fn allocate(&mut self, start: u64, end: u64) {
+        for page in page_range(start, end) {
+            if self.has(page) {
+                self.written |= Small::bit(page);
+            }
+            self.pages |= Small::bit(page);
+        }
+    }
+
+    /// Marks pages as allocated and written; returns how many were not allocated before.
     pub(super) fn mark(&mut self, start: u64, end: u64) -> u64 {
         let missing = self.missing(start, end);
-        page_range(start, end).for_each(|page| self.pages |= Small::bit(page));
+        for page in page_range(start, end) {
+            self.written |= Small::bit(page);
+            self.pages |= Small::bit(page);
+        }
         missing
+    }
+
+    fn release(&mut self, page: u64) {
+        self.pages &= !Small::bit(page);
+        self.written &= !Small::bit(page);
     }
 
     pub(super) fn allocated(&self) -> u64 {
@@ -60,7 +80,7 @@ impl Small {
     pub(super) fn truncate(&mut self, size: u64) {
         self.data.truncate(index(size));
         for page in size.div_ceil(PAGE_SIZE)..SMALL_MAX / PAGE_SIZE {
-            self.pages &= !Small::bit(page);
+            self.release(page);
         }
     }
 
@@ -73,14 +93,16 @@ impl Small {
     pub(super) fn punch(&mut self, start: u64, end: u64) {
         self.zero(start, end);
         for page in start.div_ceil(PAGE_SIZE)..(end / PAGE_SIZE).min(SMALL_MAX / PAGE_SIZE) {
-            self.pages &= !Small::bit(page);
+            self.release(page);
         }
     }
 
     pub(super) fn seek(&self, pos: u64, size: u64, data: bool) -> Result<u64, Errno> {
         let first = pos / PAGE_SIZE;
         let last = (SMALL_MAX / PAGE_SIZE).max(first);
-        let found = (first..=last).find(|page| self.has(*page) == data).map(|page| pos.max(page * PAGE_SIZE));
+        let found = (first..=last)
+            .find(|page| (self.written & Small::bit(*page) != 0) == data)
+            .map(|page| pos.max(page * PAGE_SIZE));
         match found {
             Some(at) if at < size => Ok(at),
             _ if data => Err(Errno::ENXIO),
@@ -104,6 +126,8 @@ pub(super) struct HostFile {
     pub(super) charged: u64,
     /// Every page below the end of the file is allocated.
     pub(super) dense: bool,
+    /// Pages allocated by `fallocate`, which the host shows as holes until they are written to.
+    pub(super) preallocated: Ranges,
     /// Somebody may have it mapped: pages come by faults, and the descriptor must stay.
     pub(super) mapped: bool,
 }
@@ -111,19 +135,27 @@ pub(super) struct HostFile {
 impl HostFile {
     pub(super) fn create(small: &Small, size: u64) -> Result<HostFile, Errno> {
         let file = host::memfd("tmpfs")?;
+        let mut preallocated = Ranges::default();
         rustix::fs::ftruncate(&file, size).map_err(host::errno)?;
         for page in (0..SMALL_MAX / PAGE_SIZE).filter(|page| small.has(*page)) {
             let start = index(page * PAGE_SIZE);
-            let end = index((page + 1) * PAGE_SIZE);
+            let end = index(((page + 1) * PAGE_SIZE).min(size)).max(start);
             let data = &small.data[start.min(small.data.len())..end.min(small.data.len())];
-            // Zero pages too: they are allocated.
-            write_all(&file, data, page * PAGE_SIZE)?;
+            let written = small.written & Small::bit(page) != 0;
+            if written && !data.is_empty() {
+                write_all(&file, data, page * PAGE_SIZE)?;
+                continue;
+            }
+            preallocated.insert(page..page + 1);
+            // Beyond the end nothing can be written: the second allocation counts as that.
+            for _ in 0..if written { 2 } else { 1 } {
+                rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, page * PAGE_SIZE, PAGE_SIZE)
+                    .map_err(host::errno)?;
+            }
         }
-        // Preallocation beyond the end may have made it longer.
-        rustix::fs::ftruncate(&file, size).map_err(host::errno)?;
         let charged = small.allocated();
-        let dense = charged == size.div_ceil(PAGE_SIZE);
-        Ok(HostFile { file: Arc::new(file), readonly: None, charged, dense, mapped: false })
+        let dense = (0..size.div_ceil(PAGE_SIZE)).all(|page| small.has(page)) && charged == size.div_ceil(PAGE_SIZE);
+        Ok(HostFile { file: Arc::new(file), readonly: None, charged, dense, preallocated, mapped: false })
     }
 
     /// Returns the pages that the host holds for this file.
@@ -138,18 +170,21 @@ impl HostFile {
         if self.dense {
             return Ok(range.end.saturating_sub(range.start.max(size.div_ceil(PAGE_SIZE))));
         }
-        let mut missing = range.end - range.start;
-        let mut at = page_floor(start);
-        while at < end.min(size) {
-            let data = match rustix::fs::seek(&self.file, SeekFrom::Data(at)) {
-                Ok(data) if data < end => data,
-                Ok(_) | Err(rustix::io::Errno::NXIO) => break,
+        let hole = |pages: Range<u64>| pages.end.saturating_sub(pages.start) - self.preallocated.common(&pages);
+        let mut missing = 0;
+        let mut at = range.start;
+        while at < range.end {
+            let data = match rustix::fs::seek(&self.file, SeekFrom::Data(at * PAGE_SIZE)) {
+                Ok(data) => (data / PAGE_SIZE).min(range.end),
+                Err(rustix::io::Errno::NXIO) => range.end,
                 Err(error) => return Err(host::errno(error)),
             };
-            let hole = rustix::fs::seek(&self.file, SeekFrom::Hole(data)).map_err(host::errno)?.max(data + 1);
-            let present = page_range(data, hole.min(end));
-            missing = missing.saturating_sub(present.end - present.start);
-            at = hole;
+            missing += hole(at..data);
+            if data == range.end {
+                break;
+            }
+            let next = rustix::fs::seek(&self.file, SeekFrom::Hole(data * PAGE_SIZE)).map_err(host::errno)?;
+            at = next.div_ceil(PAGE_SIZE).max(data + 1);
         }
         Ok(missing)
     }

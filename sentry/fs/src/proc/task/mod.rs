@@ -33,6 +33,7 @@ const ENTRIES: &[(&str, FileKind)] = &[
     ("cgroup", FileKind::Regular),
     ("cmdline", FileKind::Regular),
     ("comm", FileKind::Regular),
+    ("coredump_filter", FileKind::Regular),
     ("cwd", FileKind::Symlink),
     ("environ", FileKind::Regular),
     ("exe", FileKind::Symlink),
@@ -122,6 +123,7 @@ impl TaskDir {
                 let end = name.iter().position(|byte| matches!(byte, b'\n' | 0)).unwrap_or(name.len());
                 task.set_comm(&name[..end.min(15)])
             }),
+            "coredump_filter" => Node::fixed(0o444, "00000033\n"),
             "cwd" => self.magic(|task| task.cwd()),
             "environ" => self.secret(0o400, |task| task.environ()),
             "exe" => self.magic(|task| task.exe()),

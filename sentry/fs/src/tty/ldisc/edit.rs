@@ -1,6 +1,6 @@
 //! Editing a line before it is read: erase, kill, word erase, reprint, literal next, and the ends of lines.
 
-use super::{Lflag, LineDiscipline, Mark, is_control};
+use super::{Lflag, LineDiscipline, Mark, is_alphanumeric, is_control};
 use crate::tty::termios::{Iflag, cc};
 
 /// How much goes.
@@ -84,6 +84,9 @@ impl LineDiscipline {
     }
 
     fn erase(&mut self, what: Erase) {
+        if self.input.len() == self.lines {
+            return;
+        }
         let mut seen_word = false;
         while self.input.len() > self.lines {
             // One character, which may be several bytes.
@@ -96,7 +99,7 @@ impl LineDiscipline {
                 break;
             }
             if what == Erase::Word {
-                if byte.is_ascii_alphanumeric() || byte == b'_' {
+                if is_alphanumeric(byte) || byte == b'_' {
                     seen_word = true;
                 } else if seen_word {
                     break;
@@ -123,9 +126,12 @@ impl LineDiscipline {
                 self.echo_raw(b'\\');
                 self.erasing = true;
             }
-            // The kernel shows the bytes of the character in order.
+            // The kernel shows the bytes of the character in order, and steps back a column for each further one.
             self.echo(byte);
-            erased.iter().skip(1).for_each(|byte| self.echo_raw(*byte));
+            for byte in erased.iter().skip(1) {
+                self.echo_raw(*byte);
+                self.column = self.column.saturating_sub(1);
+            }
         } else if what == Erase::Char && !self.termios.local(Lflag::ECHOE) {
             self.echo(self.termios.cc[cc::ERASE]);
         } else if byte == b'\t' {

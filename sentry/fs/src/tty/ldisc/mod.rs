@@ -68,6 +68,19 @@ fn is_control(byte: u8) -> bool {
     byte < 32 || byte == 127
 }
 
+/// Letters and digits of Latin-1, which is what the kernel's `isalnum` knows.
+fn is_alphanumeric(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte >= 0xc0 && !matches!(byte, 0xd7 | 0xf7)
+}
+
+fn to_lower(byte: u8) -> u8 {
+    if byte.is_ascii_uppercase() || matches!(byte, 0xc0..=0xde) && byte != 0xd7 { byte + 32 } else { byte }
+}
+
+fn to_upper(byte: u8) -> u8 {
+    if byte.is_ascii_lowercase() || matches!(byte, 0xe0..=0xfe) && byte != 0xf7 { byte - 32 } else { byte }
+}
+
 impl LineDiscipline {
     pub(super) fn new() -> LineDiscipline {
         LineDiscipline {
@@ -229,14 +242,14 @@ impl LineDiscipline {
         let iflag = self.termios.iflag;
         let mut byte = if iflag.contains(Iflag::ISTRIP) { byte & 0x7f } else { byte };
         if iflag.contains(Iflag::IUCLC) && self.termios.local(Lflag::IEXTEN) {
-            byte = byte.to_ascii_lowercase();
+            byte = to_lower(byte);
         }
         if self.termios.local(Lflag::EXTPROC) {
             self.put(byte, Mark::None);
             return;
         }
         if std::mem::take(&mut self.literal) {
-            self.ordinary(byte);
+            self.ordinary(byte, false);
             return;
         }
         if self.flow(byte, effects) || self.signal(byte, effects) {
@@ -245,6 +258,7 @@ impl LineDiscipline {
         if self.stopped && iflag.contains(Iflag::IXON | Iflag::IXANY) {
             self.resume(effects);
         }
+        let typed = byte;
         byte = match byte {
             b'\r' if iflag.contains(Iflag::IGNCR) => return,
             b'\r' if iflag.contains(Iflag::ICRNL) => b'\n',
@@ -252,7 +266,7 @@ impl LineDiscipline {
             other => other,
         };
         if !(self.termios.local(Lflag::ICANON) && self.edit(byte)) {
-            self.ordinary(byte);
+            self.ordinary(byte, typed == b'\r');
         }
     }
 
@@ -302,11 +316,11 @@ impl LineDiscipline {
         true
     }
 
-    /// Takes a byte without a meaning.
-    fn ordinary(&mut self, byte: u8) {
+    /// Takes a byte without a meaning. A newline shows as `^J` unless it was typed as a carriage return.
+    fn ordinary(&mut self, byte: u8, was_return: bool) {
         if self.termios.local(Lflag::ECHO) {
             self.finish_erasing();
-            if byte == b'\n' {
+            if byte == b'\n' && was_return {
                 self.echo_raw(b'\n');
             } else {
                 self.begin_line();

@@ -1,6 +1,6 @@
 //! What goes to the screen: post-processing of printed bytes, and the echo of typed ones.
 
-use super::{Lflag, LineDiscipline, is_control};
+use super::{Lflag, LineDiscipline, is_control, to_upper};
 use crate::tty::termios::Oflag;
 
 /// Echo beyond this is lost: nobody reads the screen.
@@ -60,7 +60,7 @@ impl LineDiscipline {
             8 => self.column = self.column.saturating_sub(1),
             _ if !is_control(byte) => {
                 if oflag.contains(Oflag::OLCUC) {
-                    shown[0] = byte.to_ascii_uppercase();
+                    shown[0] = to_upper(byte);
                 }
                 if !self.is_continuation(byte) {
                     self.column += 1;
