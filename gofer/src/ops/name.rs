@@ -37,9 +37,6 @@ impl Server {
     pub(super) fn remove(&self, dir: Handle, name: &[u8], is_dir: bool) -> Outcome {
         let (dir, dir_fd) = self.parent(dir, name)?;
         let attr = host::stat_child(dir_fd.as_fd(), name)?;
-        if attr.dev != dir.dev() {
-            return Err(Errno::EBUSY);
-        }
         let known = self.nodes.known(dir.tree(), &attr);
         if let Some(node) = &known {
             self.nodes.pin(node)?;

@@ -69,6 +69,9 @@ impl Inode for GoferInode {
             }
         }
         let result = self.attr_of(&Request::SetAttr { node: self.handle, set });
+        if set.size.is_some() {
+            self.set_written();
+        }
         self.stale();
         let changes = self.state.lock().changes;
         let attr = self.fs.attr(&result?)?;
@@ -86,8 +89,7 @@ impl Inode for GoferInode {
                     (false, true) => Access::WRITE,
                     (true, true) => Access::READ | Access::WRITE,
                 };
-                let fd = self.fd(access)?;
-                Ok(Arc::new(GoferFile::new(self, fd, access)))
+                Ok(Arc::new(GoferFile::open(self, access)?))
             }
             _ => Err(Errno::ENXIO),
         }

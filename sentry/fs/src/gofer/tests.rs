@@ -359,6 +359,57 @@ fn threads_ask_at_the_same_time() {
     });
 }
 
+/// A tree on an overlay of the host's, as container engines make them; gone with the value.
+struct HostOverlay(tempfile::TempDir);
+
+impl HostOverlay {
+    /// `None` where the host refuses.
+    fn mount() -> Option<HostOverlay> {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["lower", "upper", "work", "merged"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        std::fs::write(dir.path().join("lower/f"), b"lower").unwrap();
+        let shown = dir.path().display();
+        let options = format!("lowerdir={shown}/lower,upperdir={shown}/upper,workdir={shown}/work");
+        let mount = std::process::Command::new("mount")
+            .args(["-t", "overlay", "overlay", "-o", &options])
+            .arg(dir.path().join("merged"))
+            .stderr(std::process::Stdio::null())
+            .status();
+        mount.is_ok_and(|status| status.success()).then_some(HostOverlay(dir))
+    }
+}
+
+impl Drop for HostOverlay {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path().join("merged")).status();
+    }
+}
+
+#[test]
+fn a_reader_follows_the_hosts_own_copy_up() {
+    let Some(host) = HostOverlay::mount() else { return };
+    let root = OwnedFd::from(std::fs::File::open(host.0.path().join("merged")).unwrap());
+    let trees = vec![gofer::Tree { id: 7, root, flags: gofer::TreeFlags::empty() }];
+    let server = gofer::Server::with_limits(trees, 100, 1000).unwrap();
+    let (ours, theirs) = SeqPacket::pair().unwrap();
+    let server = std::thread::spawn(move || gofer::serve(server, vec![theirs], || Ok(())).unwrap());
+    {
+        let (client, mounts) = Client::connect(vec![ours]).unwrap();
+        let fs = GoferFs::new(&Arc::new(client), &mounts[0], CachePolicy::Exclusive).unwrap();
+        let inode = fs.root().lookup(b"f").unwrap();
+        let reader = open(&inode, OpenFlags::empty()).unwrap();
+        assert_eq!(read_all(&*reader), b"lower");
+        let writer = open(&inode, OpenFlags::RDWR).unwrap();
+        write(&*writer, &mut 0, IoFlags::empty(), b"UPPER").unwrap();
+        assert_eq!(read_all(&*reader), b"UPPER");
+        assert_eq!(read_all(&*open(&inode, OpenFlags::empty()).unwrap()), b"UPPER");
+        fs.root().unlink(b"f").unwrap();
+    }
+    server.join().unwrap();
+}
+
 /// Prints what a round trip costs; run with `--nocapture`.
 #[test]
 fn round_trips_are_measured() {
