@@ -135,7 +135,7 @@ impl Content {
         }
         let end = start.saturating_add(src.remaining() as u64).min(MAX_SIZE);
         let end = state.sealed_end(start, end)?;
-        if end > SMALL_MAX {
+        if end > SMALL_MAX || state.is_wasteful(start) {
             state.promote()?;
         }
         let end = state.reserve(&self.quota, start, end)?;
@@ -211,7 +211,6 @@ impl Content {
         }
         let allocated = match &mut state.store {
             Store::Small(small) => {
-                small.reach(index(end));
                 // Charged by `reserve`, except for what `punch` has just given back.
                 let fresh = small.missing(offset, end);
                 small.allocate(offset, end);
@@ -302,6 +301,10 @@ impl State {
         if start < whole { Ok(whole) } else { Err(Errno::EPERM) }
     }
 
+    fn is_wasteful(&self, start: u64) -> bool {
+        matches!(&self.store, Store::Small(small) if small.is_wasteful(start))
+    }
+
     /// Moves the content to the host, where it isn't yet.
     fn promote(&mut self) -> Result<(), Errno> {
         let Store::Small(small) = &self.store else { return Ok(()) };
@@ -381,6 +384,9 @@ impl State {
                 let before = small.allocated();
                 small.punch(start, end);
                 quota.pages.release(before - small.allocated());
+                if small.is_wasteful(0) {
+                    self.promote()?;
+                }
             }
             Store::Host(host) => {
                 let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;

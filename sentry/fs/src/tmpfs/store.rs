@@ -13,6 +13,9 @@ use crate::host;
 /// Content beyond this goes to the host.
 pub(super) const SMALL_MAX: u64 = 64 * 1024;
 
+/// Pages of holes that a small file may have in memory.
+const HOLES_MAX: u64 = 4;
+
 /// Counts the pages that a byte range touches.
 pub(super) fn page_range(start: u64, end: u64) -> Range<u64> {
     start / PAGE_SIZE..end.div_ceil(PAGE_SIZE)
@@ -77,11 +80,24 @@ impl Small {
         }
     }
 
+    /// Tells whether so much of `start` bytes is hole that keeping them here would use far more memory than is charged.
+    pub(super) fn is_wasteful(&self, start: u64) -> bool {
+        start.max(self.data.len() as u64) / PAGE_SIZE > self.allocated() + HOLES_MAX
+    }
+
+    /// Gives back memory that the buffer has grown to and no longer needs.
+    fn shrink(&mut self) {
+        if self.data.capacity() > 2 * self.data.len() + 4096 {
+            self.data.shrink_to_fit();
+        }
+    }
+
     pub(super) fn truncate(&mut self, size: u64) {
         self.data.truncate(index(size));
         for page in size.div_ceil(PAGE_SIZE)..SMALL_MAX / PAGE_SIZE {
             self.release(page);
         }
+        self.shrink();
     }
 
     pub(super) fn zero(&mut self, start: u64, end: u64) {
@@ -95,6 +111,9 @@ impl Small {
         for page in start.div_ceil(PAGE_SIZE)..(end / PAGE_SIZE).min(SMALL_MAX / PAGE_SIZE) {
             self.release(page);
         }
+        let last = u64::from(u16::BITS - self.pages.leading_zeros());
+        self.data.truncate(index(last * PAGE_SIZE));
+        self.shrink();
     }
 
     pub(super) fn seek(&self, pos: u64, size: u64, data: bool) -> Result<u64, Errno> {
