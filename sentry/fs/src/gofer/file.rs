@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use abi::Errno;
 use abi::time::Timespec;
@@ -21,12 +21,8 @@ use crate::{Attr, FileOps, IoDst, IoFlags, IoSrc, MapSource};
 #[derive(Debug)]
 pub(super) struct GoferFile {
     inode: Arc<GoferInode>,
-    opened: Arc<OwnedFd>,
+    fd: Arc<OwnedFd>,
     access: Access,
-    /// Opened for reading before anybody opened it for writing.
-    before: bool,
-    /// What takes the place of `opened` once somebody has.
-    after: OnceLock<Arc<OwnedFd>>,
 }
 
 /// Bytes that pass through one copy of a write.
@@ -70,24 +66,8 @@ fn host_flags(flags: IoFlags) -> ReadWriteFlags {
 }
 
 impl GoferFile {
-    pub(super) fn open(inode: Arc<GoferInode>, access: Access) -> Result<GoferFile, Errno> {
-        let before = access == Access::READ && !inode.written();
-        let opened = inode.fd(access)?;
-        Ok(GoferFile { inode, opened, access, before, after: OnceLock::new() })
-    }
-
-    /// Returns a descriptor that shows the file as it is now.
-    fn fd(&self) -> Result<&Arc<OwnedFd>, Errno> {
-        if !self.before || !self.inode.written() {
-            return Ok(&self.opened);
-        }
-        match self.after.get() {
-            Some(fd) => Ok(fd),
-            None => {
-                let fd = self.inode.fd(self.access)?;
-                Ok(self.after.get_or_init(|| fd))
-            }
-        }
+    pub(super) fn new(inode: Arc<GoferInode>, fd: Arc<OwnedFd>, access: Access) -> GoferFile {
+        GoferFile { inode, fd, access }
     }
 
     /// Writes all of `data` at `at`, or as much as the host takes. An error counts only where nothing was written.
@@ -99,9 +79,9 @@ impl GoferFile {
             };
             let part = &data[done..];
             let result = if flags.is_empty() {
-                rustix::io::pwrite(&*self.opened, part, offset)
+                rustix::io::pwrite(&*self.fd, part, offset)
             } else {
-                rustix::io::pwritev2(&*self.opened, &[IoSlice::new(part)], offset, flags)
+                rustix::io::pwritev2(&*self.fd, &[IoSlice::new(part)], offset, flags)
             };
             match result {
                 Ok(0) => break,
@@ -154,7 +134,6 @@ impl GoferFile {
 
 impl FileOps for GoferFile {
     fn read(&self, pos: &mut u64, flags: IoFlags, dst: &mut dyn IoDst) -> Result<usize, Errno> {
-        let fd = self.fd()?;
         let start = *pos;
         let mut at = start;
         let want = dst.remaining().min(MAX_RW_COUNT);
@@ -163,9 +142,9 @@ impl FileOps for GoferFile {
             let got = loop {
                 let result = if nowait {
                     let mut iov = [IoSliceMut::new(&mut *buf)];
-                    rustix::io::preadv2(&**fd, &mut iov, at, ReadWriteFlags::NOWAIT)
+                    rustix::io::preadv2(&*self.fd, &mut iov, at, ReadWriteFlags::NOWAIT)
                 } else {
-                    rustix::io::pread(&**fd, &mut *buf, at)
+                    rustix::io::pread(&*self.fd, &mut *buf, at)
                 };
                 match result {
                     Err(rustix::io::Errno::INTR) => {}
@@ -186,7 +165,7 @@ impl FileOps for GoferFile {
         self.inode.stale();
         let done = result?;
         *pos = if flags.contains(IoFlags::APPEND) && done > 0 {
-            GoferInode::host_size(&self.opened)?
+            GoferInode::host_size(&self.fd)?
         } else {
             pos.saturating_add(done as u64)
         };
@@ -200,7 +179,7 @@ impl FileOps for GoferFile {
     fn seek_data_hole(&self, pos: u64, data: bool) -> Result<u64, Errno> {
         // Moves the descriptor's own offset, which nothing uses.
         let to = if data { SeekFrom::Data(pos) } else { SeekFrom::Hole(pos) };
-        rustix::fs::seek(&**self.fd()?, to).map_err(errno)
+        rustix::fs::seek(&*self.fd, to).map_err(errno)
     }
 
     fn map(&self, shared: bool) -> Result<MapSource, Errno> {
@@ -212,18 +191,17 @@ impl FileOps for GoferFile {
         } else {
             self.inode.accessed();
         }
-        Ok(MapSource::Host { file: Arc::clone(self.fd()?), offset: 0 })
+        Ok(MapSource::Host { file: Arc::clone(&self.fd), offset: 0 })
     }
 
     fn sync(&self, data_only: bool) -> Result<(), Errno> {
-        let fd = self.fd()?;
-        let result = if data_only { rustix::fs::fdatasync(&**fd) } else { rustix::fs::fsync(&**fd) };
+        let result = if data_only { rustix::fs::fdatasync(&*self.fd) } else { rustix::fs::fsync(&*self.fd) };
         result.map_err(errno)
     }
 
     fn allocate(&self, mode: u32, offset: u64, len: u64) -> Result<(), Errno> {
         let _writing = self.inode.writing.lock();
-        let result = rustix::fs::fallocate(&*self.opened, FallocateFlags::from_bits_retain(mode), offset, len);
+        let result = rustix::fs::fallocate(&*self.fd, FallocateFlags::from_bits_retain(mode), offset, len);
         self.inode.stale();
         result.map_err(errno)
     }

@@ -69,9 +69,6 @@ impl Inode for GoferInode {
             }
         }
         let result = self.attr_of(&Request::SetAttr { node: self.handle, set });
-        if set.size.is_some() {
-            self.set_written();
-        }
         self.stale();
         let changes = self.state.lock().changes;
         let attr = self.fs.attr(&result?)?;
@@ -89,7 +86,8 @@ impl Inode for GoferInode {
                     (false, true) => Access::WRITE,
                     (true, true) => Access::READ | Access::WRITE,
                 };
-                Ok(Arc::new(GoferFile::open(self, access)?))
+                let fd = self.fd(access)?;
+                Ok(Arc::new(GoferFile::new(self, fd, access)))
             }
             _ => Err(Errno::ENXIO),
         }

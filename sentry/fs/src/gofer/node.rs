@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use abi::Errno;
 use gofer_proto::{Access, Entry, Handle, Reply, Request, WireAttr};
@@ -25,9 +25,6 @@ pub(crate) struct GoferInode {
     /// Inode number of the directory that a directory was last seen in; 0 for a root.
     parent: AtomicU64,
     pub(super) state: Mutex<State>,
-    /// Was opened for writing or truncated once. Where the host keeps the tree in an overlay of its own, descriptors from
-    /// before go on showing the file as it was.
-    written: AtomicBool,
     /// Held over a write, as Linux holds the inode's lock: writes are atomic to each other and appends don't overlap.
     pub(super) writing: Mutex<()>,
 }
@@ -111,7 +108,6 @@ impl GoferInode {
             given: AtomicU64::new(1),
             parent: AtomicU64::new(0),
             state: Mutex::new(Level::Inode, state),
-            written: AtomicBool::new(false),
             writing: Mutex::new(Level::InodeWrite, ()),
         }
     }
@@ -215,31 +211,9 @@ impl GoferInode {
                 return Ok(Arc::clone(fd));
             }
         }
-        let before = self.written();
         let request = Request::Open { node: self.handle, access };
         let fd = self.fs.client.call(&request, |_, fd| fd.ok_or(Errno::EIO))?;
-        if access.contains(Access::WRITE) {
-            self.set_written();
-        } else if before != self.written() {
-            // Opened for writing meanwhile: this one may be from before.
-            drop(fd);
-            let fd = self.fs.client.call(&request, |_, fd| fd.ok_or(Errno::EIO))?;
-            return self.keep(access, fd);
-        }
         self.keep(access, fd)
-    }
-
-    /// Tells whether the file was opened for writing or truncated once.
-    pub(super) fn written(&self) -> bool {
-        self.written.load(Ordering::Acquire)
-    }
-
-    /// Notes that the file was opened for writing or truncated: the kept descriptor for reading may show what was before.
-    pub(super) fn set_written(&self) {
-        if !self.written.swap(true, Ordering::AcqRel) {
-            let reader = self.state.lock().fds[slot(Access::READ)].take();
-            drop(reader);
-        }
     }
 
     /// Keeps a donated descriptor for further opens, if it is what it should be: anything but a regular file could make us
@@ -313,7 +287,6 @@ impl GoferInode {
     pub(super) fn make_open(&self, request: &Request<'_>) -> Result<InodeRef, Errno> {
         let (inode, fd) = self.make(request)?;
         if let Some(fd) = fd {
-            inode.set_written();
             inode.keep(Access::READ | Access::WRITE, fd)?;
         }
         Ok(inode as InodeRef)
