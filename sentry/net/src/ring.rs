@@ -6,8 +6,10 @@ use sentry_fs::{IoDst, IoSrc};
 
 /// First allocation, bytes.
 const FIRST: usize = 4096;
-/// An empty ring keeps at most this much memory.
-const KEEP: usize = 64 * 1024;
+/// Most bytes allocated for in one step.
+const STEP: usize = 64 * 1024;
+/// An empty ring keeps at most this much memory: enough for a reader that keeps up with large writes.
+const KEEP: usize = 256 * 1024;
 
 /// A growable circular byte buffer.
 #[derive(Debug, Default)]
@@ -53,7 +55,7 @@ impl Ring {
         let mut done = 0;
         // Grows in steps, so that a huge request that faults early allocates little.
         while done < want {
-            let step = (want - done).min(KEEP);
+            let step = (want - done).min(STEP);
             self.reserve(step);
             let start = (self.head + self.len) & (self.buf.len() - 1);
             let room = step.min(self.buf.len() - start);

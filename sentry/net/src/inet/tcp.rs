@@ -409,7 +409,7 @@ impl Socket for TcpSocket {
     fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
         let mut state = self.state.lock();
         match &state.phase {
-            Phase::Connected(link) if !link.is_reset() => {
+            Phase::Connected(link) if link.state() != 7 => {
                 let link = Arc::clone(link);
                 drop(state);
                 link.shutdown(how);
@@ -438,7 +438,7 @@ impl Socket for TcpSocket {
     }
 
     fn peer_name(&self) -> Result<RawAddr, Errno> {
-        let link = self.link().filter(|link| !link.is_reset() && link.state() != 7).ok_or(Errno::ENOTCONN)?;
+        let link = self.link().filter(|link| link.state() != 7).ok_or(Errno::ENOTCONN)?;
         Ok(inet::write_addr(&self.core, Some(link.remote)))
     }
 

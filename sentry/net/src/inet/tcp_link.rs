@@ -106,23 +106,25 @@ impl Link {
         }
         let limit = self.limit();
         let urgent = message.flags.contains(MsgFlags::OOB);
+        let inline = urgent && self.theirs.core.opts.lock().has(so::OOBINLINE);
         let sent = {
+            // A peer that has ended both directions answers data with an RST, as one that is gone does.
+            let ended = self.theirs.shut_read.load(Ordering::Acquire) && self.rx.lock().fin;
             let mut tx = self.tx.lock();
             if tx.fin {
                 return Err(Errno::EPIPE);
             }
-            if tx.deaf {
-                let len = message.src.remaining();
+            if tx.deaf || ended {
                 drop(tx);
-                if len > 0 {
-                    Link::reset(&self.mine, self.rx.lock().fin);
-                    core.wake(HANGUP);
-                }
-                return Ok(len);
+                return Ok(self.send_in_vain(message.src.remaining()));
             }
             let whole = message.src.remaining();
             let sent = tx.write(message.src, limit, None, &mut None)?;
             if urgent && sent == whole && sent > 0 {
+                // An older urgent byte that is next to be read gives way; elsewhere it becomes ordinary data.
+                if !inline && tx.urgent.is_some_and(|old| old.offset == 0) {
+                    tx.remove(0);
+                }
                 tx.urgent = Some(Urgent { offset: tx.len() - 1, taken: false });
             }
             sent
@@ -131,6 +133,18 @@ impl Link {
             self.theirs.core.wake(if urgent { Ready::READABLE | Ready::PRI } else { Ready::READABLE });
         }
         Ok(sent)
+    }
+
+    /// Sends to nobody: the data are lost, and an RST ends what there is of the connection.
+    fn send_in_vain(&self, len: usize) -> usize {
+        if len > 0 {
+            let fin = self.rx.lock().fin;
+            Link::reset(&self.mine, fin);
+            Link::reset(&self.theirs, false);
+            self.mine.core.wake(HANGUP);
+            self.theirs.core.wake(HANGUP);
+        }
+        len
     }
 
     /// An RST arrives at an end, whose peer had (`fin`) or had not said goodbye before.
@@ -155,7 +169,6 @@ impl Link {
             if let Some(urgent) = rx.urgent
                 && urgent.offset == 0
                 && !inline
-                && rx.len() > 1
                 && !peek
             {
                 rx.remove(0);
@@ -206,6 +219,9 @@ impl Link {
             Some(urgent) if !inline && !urgent.taken => urgent,
             _ => return Err(Errno::EINVAL),
         };
+        if self.is_reset() && !rx.fin {
+            return Err(Errno::ENOTCONN);
+        }
         let byte = rx.byte(urgent.offset).ok_or(Errno::EAGAIN)?;
         let mut received = Received { flags: MsgFlags::OOB, ..Received::default() };
         if message.dst.remaining() == 0 {
@@ -236,6 +252,7 @@ impl Link {
 
     /// Ends the connection from this side: FIN, or RST where data are lost or `abort` asks for it.
     pub(crate) fn close(&self, abort: bool) {
+        let over = self.state() == 7;
         let lost = {
             let mut rx = self.rx.lock();
             let lost = !rx.is_empty();
@@ -243,12 +260,12 @@ impl Link {
             drop(rx.clear());
             lost
         };
-        let reset = (lost || abort) && !self.is_reset();
+        let reset = (lost || abort) && !over;
         {
             let mut tx = self.tx.lock();
             if reset {
                 Link::reset(&self.theirs, tx.fin);
-            } else {
+            } else if !over {
                 tx.fin = true;
             }
             tx.deaf = true;
@@ -260,8 +277,7 @@ impl Link {
     pub(crate) fn inq(&self, inline: bool) -> usize {
         let rx = self.rx.lock();
         match rx.urgent {
-            Some(urgent) if !inline && urgent.offset > 0 => urgent.offset,
-            Some(_) if !inline => rx.len() - 1,
+            Some(urgent) if !inline => urgent.offset,
             _ => rx.len(),
         }
     }

@@ -138,7 +138,7 @@ impl UnixStream {
         let (lost, garbage) = {
             let mut rx = link.rx.lock();
             (rx.fin, rx.deaf) = (true, true);
-            (!rx.is_empty(), rx.clear())
+            (rx.loses(), rx.clear())
         };
         {
             let mut tx = link.tx.lock();
