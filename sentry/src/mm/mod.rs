@@ -22,6 +22,9 @@ mod tree;
 mod user;
 mod vma;
 
+#[cfg(test)]
+mod tests;
+
 pub use advise::advice;
 pub use books::{Books, Change, ImageInfo, Limits, OnFailure, Plan, Step};
 pub use futex_key::FutexKey;
