@@ -189,6 +189,15 @@ impl TaskSignals {
         StackT { flags: SS_DISABLE, ..StackT::default() }
     }
 
+    /// Moves everything to a new state (a thread that takes over its leader's id).
+    pub(crate) fn take_over(&self) -> TaskSignals {
+        let new = TaskSignals::new(self.mask(), *self.altstack.lock());
+        let queue = std::mem::take(&mut *self.pending.lock());
+        new.pending_set.store(queue.set().0, Ordering::SeqCst);
+        *new.pending.lock() = queue;
+        new
+    }
+
     /// Returns the blocked signals.
     pub fn mask(&self) -> SigSet {
         SigSet(self.mask.load(Ordering::SeqCst))

@@ -7,6 +7,7 @@
 mod access;
 pub mod clone;
 mod cred;
+pub mod exec;
 pub mod exit;
 pub mod pidfd;
 mod process;

@@ -1,7 +1,7 @@
 //! Thread groups.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::time::Duration;
 
 use abi::types::Rlimit;
@@ -60,6 +60,8 @@ pub struct Process {
     times: Mutex<Times>,
     real_uid: AtomicU32,
     group_exit: AtomicI32,
+    /// A thread is in exec and ends the others.
+    in_exec: AtomicBool,
 }
 
 /// Attributes of a process that are remembered and reported.
@@ -117,6 +119,7 @@ impl Process {
             times: Mutex::new(Level::Leaf, Times::default()),
             real_uid: AtomicU32::new(real_uid),
             group_exit: AtomicI32::new(-1),
+            in_exec: AtomicBool::new(false),
         })
     }
 
@@ -191,6 +194,16 @@ impl Process {
     /// Notes that the whole group ends with this wait status; the first stays.
     pub(super) fn set_group_exit(&self, status: i32) {
         let _ = self.group_exit.compare_exchange(-1, status, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// Claims the right to be the thread that survives exec; false where another has it.
+    pub(super) fn begin_exec(&self) -> bool {
+        !self.in_exec.swap(true, Ordering::SeqCst)
+    }
+
+    /// Gives that right back.
+    pub(super) fn end_exec(&self) {
+        self.in_exec.store(false, Ordering::SeqCst);
     }
 
     /// Returns the status with which the whole group ends, if it does.

@@ -1,0 +1,262 @@
+//! `execve`: a process goes on with another program (`man 2 execve`, kernel: `fs/exec.c`, `security/commoncap.c`).
+//!
+//! The new address space is made completely before anything of the old program is touched, so that nearly every
+//! failure leaves the caller as it was.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use abi::types::mode;
+use abi::{Errno, Fd};
+use rustix::rand::{GetRandomFlags, getrandom};
+use sentry_fs::{BytesDst, FileKind, IoFlags, MapSource};
+
+use super::exit::{release_memory, threads_of};
+use super::{Caps, Cred, NewTask, Task};
+use crate::Current;
+use crate::loader::{Args, Executable, Identity, Image, LoadError, LoadRequest, MachineInfo, Opener, plan};
+use crate::mm::{Entropy, Limits, MappedDescription, MappedFile};
+use crate::signal::TaskSignals;
+use crate::usermem::UserMem;
+use crate::vfs::{self, FdFlags, File};
+use crate::wait::{Interruptible, Waiter};
+
+/// `ADDR_NO_RANDOMIZE` of `personality(2)`, and what a set-id program clears.
+const ADDR_NO_RANDOMIZE: u32 = 0x004_0000;
+const PER_CLEAR_ON_SETID: u32 = 0x0040_0000 | 0x0010_0000 | 0x0020_0000 | ADDR_NO_RANDOMIZE;
+/// `SECBIT_NOROOT`, `SECBIT_KEEP_CAPS`.
+const NO_ROOT: u32 = 1;
+const KEEP_CAPS: u32 = 1 << 4;
+/// Longest thread name, without its NUL.
+const COMM_MAX: usize = 15;
+
+/// What is to be executed.
+pub struct ExecRequest {
+    /// The program, opened for execution.
+    pub file: Arc<File>,
+    /// Its name as given, for `AT_EXECFN` and scripts.
+    pub name: Vec<u8>,
+    /// The name leads through a descriptor that exec closes.
+    pub name_vanishes: bool,
+    /// Arguments and environment.
+    pub args: Args,
+}
+
+/// A file that is being executed.
+struct Program(Arc<File>);
+
+impl Executable for Program {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Errno> {
+        let mut pos = offset;
+        self.0.ops.read(&mut pos, IoFlags::empty(), &mut BytesDst::new(buf))
+    }
+
+    fn map(&self) -> Result<MapSource, Errno> {
+        self.0.ops.map(false)
+    }
+
+    fn mapped(&self) -> Arc<dyn MappedFile> {
+        MappedDescription::new(Arc::clone(&self.0))
+    }
+}
+
+struct TaskOpener<'a>(&'a Task);
+
+impl Opener for TaskOpener<'_> {
+    fn open_exec(&self, path: &[u8]) -> Result<Arc<dyn Executable>, Errno> {
+        let file = vfs::open_exec(self.0, Fd::CWD, path, true)?;
+        Ok(Arc::new(Program(file)))
+    }
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // The host's generator has been ready since boot; a short answer leaves zeros, which are still valid.
+    let _ = getrandom(&mut bytes, GetRandomFlags::empty());
+    bytes
+}
+
+fn entropy() -> Entropy {
+    let word = || u64::from_ne_bytes(random());
+    Entropy { stack: word(), mmap: word(), brk: word(), pie: word(), stack_align: word() }
+}
+
+/// Returns the credentials after the exec, and whether it gains rights.
+fn new_cred(task: &Task, file: &File) -> Result<(Cred, bool), Errno> {
+    let old = task.cred.load_full();
+    let mut new = (*old).clone();
+    let set_ids = !old.no_new_privs && !file.path.as_ref().is_some_and(|path| path.mount.nosuid());
+    if set_ids && let Some(inode) = &file.inode {
+        let attr = inode.attr()?;
+        if attr.kind == FileKind::Regular && attr.perm & mode::ISUID != 0 {
+            new.euid = attr.uid;
+        }
+        // Set-gid without group execution meant mandatory locking once, and changes nothing.
+        if attr.perm & (mode::ISGID | 0o010) == mode::ISGID | 0o010 {
+            new.egid = attr.gid;
+        }
+    }
+    (new.suid, new.fsuid) = (new.euid, new.euid);
+    (new.sgid, new.fsgid) = (new.egid, new.egid);
+    let root = old.securebits & NO_ROOT == 0 && (new.ruid == 0 || new.euid == 0);
+    let set_id = new.euid != old.euid || new.egid != old.egid;
+    if set_id {
+        new.ambient = Caps::empty();
+    }
+    // P'(permitted) = (P(inheritable) & F(inheritable)) | (F(permitted) & P(bounding)) | P'(ambient), where a root's
+    // files count as having everything.
+    new.permitted = if root { new.inheritable | new.bounding } else { Caps::empty() } | new.ambient;
+    new.effective = if root && new.euid == 0 { new.permitted } else { new.ambient };
+    new.securebits &= !KEEP_CAPS;
+    let secure = set_id || (new.ruid != 0 && !old.permitted.contains(new.permitted));
+    Ok((new, secure))
+}
+
+fn identity(cred: &Cred, secure: bool) -> Identity {
+    Identity { uid: cred.ruid, euid: cred.euid, gid: cred.rgid, egid: cred.egid, secure, random: random() }
+}
+
+/// Plans the new program. Nothing has changed if it fails.
+fn plan_for(task: &Task, request: &ExecRequest, cred: &Cred, secure: bool) -> Result<Image, LoadError> {
+    let platform = &task.kernel.platform;
+    let randomize = task.personality.load(Ordering::Relaxed) & ADDR_NO_RANDOMIZE == 0;
+    plan(LoadRequest {
+        file: Arc::new(Program(Arc::clone(&request.file))),
+        file_name: &request.name,
+        name_vanishes: request.name_vanishes,
+        args: request.args.clone(),
+        opener: &TaskOpener(task),
+        limits: Limits::of(task),
+        user: platform.user_range(),
+        entropy: randomize.then(entropy),
+        identity: identity(cred, secure),
+        machine: MachineInfo::of_host(&platform.vdso().image),
+    })
+}
+
+fn comm(name: &[u8]) -> Vec<u8> {
+    let base = name.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    base[..base.len().min(COMM_MAX)].to_vec()
+}
+
+/// Loads a program for a task that has none yet: the first of a process.
+pub(crate) async fn load_first(task: &Task, request: &ExecRequest) -> Result<crate::loader::Loaded, Errno> {
+    let cred = task.cred.load_full();
+    let image = plan_for(task, request, &cred, false).map_err(|error| match error {
+        LoadError::Refused(errno) | LoadError::Fatal(errno) => errno,
+    })?;
+    *task.comm.lock() = comm(&request.name);
+    image.load(task.kernel.platform.as_ref()).await
+}
+
+/// Replaces the caller's program.
+pub async fn exec(cur: &mut Current, request: ExecRequest) -> Result<(), Errno> {
+    let (cred, secure) = new_cred(&cur.task, &request.file)?;
+    let image = match plan_for(&cur.task, &request, &cred, secure) {
+        Ok(image) => image,
+        Err(LoadError::Refused(errno)) => return Err(errno),
+        Err(LoadError::Fatal(errno)) => {
+            tracing::debug!(task = ?cur.task, ?errno, "exec failed past the point of no return");
+            super::exit::exit_group(&cur.task, abi::signal::Signal::SIGSEGV.number());
+            return Err(errno);
+        }
+    };
+    let kernel = Arc::clone(cur.kernel());
+    let loaded = image.load(kernel.platform.as_ref()).await?;
+    become_only_thread(cur).await?;
+    // From here on nothing fails.
+    release_memory(cur).await;
+    let task = Arc::clone(&cur.task);
+    task.set_interrupt(loaded.context.interrupter());
+    task.mm.store(Arc::clone(&loaded.mm));
+    cur.mem = UserMem::new(Arc::clone(loaded.mm.space()));
+    cur.mm = loaded.mm;
+    cur.context = loaded.context;
+    cur.regs = loaded.regs;
+    cur.restart_block = None;
+    *task.comm.lock() = comm(&request.name);
+    *task.signals.altstack.lock() = TaskSignals::no_altstack();
+    let hand = task.process.signals.hand.load().after_exec();
+    task.process.signals.hand.store(Arc::new(hand));
+    task.process.posix_timers.clear();
+    close_on_exec(&task);
+    if secure {
+        task.parent_death_signal.store(0, Ordering::Relaxed);
+        task.personality.fetch_and(!PER_CLEAR_ON_SETID, Ordering::Relaxed);
+    }
+    task.process.attributes.lock().dumpable = u32::from(!secure);
+    task.set_cred(cred);
+    let mut table = kernel.tasks.write();
+    if let Some(entry) = table.processes.get_mut(&task.process.pid) {
+        entry.has_execed = true;
+        entry.exit_signal = Some(abi::signal::Signal::SIGCHLD);
+    }
+    drop(table);
+    task.process.end_exec();
+    cur.registers_final = true;
+    Ok(())
+}
+
+/// Closes what is marked so, in a table of the program's own.
+fn close_on_exec(task: &Task) {
+    let files = Arc::new(task.files.load().duplicate());
+    let closed = files.remove_where(|_, flags| flags.contains(FdFlags::CLOEXEC));
+    task.files.store(files);
+    for file in closed {
+        vfs::close_file(task, &file);
+    }
+}
+
+/// Ends all other threads of the process and takes over the leader's id. `EAGAIN` where another thread is at it.
+async fn become_only_thread(cur: &mut Current) -> Result<(), Errno> {
+    let process = Arc::clone(cur.process());
+    if !process.begin_exec() {
+        return Err(Errno::EAGAIN);
+    }
+    for thread in threads_of(&cur.task) {
+        if thread.tid != cur.task.tid {
+            thread.request_exit(0);
+        }
+    }
+    let waiter = Waiter::new();
+    let notify = Arc::clone(&waiter) as Arc<dyn sentry_sync::Notify>;
+    let _registration = process.thread_gone.register(!0, notify);
+    let task = Arc::clone(&cur.task);
+    let alone = || (threads_of(&task).len() <= 1).then_some(());
+    if cur.task.wait_for(&waiter, None, Interruptible::Kill, alone).await.is_err() {
+        process.end_exec();
+        return Err(Errno::EINTR);
+    }
+    if !cur.task.is_leader() {
+        take_over_leadership(cur);
+    }
+    Ok(())
+}
+
+/// Gives the caller the id of its process. Who holds the old task finds it gone from the table.
+fn take_over_leadership(cur: &mut Current) {
+    let old = Arc::clone(&cur.task);
+    let new = Task::new(
+        &old.kernel,
+        NewTask {
+            tid: old.process.pid,
+            process: Arc::clone(&old.process),
+            cred: old.cred.load_full(),
+            files: old.files.load_full(),
+            fs: old.fs.load_full(),
+            mm: old.mm.load_full(),
+            signals: old.signals.take_over(),
+            comm: old.comm.lock().clone(),
+            interrupt: cur.context.interrupter(),
+        },
+    );
+    new.inherit(&old);
+    *new.clear_child_tid.lock() = *old.clear_child_tid.lock();
+    *new.robust_list.lock() = *old.robust_list.lock();
+    *new.vfork_done.lock() = old.vfork_done.lock().take();
+    let mut table = old.kernel.tasks.write();
+    table.remove_task(&old);
+    table.insert_task(&new);
+    drop(table);
+    cur.task = new;
+}
