@@ -11,6 +11,7 @@ use sentry_sync::{Level, Mutex, RwLock};
 use crate::futex::FutexTable;
 use crate::syscall::{SysResult, SyscallTable};
 use crate::task::{Task, TaskTable};
+use crate::tty_host::KernelTtyHost;
 use crate::vfs::Vfs;
 use crate::worker::Executor;
 
@@ -47,13 +48,15 @@ pub struct Kernel {
     pub vfs: Vfs,
     /// Run queue.
     pub executor: Arc<Executor>,
+    tty_host: Arc<KernelTtyHost>,
     exit_status: AtomicI32,
 }
 
 impl Kernel {
     /// Creates a kernel without tasks.
     pub fn new(platform: Arc<dyn Platform>, table: &'static SyscallTable) -> Arc<Kernel> {
-        Arc::new(Kernel {
+        Arc::new_cyclic(|kernel| Kernel {
+            tty_host: KernelTtyHost::new(kernel),
             executor: Executor::new(Arc::clone(&platform)),
             uts: Mutex::new(Level::Leaf, UtsNames { hostname: b"runsc".to_vec(), domainname: b"(none)".to_vec() }),
             futexes: FutexTable::default(),
@@ -64,6 +67,11 @@ impl Kernel {
             tasks: RwLock::new(Level::Kernel, TaskTable::default()),
             exit_status: AtomicI32::new(-1),
         })
+    }
+
+    /// Returns what terminals ask of this kernel.
+    pub fn tty_host(&self) -> Arc<KernelTtyHost> {
+        Arc::clone(&self.tty_host)
     }
 
     /// Ends the sandbox: init is gone with this wait status.

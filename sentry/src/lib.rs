@@ -13,13 +13,16 @@
 
 pub mod current;
 pub mod futex;
+pub mod init;
 pub mod kernel;
 pub mod loader;
 pub mod mm;
+pub mod reactor;
 pub mod signal;
 pub mod syscall;
 pub mod task;
 pub mod time;
+pub mod tty_host;
 pub mod usermem;
 pub mod vfs;
 pub mod wait;

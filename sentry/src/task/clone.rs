@@ -10,7 +10,7 @@ use sentry_platform::PlatformError;
 use sentry_sync::{Notify, WaitQueue};
 
 use super::pidfd::{PidFd, Target};
-use super::{NewTask, ProcessEntry, run};
+use super::{NewTask, ProcessEntry, Serving, run};
 use crate::signal::{ProcessSignals, TaskSignals};
 use crate::usermem::UserMem;
 use crate::vfs::{FdFlags, File};
@@ -191,7 +191,7 @@ pub async fn clone(cur: &mut Current, args: &CloneArgs) -> Result<Pid, Errno> {
     if share(CloneFlags::PARENT_SETTID) {
         let _ = cur.mem.write(args.parent_tid, &tid.0);
     }
-    cur.kernel().executor.spawn(run(child));
+    cur.kernel().executor.spawn(Serving::new(task, run(child)));
     if let Some(done) = vfork {
         let waiter = Waiter::new();
         let _registration = done.queue.register(!0, Arc::clone(&waiter) as Arc<dyn Notify>);

@@ -258,5 +258,6 @@ fn take_over_leadership(cur: &mut Current) {
     table.remove_task(&old);
     table.insert_task(&new);
     drop(table);
+    super::current::replace(&new);
     cur.task = new;
 }

@@ -40,11 +40,23 @@ pub(crate) async fn finish(mut cur: Current) {
     let status = task.process.group_exit().unwrap_or(status);
     task.process.interval_timers.clear();
     task.process.posix_timers.clear();
+    leave_terminal(&task);
     if task.process.pid == INIT {
         end_namespace(&task);
         task.kernel.end(status);
     } else {
         super::wait::process_ended(&task.kernel, &task.process, status);
+    }
+}
+
+/// The end of a session leader takes the terminal from its session.
+fn leave_terminal(task: &Task) {
+    let leads = {
+        let table = task.kernel.tasks.read();
+        table.processes.get(&task.process.pid).is_some_and(|entry| entry.sid == task.process.pid)
+    };
+    if let Some(terminal) = task.process.terminal().filter(|_| leads) {
+        terminal.job().disassociate(task.kernel.tty_host().as_ref(), true);
     }
 }
 

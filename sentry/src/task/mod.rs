@@ -7,6 +7,7 @@
 mod access;
 pub mod clone;
 mod cred;
+mod current;
 pub mod exec;
 pub mod exit;
 pub mod pidfd;
@@ -20,6 +21,7 @@ pub mod wait;
 pub use access::{AccessMode, check_access};
 pub use clone::VforkDone;
 pub use cred::{Caps, Cred};
+pub use current::{Serving, served};
 pub use process::{Attributes, Process, RLIMITS, Resource};
 pub use run::run;
 pub use sched::{Sched, Schedule};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use abi::types::Rlimit;
 use abi::{Errno, Pid};
+use sentry_fs::tty::Terminal;
 use sentry_sync::{Level, Mutex, WaitQueue};
 
 use super::{Caps, ProcessEntry};
@@ -56,6 +57,7 @@ pub struct Process {
     pub posix_timers: PosixTimers,
     /// Flags set by `prctl` that the whole group shares.
     pub attributes: Mutex<Attributes>,
+    terminal: Mutex<Option<Arc<dyn Terminal>>>,
     limits: Mutex<[Rlimit; RLIMITS]>,
     times: Mutex<Times>,
     real_uid: AtomicU32,
@@ -115,6 +117,7 @@ impl Process {
             interval_timers: IntervalTimers::default(),
             posix_timers: PosixTimers::default(),
             attributes: Mutex::new(Level::Leaf, Attributes::default()),
+            terminal: Mutex::new(Level::Leaf, None),
             limits: Mutex::new(Level::Leaf, limits),
             times: Mutex::new(Level::Leaf, Times::default()),
             real_uid: AtomicU32::new(real_uid),
@@ -127,7 +130,19 @@ impl Process {
     pub fn child_of(parent: &Process, pid: Pid, signals: ProcessSignals) -> Arc<Process> {
         let child = Process::init(pid, signals, parent.limits(), parent.real_uid());
         *child.attributes.lock() = *parent.attributes.lock();
+        child.set_terminal(parent.terminal());
         child
+    }
+
+    /// Returns the controlling terminal.
+    pub fn terminal(&self) -> Option<Arc<dyn Terminal>> {
+        self.terminal.lock().clone()
+    }
+
+    /// Changes the controlling terminal.
+    pub fn set_terminal(&self, terminal: Option<Arc<dyn Terminal>>) {
+        let old = std::mem::replace(&mut *self.terminal.lock(), terminal);
+        drop(old);
     }
 
     /// Returns all limits.

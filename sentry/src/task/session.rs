@@ -75,5 +75,6 @@ pub fn setsid(cur: &Current) -> Result<Pid, Errno> {
     let entry = table.processes.get_mut(&pid).ok_or(Errno::ESRCH)?;
     entry.pgid = pid;
     entry.sid = pid;
+    entry.process.set_terminal(None);
     Ok(pid)
 }

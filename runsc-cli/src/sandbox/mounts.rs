@@ -1,0 +1,190 @@
+//! The file systems of a sandbox: the root from the gofer, the kernel's own, the caller's terminal.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use abi::Pid;
+use abi::signal::{SigInfo, Signal};
+use anyhow::{Context, Result, bail};
+use sentry::signal::send;
+use sentry::task::INIT;
+use sentry::vfs::{Mount, MountFlags, MountNamespace, MountRequest, Path, WalkFlags, Walker, walk};
+use sentry::{Kernel, Task};
+use sentry_fs::dev::{self, Devices};
+use sentry_fs::devpts::{DevPts, DevPtsOptions};
+use sentry_fs::gofer::{Client, GoferFs, Mount as Tree};
+use sentry_fs::hostfd::HostTerminal;
+use sentry_fs::overlay::OverlayFs;
+use sentry_fs::proc::ProcFs;
+use sentry_fs::sys::SysFs;
+use sentry_fs::tmpfs::{TmpFs, TmpfsOptions};
+use sentry_fs::tty::{Terminal, TtyHost};
+use sentry_fs::{CachePolicy, DeviceId, FileKind, FileSystem, NewInode};
+
+use super::config::{MountConfig, MountSource, SandboxConfig};
+
+/// Sets up the kernel's mount namespace.
+pub(crate) fn build(
+    kernel: &Arc<Kernel>,
+    config: &SandboxConfig,
+    gofer: Vec<OwnedFd>,
+    terminal: Option<Arc<HostTerminal>>,
+) -> Result<()> {
+    let (client, trees) = Client::connect(gofer).context("connecting to the gofer")?;
+    let client = Arc::new(client);
+    let devices = register(kernel, terminal.is_some())?;
+    if let Some(terminal) = terminal {
+        devices.set_console(terminal);
+    }
+    kernel.vfs.set_devices(devices);
+    let policy = if config.root.exclusive { CachePolicy::Exclusive } else { CachePolicy::Shared };
+    let root = tree(&client, &trees, 0, policy)?;
+    let root: Arc<dyn FileSystem> = if config.root.overlay {
+        let upper = TmpFs::new(TmpfsOptions::unlimited()).context("making the root's memory overlay")?;
+        Arc::new(OverlayFs::new(vec![root], Arc::new(upper)).context("making the root's memory overlay")?)
+    } else {
+        root
+    };
+    // Read-only only once the places for mounts have been made.
+    let root_mount = Mount::of(root, b"none", MountFlags::RELATIME).context("mounting the root file system")?;
+    let namespace = MountNamespace::new(Arc::clone(&root_mount));
+    kernel.vfs.set_namespace(Arc::clone(&namespace));
+    for mount in &config.mounts {
+        let what = || format!("mounting on {} in the sandbox", mount.destination);
+        add(kernel, &namespace, &client, &trees, mount).with_context(what)?;
+    }
+    if config.root.readonly {
+        root_mount.set_flags(root_mount.flags() | MountFlags::RDONLY);
+    }
+    Ok(())
+}
+
+fn tree(client: &Arc<Client>, trees: &[Tree], id: u32, policy: CachePolicy) -> Result<Arc<dyn FileSystem>> {
+    let tree = trees.iter().find(|tree| tree.id == id);
+    let tree = tree.with_context(|| format!("the gofer does not serve tree {id}"))?;
+    Ok(Arc::new(GoferFs::new(client, tree, policy).context("opening a file tree of the gofer")?))
+}
+
+/// Registers the file-system types that `mount(2)` and the configuration may name; returns the devices.
+fn register(kernel: &Arc<Kernel>, console: bool) -> Result<Arc<Devices>> {
+    let tty_host: Arc<dyn TtyHost> = kernel.tty_host();
+    let devpts = Arc::new(DevPts::new(Arc::clone(&tty_host), DevPtsOptions::default()));
+    let devices = Arc::new(Devices::new(tty_host, Arc::clone(&devpts)));
+    let types = &kernel.vfs.types;
+    types.register("tmpfs", |request| Ok(Arc::new(TmpFs::new(TmpfsOptions::parse(request.data)?)?)));
+    types.register("devtmpfs", move |_| Ok(Arc::new(dev::new_fs(TmpfsOptions::default(), console)?)));
+    types.register("devpts", move |_| Ok(Arc::clone(&devpts) as Arc<dyn FileSystem>));
+    let proc: Arc<dyn FileSystem> = Arc::new(ProcFs::new(kernel.proc_view(), boot_id()?));
+    types.register("proc", move |_| Ok(Arc::clone(&proc)));
+    types.register("sysfs", |_| Ok(Arc::new(SysFs::new(sysfs_facts()))));
+    types.register("mqueue", |_| Ok(Arc::new(TmpFs::with_kind("mqueue", TmpfsOptions::default())?)));
+    types.register("cgroup2", |_| Ok(Arc::new(sentry_fs::sys::cgroup2())));
+    types.register("cgroup", |_| Ok(Arc::new(sentry_fs::sys::cgroup2())));
+    Ok(devices)
+}
+
+fn boot_id() -> Result<[u8; 16]> {
+    let mut id = [0; 16];
+    rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty()).context("drawing a boot id")?;
+    Ok(id)
+}
+
+fn add(
+    kernel: &Arc<Kernel>,
+    namespace: &Arc<MountNamespace>,
+    client: &Arc<Client>,
+    trees: &[Tree],
+    mount: &MountConfig,
+) -> Result<()> {
+    let (flags, data) = split_options(&mount.options);
+    let (fs, source): (Arc<dyn FileSystem>, &[u8]) = match &mount.source {
+        MountSource::Tree(id) => (tree(client, trees, *id, CachePolicy::Shared)?, b"none"),
+        MountSource::Kernel(kind) => {
+            let request = MountRequest { source: kind.as_bytes(), data: &data };
+            (kernel.vfs.types.make(kind.as_bytes(), &request)?, kind.as_bytes())
+        }
+    };
+    let file = fs.root().attr()?.kind != FileKind::Directory;
+    let place = place(namespace, &mount.destination, file)?;
+    namespace.attach(&Mount::of(fs, source, flags)?, place)?;
+    Ok(())
+}
+
+/// Separates the options that every mount knows from those of the file system.
+fn split_options(options: &[String]) -> (MountFlags, String) {
+    let mut flags = MountFlags::RELATIME;
+    let mut data = Vec::new();
+    for option in options {
+        match option.as_str() {
+            "ro" => flags |= MountFlags::RDONLY,
+            "nosuid" => flags |= MountFlags::NOSUID,
+            "nodev" => flags |= MountFlags::NODEV,
+            "noexec" => flags |= MountFlags::NOEXEC,
+            "noatime" => flags |= MountFlags::NOATIME,
+            "nodiratime" => flags |= MountFlags::NODIRATIME,
+            "sync" => flags |= MountFlags::SYNCHRONOUS,
+            "rw" | "suid" | "dev" | "exec" | "relatime" | "strictatime" | "async" | "bind" | "rbind" | "private"
+            | "rprivate" | "slave" | "rslave" => {}
+            other => data.push(other),
+        }
+    }
+    (flags, data.join(","))
+}
+
+/// Finds the place of a mount, making what is missing on the way. Symbolic links are followed inside the sandbox.
+fn place(namespace: &Arc<MountNamespace>, destination: &str, file: bool) -> Result<Path> {
+    let root = namespace.root();
+    let walker = Walker { root: root.clone(), cred: Arc::new(super::boot::kernel_cred()) };
+    let mut at = root;
+    let mut names = destination.split('/').filter(|name| !name.is_empty() && *name != ".").peekable();
+    while let Some(name) = names.next() {
+        if name == ".." {
+            bail!("a mount destination with \"..\"");
+        }
+        at = match walk::resolve(&walker, &at, name.as_bytes(), WalkFlags::FOLLOW) {
+            Ok(found) => found,
+            Err(abi::Errno::ENOENT) => {
+                let last = names.peek().is_none();
+                let kind = if last && file { FileKind::Regular } else { FileKind::Directory };
+                let perm = if kind == FileKind::Regular { 0o644 } else { 0o755 };
+                let new = NewInode { kind, perm, uid: 0, gid: 0, rdev: DeviceId::default() };
+                let inode = at.inode();
+                match kind {
+                    FileKind::Regular => inode.create(name.as_bytes(), &new).map(drop),
+                    _ => inode.mkdir(name.as_bytes(), &new).map(drop),
+                }
+                .with_context(|| format!("making {name:?} for it"))?;
+                at.dentry.forget_negative(name.as_bytes());
+                walk::resolve(&walker, &at, name.as_bytes(), WalkFlags::FOLLOW)?
+            }
+            Err(errno) => return Err(errno.into()),
+        };
+    }
+    Ok(at)
+}
+
+/// Makes the caller's terminal the controlling one of the first process's session.
+pub(crate) fn give_terminal(task: &Arc<Task>, terminal: Arc<HostTerminal>) {
+    terminal.job().assign(INIT, INIT);
+    task.process.set_terminal(Some(terminal));
+}
+
+/// Passes on a signal that the command line has got: to the foreground group of its terminal, or to the first process.
+pub(crate) fn forward_signal(kernel: &Arc<Kernel>, terminal: Option<&Arc<HostTerminal>>, signal: Signal) {
+    let info = SigInfo::from_kernel(signal);
+    let from_terminal = matches!(signal, Signal::SIGINT | Signal::SIGQUIT | Signal::SIGTSTP);
+    if let Some(terminal) = terminal {
+        if signal == Signal::SIGWINCH {
+            return terminal.resized();
+        }
+        if let Some(group) = terminal.job().group().filter(|_| from_terminal) {
+            send::to_group(kernel, group, info);
+            return;
+        }
+    }
+    let init = kernel.tasks.read().processes.get(&Pid(1)).map(|entry| Arc::clone(&entry.process));
+    if let Some(init) = init {
+        // A standard signal always fits.
+        let _ = send::to_process(kernel, &init, info);
+    }
+}

@@ -1,0 +1,153 @@
+//! The first process of a sandbox.
+
+use std::sync::Arc;
+
+use abi::signal::{SigSet, Signal};
+use abi::types::Rlimit;
+use abi::{Errno, Fd};
+
+use crate::loader::Args;
+use crate::signal::{ProcessSignals, TaskSignals};
+use crate::task::exec::{ExecRequest, load_first};
+use crate::task::{Cred, INIT, NewTask, ProcessEntry, RLIMITS, Serving, run};
+use crate::usermem::UserMem;
+use crate::vfs::{self, FdFlags, FdTable, File, FsContext};
+use crate::{Current, Kernel, Process, Task};
+
+/// What the first process is.
+pub struct Init {
+    /// Program and arguments. A program without a slash is looked for in the environment's `PATH`.
+    pub args: Vec<Vec<u8>>,
+    /// Environment.
+    pub env: Vec<Vec<u8>>,
+    /// Working directory.
+    pub cwd: Vec<u8>,
+    /// Permission bits taken off new files.
+    pub umask: u32,
+    /// Credentials.
+    pub cred: Cred,
+    /// Resource limits.
+    pub limits: [Rlimit; RLIMITS],
+    /// Descriptors from 0 on.
+    pub files: Vec<Arc<File>>,
+}
+
+/// Why the first process could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// The working directory can't be entered.
+    #[error("entering the working directory {dir:?} in the sandbox: {errno}")]
+    Cwd {
+        /// The directory.
+        dir: String,
+        /// Why.
+        errno: Errno,
+    },
+    /// The program can't be found or executed.
+    #[error("executing {program:?} in the sandbox: {errno}")]
+    Exec {
+        /// The program as given.
+        program: String,
+        /// Why.
+        errno: Errno,
+    },
+    /// No process could be made.
+    #[error("making the first process: {0}")]
+    Process(Errno),
+}
+
+/// Default limits of a container, as Docker sets them.
+pub fn default_limits() -> [Rlimit; RLIMITS] {
+    const INFINITE: u64 = u64::MAX;
+    let mut limits = [Rlimit { cur: INFINITE, max: INFINITE }; RLIMITS];
+    let mut set = |at: crate::task::Resource, cur, max| limits[at as usize] = Rlimit { cur, max };
+    use crate::task::Resource::*;
+    set(Stack, 8 << 20, INFINITE);
+    set(Core, 0, INFINITE);
+    set(Nofile, 1 << 20, 1 << 20);
+    set(Memlock, 8 << 20, 8 << 20);
+    set(Sigpending, 65_536, 65_536);
+    set(Msgqueue, 819_200, 819_200);
+    set(Nice, 0, 0);
+    set(Rtprio, 0, 0);
+    limits
+}
+
+/// Names to try for a program: itself, or its place in each directory of `PATH`.
+fn candidates(program: &[u8], env: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    if program.contains(&b'/') {
+        return vec![program.to_vec()];
+    }
+    const DEFAULT: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let path = env.iter().find_map(|entry| entry.strip_prefix(b"PATH=")).unwrap_or(DEFAULT);
+    let dirs = path.split(|byte| *byte == b':').map(|dir| if dir.is_empty() { b".".as_slice() } else { dir });
+    dirs.map(|dir| [dir, b"/", program].concat()).collect()
+}
+
+impl Kernel {
+    /// Makes the first process and lets it run. The namespace has been set up.
+    pub async fn start_init(self: &Arc<Kernel>, init: Init) -> Result<Arc<Task>, InitError> {
+        let namespace = self.vfs.namespace().ok_or(InitError::Process(Errno::ENOENT))?;
+        let fs = Arc::new(FsContext::new(namespace, init.umask));
+        let table = FdTable::default();
+        for file in init.files {
+            table.install(file, FdFlags::empty(), 0, usize::MAX).map_err(InitError::Process)?;
+        }
+        let pid = self.tasks.write().allocate_pid().map_err(InitError::Process)?;
+        let process = Process::init(pid, ProcessSignals::default(), init.limits, init.cred.ruid);
+        let (space, context) = self.platform.new_process().await.map_err(|error| {
+            tracing::error!(%error, "the platform could not make the first process");
+            InitError::Process(error.errno())
+        })?;
+        // A memory to belong to until the program is loaded.
+        let empty = crate::mm::Mm::empty(space, self.platform.as_ref());
+        let task = Task::new(
+            self,
+            NewTask {
+                tid: pid,
+                process: Arc::clone(&process),
+                cred: Arc::new(init.cred),
+                files: Arc::new(table),
+                fs,
+                mm: Arc::new(empty),
+                signals: TaskSignals::new(SigSet::EMPTY, TaskSignals::no_altstack()),
+                comm: b"init".to_vec(),
+                interrupt: context.interrupter(),
+            },
+        );
+        let enter = |errno| InitError::Cwd { dir: String::from_utf8_lossy(&init.cwd).into_owned(), errno };
+        vfs::change_dir(&task, &init.cwd).map_err(enter)?;
+        let program = init.args.first().cloned().unwrap_or_default();
+        let failed = |errno| InitError::Exec { program: String::from_utf8_lossy(&program).into_owned(), errno };
+        let mut result = Err(Errno::ENOENT);
+        for name in candidates(&program, &init.env) {
+            match vfs::open_exec(&task, Fd::CWD, &name, true) {
+                Ok(file) => {
+                    result = Ok((name, file));
+                    break;
+                }
+                // Another directory may have it; what was found and refused is worth more than "not found".
+                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+                Err(errno) => result = Err(errno),
+            }
+        }
+        let (name, file) = result.map_err(failed)?;
+        let args = Args { argv: init.args, envp: init.env };
+        let request = ExecRequest { file, name, name_vanishes: false, args };
+        let loaded = load_first(&task, &request).await.map_err(failed)?;
+        task.set_interrupt(loaded.context.interrupter());
+        task.mm.store(Arc::clone(&loaded.mm));
+        drop(context);
+        let mem = UserMem::new(Arc::clone(loaded.mm.space()));
+        let current = Current::new(Arc::clone(&task), mem, loaded.mm, loaded.context, loaded.regs);
+        {
+            let mut tasks = self.tasks.write();
+            let mut entry = ProcessEntry::new(process, abi::Pid(0), INIT, INIT, Some(Signal::SIGCHLD));
+            entry.has_execed = true;
+            tasks.insert_process(entry);
+            tasks.insert_task(&task);
+        }
+        self.executor.spawn(Serving::new(Arc::clone(&task), run(current)));
+        Ok(task)
+    }
+}
