@@ -8,7 +8,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Runs OCI containers in a sandbox with a guest kernel of its own.
 #[derive(Debug, Parser)]
-#[command(name = "runsc", disable_version_flag = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "runsc",
+    disable_version_flag = true,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

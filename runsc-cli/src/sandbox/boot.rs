@@ -57,6 +57,11 @@ fn run(config: SandboxConfig, control: &OwnedFd) -> Result<i32> {
     }
 }
 
+/// Credentials of the kernel itself: everything is allowed.
+pub(crate) fn kernel_cred() -> Cred {
+    Cred::new(0, 0, Vec::new(), Caps::all())
+}
+
 fn platform(name: &str) -> Result<Arc<dyn Platform>> {
     match name {
         "ptrace" => Ptrace::new().context("starting the ptrace platform"),

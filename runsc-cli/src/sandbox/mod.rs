@@ -6,5 +6,6 @@ pub(crate) mod config;
 pub(crate) mod confine;
 pub(crate) mod control;
 pub(crate) mod launch;
+pub(crate) mod mounts;
 pub(crate) mod serve;
 pub(crate) mod wait;

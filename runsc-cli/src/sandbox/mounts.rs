@@ -15,8 +15,6 @@ use sentry_fs::devpts::{DevPts, DevPtsOptions};
 use sentry_fs::gofer::{Client, GoferFs, Mount as Tree};
 use sentry_fs::hostfd::HostTerminal;
 use sentry_fs::overlay::OverlayFs;
-use sentry_fs::proc::ProcFs;
-use sentry_fs::sys::SysFs;
 use sentry_fs::tmpfs::{TmpFs, TmpfsOptions};
 use sentry_fs::tty::{Terminal, TtyHost};
 use sentry_fs::{CachePolicy, DeviceId, FileKind, FileSystem, NewInode};
@@ -74,19 +72,8 @@ fn register(kernel: &Arc<Kernel>, console: bool) -> Result<Arc<Devices>> {
     types.register("tmpfs", |request| Ok(Arc::new(TmpFs::new(TmpfsOptions::parse(request.data)?)?)));
     types.register("devtmpfs", move |_| Ok(Arc::new(dev::new_fs(TmpfsOptions::default(), console)?)));
     types.register("devpts", move |_| Ok(Arc::clone(&devpts) as Arc<dyn FileSystem>));
-    let proc: Arc<dyn FileSystem> = Arc::new(ProcFs::new(kernel.proc_view(), boot_id()?));
-    types.register("proc", move |_| Ok(Arc::clone(&proc)));
-    types.register("sysfs", |_| Ok(Arc::new(SysFs::new(sysfs_facts()))));
     types.register("mqueue", |_| Ok(Arc::new(TmpFs::with_kind("mqueue", TmpfsOptions::default())?)));
-    types.register("cgroup2", |_| Ok(Arc::new(sentry_fs::sys::cgroup2())));
-    types.register("cgroup", |_| Ok(Arc::new(sentry_fs::sys::cgroup2())));
     Ok(devices)
-}
-
-fn boot_id() -> Result<[u8; 16]> {
-    let mut id = [0; 16];
-    rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty()).context("drawing a boot id")?;
-    Ok(id)
 }
 
 fn add(
@@ -101,7 +88,13 @@ fn add(
         MountSource::Tree(id) => (tree(client, trees, *id, CachePolicy::Shared)?, b"none"),
         MountSource::Kernel(kind) => {
             let request = MountRequest { source: kind.as_bytes(), data: &data };
-            (kernel.vfs.types.make(kind.as_bytes(), &request)?, kind.as_bytes())
+            match kernel.vfs.types.make(kind.as_bytes(), &request) {
+                Err(abi::Errno::ENODEV) => {
+                    tracing::warn!(kind, "file system type not there yet");
+                    return Ok(());
+                }
+                made => (made?, kind.as_bytes()),
+            }
         }
     };
     let file = fs.root().attr()?.kind != FileKind::Directory;
@@ -154,7 +147,6 @@ fn place(namespace: &Arc<MountNamespace>, destination: &str, file: bool) -> Resu
                     _ => inode.mkdir(name.as_bytes(), &new).map(drop),
                 }
                 .with_context(|| format!("making {name:?} for it"))?;
-                at.dentry.forget_negative(name.as_bytes());
                 walk::resolve(&walker, &at, name.as_bytes(), WalkFlags::FOLLOW)?
             }
             Err(errno) => return Err(errno.into()),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use abi::Errno;
 use abi::flags::Prot;
-use sentry_platform::{AddressSpace, Context, ContextExt, MemOp, PlatformError, Vdso};
+use sentry_platform::{AddressSpace, Context, ContextExt, MemOp, Platform, PlatformError, Vdso};
 use sentry_sync::{Level, Mutex, MutexGuard};
 use smallvec::SmallVec;
 
@@ -41,6 +41,11 @@ impl Mm {
     /// Wraps an empty address space.
     pub fn new(space: Arc<dyn AddressSpace>, layout: Layout, vdso: Vdso) -> Mm {
         Mm::with_books(space, vdso, Books::new(layout), None)
+    }
+
+    /// Wraps the address space of a process that has no program yet.
+    pub(crate) fn empty(space: Arc<dyn AddressSpace>, platform: &dyn Platform) -> Mm {
+        Mm::new(space, Layout::new(platform.user_range(), 0, None), platform.vdso())
     }
 
     /// Wraps an address space in which everything that the books say has been mapped.

@@ -85,7 +85,7 @@ fn entropy() -> Entropy {
 fn new_cred(task: &Task, file: &File) -> Result<(Cred, bool), Errno> {
     let old = task.cred.load_full();
     let mut new = (*old).clone();
-    let set_ids = !old.no_new_privs && !file.path.as_ref().is_some_and(|path| path.mount.nosuid());
+    let set_ids = !old.no_new_privs && vfs::honours_set_ids(file);
     if set_ids && let Some(inode) = &file.inode {
         let attr = inode.attr()?;
         if attr.kind == FileKind::Regular && attr.perm & mode::ISUID != 0 {
@@ -199,11 +199,15 @@ pub async fn exec(cur: &mut Current, request: ExecRequest) -> Result<(), Errno> 
 
 /// Closes what is marked so, in a table of the program's own.
 fn close_on_exec(task: &Task) {
-    let files = Arc::new(task.files.load().duplicate());
-    let closed = files.remove_where(|_, flags| flags.contains(FdFlags::CLOEXEC));
-    task.files.store(files);
-    for file in closed {
-        vfs::close_file(task, &file);
+    let mut files = task.files.load_full();
+    // One for the task, one for this look at it; more for those that share it.
+    if Arc::strong_count(&files) > 2 {
+        files = Arc::new(files.duplicate());
+        task.files.store(Arc::clone(&files));
+    }
+    for file in files.remove_where(|_, flags| flags.contains(FdFlags::CLOEXEC)) {
+        // A failure to write back has nobody to go to.
+        let _ = file.closed(files.lock_owner());
     }
 }
 

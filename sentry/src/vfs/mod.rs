@@ -17,6 +17,7 @@ pub mod open;
 mod path;
 pub mod perm;
 mod registry;
+mod task;
 #[cfg(test)]
 mod tests;
 pub mod walk;
@@ -28,4 +29,5 @@ pub use fs_context::FsContext;
 pub use mount::{Mount, MountFlags, MountNamespace, Propagation};
 pub use path::{Path, PathText};
 pub use registry::{FsRegistry, MountRequest, Vfs};
+pub use task::{change_dir, honours_set_ids, open_exec};
 pub use walk::{WalkFlags, Walker};

@@ -45,6 +45,11 @@ impl JobControl {
         *self.owner.lock() = Owner { session, group };
     }
 
+    /// Gives the terminal to a session from its start (the caller's terminal and the first process).
+    pub fn assign(&self, session: Pid, group: Pid) {
+        self.set(Some(session), Some(group));
+    }
+
     /// Checks that the caller may read (`SIGTTIN`) or change (`SIGTTOU`) the terminal now. In the background it is
     /// signalled: `ERESTART`. `EIO` where that would stop it for ever.
     pub(crate) fn check(&self, host: &dyn TtyHost, signal: Signal) -> Result<(), Errno> {

@@ -1,0 +1,51 @@
+//! What the life of a task asks of the VFS: programs and the first working directory.
+
+use std::sync::Arc;
+
+use abi::flags::OpenFlags;
+use abi::{Errno, Fd};
+
+use super::perm::{Access, check, check_exec};
+use super::{File, MountFlags, Path, WalkFlags, walk};
+use crate::Task;
+
+/// Returns where a path relative to `dirfd` starts.
+fn base(task: &Task, dirfd: Fd) -> Result<Path, Errno> {
+    if dirfd == Fd::CWD {
+        return Ok(task.fs.load().cwd());
+    }
+    task.files.load().get(dirfd)?.path.clone().ok_or(Errno::ENOTDIR)
+}
+
+/// Opens a program: a regular file that the task may execute (`EACCES` otherwise). An empty path means the descriptor
+/// itself.
+pub fn open_exec(task: &Task, dirfd: Fd, path: &[u8], follow: bool) -> Result<Arc<File>, Errno> {
+    let cred = task.cred.load_full();
+    let walker = task.fs.load().walker(Arc::clone(&cred));
+    let start = if path.first() == Some(&b'/') { walker.root.clone() } else { base(task, dirfd)? };
+    let mut flags = WalkFlags::EMPTY;
+    flags.set(WalkFlags::FOLLOW, follow);
+    let found = walk::resolve(&walker, &start, path, flags)?;
+    if found.dentry.kind == sentry_fs::FileKind::Symlink {
+        return Err(Errno::ELOOP);
+    }
+    check_exec(&cred, &found)?;
+    let ops = Arc::clone(found.inode()).open(OpenFlags::empty())?;
+    Ok(File::with_path(ops, found, OpenFlags::LARGEFILE))
+}
+
+/// Tells whether set-id bits of a program count where it is mounted.
+pub fn honours_set_ids(file: &File) -> bool {
+    file.path.as_ref().is_some_and(|path| !path.mount.flags().contains(MountFlags::NOSUID))
+}
+
+/// Enters a directory by name.
+pub fn change_dir(task: &Task, path: &[u8]) -> Result<(), Errno> {
+    let cred = task.cred.load_full();
+    let fs = task.fs.load();
+    let walker = fs.walker(Arc::clone(&cred));
+    let found = walk::resolve(&walker, &fs.cwd(), path, WalkFlags::FOLLOW | WalkFlags::DIRECTORY)?;
+    check(&cred, &found, Access::EXEC)?;
+    fs.set_cwd(found);
+    Ok(())
+}
