@@ -1,29 +1,61 @@
 //! What unix sockets ask of the VFS, for the calling thread.
 
+use std::sync::Arc;
+
 use abi::Errno;
 use sentry::Current;
+use sentry::vfs::change::{self, NewFile};
+use sentry::vfs::perm::{self, Access};
+use sentry::vfs::{FsContext, Path, WalkFlags, Walker, walk};
+use sentry_fs::{DeviceId, FileKind};
 use sentry_net::{PathBinding, PathKey, UnixPaths};
 
-/// The caller's view of paths.
+/// The caller's view of paths: this thread's root, directory and rights.
 pub(super) struct Paths<'a> {
-    _cur: &'a Current,
+    cur: &'a Current,
 }
 
 impl<'a> Paths<'a> {
-    /// Resolves with this thread's root, directory and rights.
+    /// Costs nothing until a path is used.
     pub(super) fn new(cur: &'a Current) -> Paths<'a> {
-        Paths { _cur: cur }
+        Paths { cur }
+    }
+
+    fn start(&self) -> (Arc<FsContext>, Walker, Path) {
+        let fs = self.cur.task.fs.load_full();
+        let walker = fs.walker(self.cur.task.cred.load_full());
+        let cwd = fs.cwd();
+        (fs, walker, cwd)
     }
 }
 
+fn key(path: &Path) -> Result<PathKey, Errno> {
+    let attr = path.attr()?;
+    Ok(PathKey { dev: attr.dev.encode(), ino: attr.ino })
+}
+
 impl UnixPaths for Paths<'_> {
-    fn create(&self, _path: &[u8]) -> Result<PathBinding, Errno> {
-        Err(Errno::EACCES)
+    fn create(&self, path: &[u8]) -> Result<PathBinding, Errno> {
+        let (fs, walker, cwd) = self.start();
+        let perm = 0o777 & !fs.umask();
+        let new = NewFile { kind: FileKind::Socket, perm, rdev: DeviceId::default(), target: None };
+        let made = change::make(&walker, &cwd, path, &new).map_err(|errno| match errno {
+            Errno::EEXIST => Errno::EADDRINUSE,
+            errno => errno,
+        })?;
+        Ok(PathBinding { key: key(&made)?, pin: Arc::clone(made.inode()).as_any() })
     }
 
-    fn remove(&self, _path: &[u8]) {}
+    fn remove(&self, path: &[u8]) {
+        let (_, walker, cwd) = self.start();
+        // Whoever has removed or renamed it meanwhile has done what was to be done.
+        let _ = change::unlink(&walker, &cwd, path);
+    }
 
-    fn resolve(&self, _path: &[u8]) -> Result<PathKey, Errno> {
-        Err(Errno::ENOENT)
+    fn resolve(&self, path: &[u8]) -> Result<PathKey, Errno> {
+        let (_, walker, cwd) = self.start();
+        let found = walk::resolve(&walker, &cwd, path, WalkFlags::FOLLOW)?;
+        perm::check(&walker.cred, &found, Access::WRITE)?;
+        if found.attr()?.kind == FileKind::Socket { key(&found) } else { Err(Errno::ECONNREFUSED) }
     }
 }

@@ -206,3 +206,28 @@ fn option_lengths_are_judged_as_on_linux() {
     ok(guest.call(|cur| getsockopt(cur, a, 1, 2, value, len)));
     assert_eq!((guest.get(value, 2), guest.get(len, 4)), (vec![1, 0], 2_u32.to_ne_bytes().to_vec()));
 }
+
+#[test]
+fn paths_are_the_file_system_s() {
+    let mut guest = Guest::new();
+    let path = |guest: &mut Guest, text: &[u8]| guest.put(&[&[1, 0][..], text, &[0]].concat());
+    let (name, file) = (path(&mut guest, b"/sock"), path(&mut guest, b"/"));
+    let make = |guest: &mut Guest| fd(ok(guest.call(|cur| socket(cur, UNIX, STREAM, 0))));
+    let (server, client) = (make(&mut guest), make(&mut guest));
+    assert_eq!(err(guest.call(|cur| connect(cur, client, name, 8))), Errno::ENOENT);
+    ok(guest.call(|cur| bind(cur, server, name, 8)));
+    assert_eq!(err(guest.call(|cur| bind(cur, client, name, 8))), Errno::EADDRINUSE);
+    assert_eq!(err(guest.call(|cur| connect(cur, client, name, 8))), Errno::ECONNREFUSED);
+    assert_eq!(err(guest.call(|cur| connect(cur, client, file, 4))), Errno::ECONNREFUSED);
+    ok(guest.call(|cur| listen(cur, server, 1)));
+    ok(guest.call(|cur| connect(cur, client, name, 8)));
+    let shown = guest.put(&[0; 16]);
+    let room = guest.put(&16_u32.to_ne_bytes());
+    ok(guest.call(|cur| getpeername(cur, client, shown, room)));
+    assert_eq!(guest.get(shown, 8), b"\x01\0/sock\0");
+    assert_eq!(guest.get(room, 4), 8_u32.to_ne_bytes());
+    // A bound socket stays what it is; the path made for a second bind is removed again.
+    let other = path(&mut guest, b"/other");
+    assert_eq!(err(guest.call(|cur| bind(cur, server, other, 9))), Errno::EINVAL);
+    assert_eq!(err(guest.call(|cur| connect(cur, client, other, 9))), Errno::ENOENT);
+}
