@@ -2,13 +2,42 @@
 
 use abi::{Errno, Fd};
 use sentry::Current;
+use sentry::vfs::FdFlags;
+use std::sync::Arc;
 
-/// Serves `close(2)`.
-pub fn close(cur: &mut Current, _fd: Fd) -> Result<u64, Errno> {
-    crate::unserved(cur, "close")
+const CLOSE_RANGE_UNSHARE: u32 = 2;
+const CLOSE_RANGE_CLOEXEC: u32 = 4;
+
+/// Serves `close(2)`. The descriptor is gone whatever the file says.
+pub fn close(cur: &mut Current, fd: Fd) -> Result<(), Errno> {
+    let files = cur.task.files.load();
+    let file = files.remove(fd)?;
+    file.closed(files.lock_owner())
 }
 
 /// Serves `close_range(2)`.
-pub fn close_range(cur: &mut Current, _first: u32, _last: u32, _flags: u32) -> Result<u64, Errno> {
-    crate::unserved(cur, "close_range")
+pub fn close_range(cur: &mut Current, first: u32, last: u32, flags: u32) -> Result<(), Errno> {
+    if flags & !(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC) != 0 || first > last {
+        return Err(Errno::EINVAL);
+    }
+    if flags & CLOSE_RANGE_UNSHARE != 0 && Arc::strong_count(&cur.task.files.load()) > 1 {
+        let copy = cur.task.files.load().duplicate();
+        cur.task.files.store(Arc::new(copy));
+    }
+    let files = cur.task.files.load();
+    let within = |fd: Fd| u32::try_from(fd.0).is_ok_and(|fd| (first..=last).contains(&fd));
+    if flags & CLOSE_RANGE_CLOEXEC != 0 {
+        for (fd, _, own) in files.list() {
+            if within(fd) {
+                // Another thread may have closed it meanwhile.
+                let _ = files.set_flags(fd, own | FdFlags::CLOEXEC);
+            }
+        }
+        return Ok(());
+    }
+    for file in files.remove_where(|fd, _| within(fd)) {
+        // As on Linux the errors of closing are lost here.
+        let _ = file.closed(files.lock_owner());
+    }
+    Ok(())
 }

@@ -8,6 +8,7 @@
 
 pub mod access;
 pub mod arch_prctl;
+mod at;
 pub mod chmod;
 pub mod clock;
 pub mod clone;
@@ -26,6 +27,7 @@ pub mod futex;
 pub mod getdents;
 pub mod ids;
 pub mod inotify;
+mod io;
 pub mod ioctl;
 pub mod kill;
 pub mod link;

@@ -31,6 +31,8 @@ bitflags! {
         const TIMED_OUT = 64;
         /// The call names the position (`pread`, `pwrite`): not the one that the file itself may keep.
         const POSITIONED = 128;
+        /// Don't append whatever the description says (`RWF_NOAPPEND`). The VFS deals with it.
+        const NOAPPEND = 256;
     }
 }
 

@@ -149,8 +149,9 @@ impl File {
     /// Adds what the description's own flags say to those of one call.
     fn io_flags(&self, flags: IoFlags) -> IoFlags {
         let own = self.flags();
-        let mut flags = flags;
-        flags.set(IoFlags::APPEND, flags.contains(IoFlags::APPEND) || own.contains(OpenFlags::APPEND));
+        let appends = own.contains(OpenFlags::APPEND) && !flags.contains(IoFlags::NOAPPEND);
+        let mut flags = flags - IoFlags::NOAPPEND;
+        flags.set(IoFlags::APPEND, flags.contains(IoFlags::APPEND) || appends);
         flags.set(IoFlags::NONBLOCK, own.contains(OpenFlags::NONBLOCK));
         flags.set(IoFlags::DIRECT, own.contains(OpenFlags::DIRECT));
         if own.contains(OpenFlags::SYNC) {
