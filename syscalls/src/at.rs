@@ -158,7 +158,8 @@ const ANON_INO: u64 = 1;
 
 /// Tells whether a file shows no type in its mode: Linux's anonymous inodes don't.
 pub(crate) fn is_typeless(file: &File) -> bool {
-    file.inode.is_none() && !file.ops.anon_name().is_some_and(|name| name.starts_with("pipe:") || name.starts_with("socket:"))
+    file.inode.is_none()
+        && !file.ops.anon_name().is_some_and(|name| name.starts_with("pipe:") || name.starts_with("socket:"))
 }
 
 /// Puts an open file into the table at the lowest free descriptor.

@@ -56,7 +56,13 @@ fn try_read(file: &File, mem: &UserMem, pos: Option<u64>, flags: IoFlags, list: 
 }
 
 /// Reads into guest buffers.
-pub(crate) fn read(cur: &mut Current, file: Arc<File>, pos: Option<u64>, flags: IoFlags, list: IovecList) -> Outcome<'_> {
+pub(crate) fn read(
+    cur: &mut Current,
+    file: Arc<File>,
+    pos: Option<u64>,
+    flags: IoFlags,
+    list: IovecList,
+) -> Outcome<'_> {
     if !file.flags().readable() {
         return Outcome::Done(Err(Errno::EBADF.into()));
     }

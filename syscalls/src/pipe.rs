@@ -24,9 +24,8 @@ pub fn pipe2(cur: &mut Current, pipefd: UserRef<[i32; 2]>, flags: u32) -> Result
     let files = cur.task.files.load_full();
     let read = at::install(cur, File::new(reader, None, flags), flags)?;
     let installed = at::install(cur, File::new(writer, None, flags | OpenFlags::WRONLY), flags);
-    let told = installed.and_then(|write| {
-        cur.mem.write(pipefd, &[read.0, write.0]).inspect_err(|_| drop(files.remove(write)))
-    });
+    let told = installed
+        .and_then(|write| cur.mem.write(pipefd, &[read.0, write.0]).inspect_err(|_| drop(files.remove(write))));
     if told.is_err() {
         drop(files.remove(read));
     }

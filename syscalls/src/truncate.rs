@@ -80,11 +80,8 @@ pub fn fallocate(cur: &mut Current, fd: Fd, mode: u32, offset: i64, len: i64) ->
 }
 
 fn check_mode(mode: u32) -> Result<(), Errno> {
-    let kinds = FALLOC_PUNCH_HOLE
-        | FALLOC_COLLAPSE_RANGE
-        | FALLOC_ZERO_RANGE
-        | FALLOC_INSERT_RANGE
-        | FALLOC_UNSHARE_RANGE;
+    let kinds =
+        FALLOC_PUNCH_HOLE | FALLOC_COLLAPSE_RANGE | FALLOC_ZERO_RANGE | FALLOC_INSERT_RANGE | FALLOC_UNSHARE_RANGE;
     if mode & !(kinds | FALLOC_KEEP_SIZE) != 0 {
         return Err(Errno::EOPNOTSUPP);
     }
