@@ -22,6 +22,7 @@ pub mod ext;
 pub mod ptrace;
 pub mod regs;
 pub mod spawn;
+pub mod systrap;
 
 pub use error::PlatformError;
 pub use ext::ContextExt;

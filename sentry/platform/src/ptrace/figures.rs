@@ -7,14 +7,14 @@ use rustix::fs::{Mode, OFlags, open, openat};
 
 /// Where the host's figures are read.
 #[derive(Debug)]
-pub(super) struct Figures {
+pub(crate) struct Figures {
     /// `/proc` of our own pid namespace, if it is there.
     proc: Option<OwnedFd>,
 }
 
 impl Figures {
     /// Opens `/proc`, unless it is missing or of another pid namespace.
-    pub(super) fn new() -> Figures {
+    pub(crate) fn new() -> Figures {
         let own = std::fs::read_link("/proc/self").ok().and_then(|link| link.to_str()?.parse::<u32>().ok());
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let proc = if own == Some(std::process::id()) { open("/proc", flags, Mode::empty()).ok() } else { None };
@@ -23,7 +23,7 @@ impl Figures {
 
     /// Returns a thread's time on a processor. Where there is no `/proc` to ask, only the whole process' time is known,
     /// and stands for that of the leader: sums stay right.
-    pub(super) fn cpu_time(&self, pid: i32, tid: i32) -> Duration {
+    pub(crate) fn cpu_time(&self, pid: i32, tid: i32) -> Duration {
         if let Some(time) = self.schedstat(pid, tid) {
             return time;
         }

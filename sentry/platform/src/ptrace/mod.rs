@@ -13,7 +13,7 @@
 
 mod context;
 mod fault;
-mod figures;
+pub(crate) mod figures;
 mod filter;
 mod fpu;
 mod host;

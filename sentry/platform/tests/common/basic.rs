@@ -223,20 +223,23 @@ fn interrupts_race_with_system_calls(platform: &dyn Platform) {
     let (sender, receiver) = std::sync::mpsc::channel::<()>();
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            while receiver.try_recv().is_err() {
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_secs(11)
+                && receiver.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty)
+            {
                 interrupter.interrupt();
                 std::thread::sleep(Duration::from_micros(30));
             }
         });
         let (mut calls, mut interrupts) = (0u64, 0u64);
         let began = Instant::now();
-        guest.regs.rax = 1;
+        guest.regs.rax = 1000;
         while (calls < 2000 || interrupts < 20) && began.elapsed() < Duration::from_secs(10) {
             match guest.run() {
                 Event::Syscall => {
+                    assert_eq!(guest.regs.orig_rax, 1000 + calls);
                     calls += 1;
-                    assert_eq!(guest.regs.orig_rax, calls);
-                    guest.regs.rax = calls + 1;
+                    guest.regs.rax = 1000 + calls;
                 }
                 Event::Interrupted => interrupts += 1,
                 other => panic!("{other:?}"),

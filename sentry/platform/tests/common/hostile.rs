@@ -23,7 +23,15 @@ fn every_call_number_reaches_the_sentry(platform: &dyn Platform) {
         guest.regs.rax = nr;
         // Arguments for which the host's own call would do something.
         (guest.regs.rdi, guest.regs.rsi, guest.regs.rdx) = (CODE, 0x1000, 0);
-        assert_eq!(guest.run(), Event::Syscall, "call {nr}");
+        let event = guest.run();
+        // The host's seccomp lets uretprobe and uprobe pass, whatever a filter says (Linux 6.12 and 6.18). Outside of a
+        // probe they raise SIGILL or fail, natively as well.
+        if matches!(nr, 335 | 336) {
+            assert!(matches!(event, Event::Syscall | Event::Fault(_)));
+            guest.regs.rip = CODE;
+            continue;
+        }
+        assert_eq!(event, Event::Syscall, "call {nr}");
         assert_eq!(guest.regs.rax, nr);
         assert_eq!(guest.regs.syscall_args()[..3], [CODE, 0x1000, 0]);
     }

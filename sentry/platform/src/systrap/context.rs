@@ -1,0 +1,383 @@
+//! One guest thread, as the kernel holds it.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use abi::Errno;
+
+use super::birth::{self, Kind};
+use super::frame::{self, Cause};
+use super::hub::Hub;
+use super::layout::{command, field, outcome};
+use super::ops::{self, RawOp};
+use super::process::Process;
+use super::thread::{BUSY, IDLE, RUNNING, Thread};
+use crate::{BoxFuture, Context, Death, Event, Interrupt, MemOp, MemOpError, NewProcess, PlatformError, Registers};
+
+/// A guest thread on this platform.
+pub(super) struct SystrapContext {
+    pub(super) hub: Arc<Hub>,
+    pub(super) process: Arc<Process>,
+    pub(super) thread: Arc<Thread>,
+    /// Registers of the current or last run.
+    regs: Registers,
+    /// Bases that the stub is known to have; `None` where it isn't known.
+    bases: Option<(u64, u64)>,
+    /// The run was not begun, since an interrupt was there before.
+    interrupted: bool,
+    /// A run to be begun when the stub has finished what a dropped future had asked of it.
+    deferred: bool,
+    batch: Batch,
+}
+
+/// Progress of a batch of operations.
+#[derive(Default)]
+struct Batch {
+    queue: VecDeque<RawOp>,
+    /// Operations under way.
+    sent: u32,
+    /// Operations done.
+    done: usize,
+    /// What the batch ends with, where the queue alone doesn't tell.
+    refused: Option<Errno>,
+    value: u64,
+}
+
+/// Dead for a reason that no host tells.
+fn death_of(thread: &Thread) -> Death {
+    thread.proc.get().and_then(|proc| proc.death()).unwrap_or(Death::Protocol("it ended by itself"))
+}
+
+/// What a user base may be: below the kernel's half.
+fn is_user_base(base: u64) -> bool {
+    base < super::layout::TASK_END
+}
+
+impl SystrapContext {
+    pub(super) fn new(hub: Arc<Hub>, process: Arc<Process>, thread: Arc<Thread>) -> SystrapContext {
+        SystrapContext {
+            hub,
+            process,
+            thread,
+            regs: Registers::default(),
+            bases: None,
+            interrupted: false,
+            deferred: false,
+            batch: Batch::default(),
+        }
+    }
+
+    fn is_dead(&self) -> bool {
+        self.thread.dead.load(Ordering::SeqCst)
+    }
+
+    /// Lets the guest run with `self.regs`, unless there is an interrupt.
+    fn go(&mut self) {
+        if self.is_dead() {
+            return;
+        }
+        // An interrupter sets the flag, then looks whether the guest runs.
+        self.thread.state.store(RUNNING, Ordering::SeqCst);
+        if self.thread.interrupt.load(Ordering::SeqCst) {
+            self.thread.state.store(IDLE, Ordering::SeqCst);
+            self.interrupted = true;
+            return;
+        }
+        let shared = &self.thread.shared;
+        frame::write(&self.hub, shared, self.thread.slot, &self.regs);
+        self.set_bases();
+        self.thread.publish(&self.hub, command::GO);
+    }
+
+    fn set_bases(&mut self) {
+        let shared = &self.thread.shared;
+        let (fs, gs) = (self.regs.fs_base, self.regs.gs_base);
+        let mut flags = 0;
+        if self.bases.is_none_or(|known| known.0 != fs) && is_user_base(fs) {
+            shared.set(field::FS_BASE, fs);
+            flags |= 1;
+        }
+        if self.bases.is_none_or(|known| known.1 != gs) && is_user_base(gs) {
+            shared.set(field::GS_BASE, gs);
+            flags |= 2;
+        }
+        shared.u32(field::FLAGS).store(flags, Ordering::Relaxed);
+    }
+
+    /// Makes an event of what the stub has published; `None`: nothing for the guest's kernel.
+    fn event(&mut self) -> Option<Event> {
+        let kind = self.thread.shared.u32(field::KIND).load(Ordering::Relaxed);
+        let cause = frame::read(&self.hub, &self.thread.shared, &mut self.regs, kind);
+        self.bases = Some((self.regs.fs_base, self.regs.gs_base));
+        let interrupted = self.thread.interrupt.swap(false, Ordering::SeqCst);
+        match cause {
+            Cause::Syscall(_) => Some(Event::Syscall),
+            Cause::Fault(fault) => Some(Event::Fault(fault)),
+            Cause::Interrupt if interrupted => Some(Event::Interrupted),
+            Cause::Interrupt => {
+                // Of an interrupt that was seen otherwise.
+                self.go();
+                None
+            }
+            Cause::Nonsense => {
+                self.process.proc.kill("it published an event that there is not");
+                None
+            }
+        }
+    }
+
+    /// Publishes as many operations as fit.
+    fn send_batch(&mut self) {
+        let shared = &self.thread.shared;
+        let count = self.batch.queue.len().min(field::OPS_MAX);
+        let mut notified = Vec::new();
+        for (at, op) in self.batch.queue.drain(..count).enumerate() {
+            let place = field::OPS + at * field::OP_SIZE;
+            shared.set(place, op.nr.cast_unsigned());
+            for (number, arg) in op.args.iter().enumerate() {
+                shared.set(place + 8 + number * 8, *arg);
+            }
+            notified.extend(op.notified());
+        }
+        if !notified.is_empty() {
+            self.thread.watch(&self.hub, true);
+            self.thread.expected.lock().expect(notified);
+        }
+        self.batch.sent = u32::try_from(count).unwrap_or(0);
+        shared.u32(field::OP_COUNT).store(self.batch.sent, Ordering::Relaxed);
+        self.thread.state.store(BUSY, Ordering::SeqCst);
+        self.thread.publish(&self.hub, command::OPS);
+    }
+
+    /// Begins a batch.
+    fn begin(&mut self, ops: impl IntoIterator<Item = RawOp>, refused: Option<Errno>) {
+        self.batch = Batch { queue: ops.into_iter().collect(), refused, ..Batch::default() };
+        if !self.batch.queue.is_empty() && !self.is_dead() {
+            self.send_batch();
+        }
+    }
+
+    /// Returns the value of the last operation, or index and error of the one that failed.
+    fn poll_batch(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<u64, MemOpError>> {
+        loop {
+            if self.batch.sent == 0 && !self.is_dead() {
+                let (index, value) = (self.batch.done, self.batch.value);
+                return Poll::Ready(self.batch.refused.map_or(Ok(value), |errno| Err(MemOpError { index, errno })));
+            }
+            match self.poll_taken(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(false) => {
+                    let index = self.batch.done;
+                    self.batch = Batch::default();
+                    return Poll::Ready(Err(MemOpError { index, errno: Errno::ESRCH }));
+                }
+                Poll::Ready(true) => {}
+            }
+            if let Err(error) = self.finish_part() {
+                self.batch = Batch::default();
+                return Poll::Ready(Err(error));
+            }
+        }
+    }
+
+    fn finish_part(&mut self) -> Result<(), MemOpError> {
+        let shared = &self.thread.shared;
+        let done = shared.u32(field::OP_DONE).load(Ordering::Relaxed).min(self.batch.sent);
+        let value = shared.get(field::OP_RESULT);
+        self.thread.watch(&self.hub, false);
+        self.thread.expected.lock().clear();
+        self.batch.done += done as usize;
+        if done < self.batch.sent {
+            let number = i32::try_from(value.cast_signed().wrapping_neg()).unwrap_or(libc::EIO);
+            let errno = if (1..4096).contains(&number) { Errno::from_raw(number) } else { Errno::EIO };
+            return Err(MemOpError { index: self.batch.done, errno });
+        }
+        self.batch.value = value;
+        self.batch.sent = 0;
+        if !self.batch.queue.is_empty() {
+            self.send_batch();
+        }
+        Ok(())
+    }
+
+    /// Waits until the stub has answered. `false`: it is dead.
+    fn poll_taken(&mut self, cx: &mut TaskContext<'_>) -> Poll<bool> {
+        self.thread.register(cx.waker());
+        if self.is_dead() {
+            return Poll::Ready(false);
+        }
+        if self.thread.take(&self.hub).is_some() { Poll::Ready(true) } else { Poll::Pending }
+    }
+
+    /// Waits for what an earlier, dropped future has left under way.
+    pub(super) async fn settle(&mut self) -> Result<(), PlatformError> {
+        while self.thread.state.load(Ordering::SeqCst) != IDLE {
+            if !poll_fn(|cx| self.poll_taken(cx)).await {
+                return Err(PlatformError::Dead("it was asked for something"));
+            }
+            self.thread.watch(&self.hub, false);
+            self.thread.expected.lock().clear();
+        }
+        self.batch = Batch::default();
+        Ok(())
+    }
+
+    /// Performs operations of our own.
+    pub(super) async fn perform(&mut self, ops: Vec<RawOp>) -> Result<u64, Errno> {
+        self.begin(ops, None);
+        poll_fn(|cx| self.poll_batch(cx)).await.map_err(|error| error.errno)
+    }
+
+    /// Asks for a clone; returns what the host answered to the stub.
+    pub(super) async fn request_clone(&mut self, what: u32) -> Result<(), PlatformError> {
+        self.thread.watch(&self.hub, true);
+        self.thread.state.store(BUSY, Ordering::SeqCst);
+        self.thread.publish(&self.hub, what);
+        let alive = poll_fn(|cx| self.poll_taken(cx)).await;
+        self.thread.watch(&self.hub, false);
+        self.thread.expected.lock().clear();
+        if !alive {
+            return Err(PlatformError::Dead("it was asked for a clone"));
+        }
+        let shared = &self.thread.shared;
+        let result = shared.get(field::OP_RESULT).cast_signed();
+        if shared.u32(field::KIND).load(Ordering::Relaxed) == outcome::DONE && result > 0 {
+            return Ok(());
+        }
+        let number = i32::try_from(result.wrapping_neg()).unwrap_or(libc::EAGAIN);
+        Err(PlatformError::Host {
+            what: "cloning a stub",
+            errno: if (1..4096).contains(&number) { Errno::from_raw(number) } else { Errno::EAGAIN },
+            hint: "raise the limits on processes and memory of the sandbox",
+        })
+    }
+}
+
+impl Context for SystrapContext {
+    fn start(&mut self, regs: &Registers) {
+        self.regs = *regs;
+        self.interrupted = false;
+        if self.thread.state.load(Ordering::SeqCst) == IDLE {
+            self.go();
+        } else {
+            self.deferred = true;
+        }
+    }
+
+    fn poll_event(&mut self, cx: &mut TaskContext<'_>, regs: &mut Registers) -> Poll<Event> {
+        loop {
+            if self.is_dead() {
+                return Poll::Ready(Event::Dead(death_of(&self.thread)));
+            }
+            if self.interrupted {
+                self.interrupted = false;
+                self.thread.interrupt.store(false, Ordering::SeqCst);
+                *regs = self.regs;
+                return Poll::Ready(Event::Interrupted);
+            }
+            match self.poll_taken(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(false) => continue,
+                Poll::Ready(true) => {}
+            }
+            if self.deferred {
+                self.deferred = false;
+                self.thread.watch(&self.hub, false);
+                self.thread.expected.lock().clear();
+                self.batch = Batch::default();
+                self.go();
+            } else if let Some(event) = self.event() {
+                *regs = self.regs;
+                return Poll::Ready(event);
+            }
+        }
+    }
+
+    fn submit(&mut self, ops: &[MemOp]) {
+        let user = self.hub.user_range();
+        let mut raw = Vec::with_capacity(ops.len());
+        let mut refused = None;
+        for op in ops {
+            match ops::translate(op, &user) {
+                Ok(op) => raw.push(op),
+                Err(errno) => {
+                    refused = Some(errno);
+                    break;
+                }
+            }
+        }
+        self.begin(raw, refused);
+    }
+
+    fn poll_ops(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<u64, MemOpError>> {
+        self.poll_batch(cx)
+    }
+
+    fn interrupter(&self) -> Arc<dyn Interrupt> {
+        Arc::new(Interrupter { thread: Arc::clone(&self.thread), hub: Arc::clone(&self.hub) })
+    }
+
+    fn new_thread(&mut self) -> BoxFuture<'_, Result<Box<dyn Context>, PlatformError>> {
+        Box::pin(async move {
+            self.settle().await?;
+            let thread = birth::give(self, Kind::Thread).await?;
+            let process = Arc::clone(&self.process);
+            let context = SystrapContext::new(Arc::clone(&self.hub), process, thread);
+            Ok(Box::new(context) as Box<dyn Context>)
+        })
+    }
+
+    fn fork(&mut self) -> BoxFuture<'_, Result<NewProcess, PlatformError>> {
+        Box::pin(async move {
+            self.settle().await?;
+            let thread = birth::give(self, Kind::Process).await?;
+            birth::process_of(&self.hub, thread)
+        })
+    }
+
+    fn fpstate(&mut self) -> BoxFuture<'_, Result<Vec<u8>, PlatformError>> {
+        let mut image = frame::read_fpstate(&self.hub, &self.thread.shared);
+        self.hub.setup.fpu.present(&mut image);
+        Box::pin(std::future::ready(Ok(image)))
+    }
+
+    fn set_fpstate<'a>(&'a mut self, xsave: &'a [u8]) -> BoxFuture<'a, Result<(), PlatformError>> {
+        let checked = self.hub.setup.fpu.check(xsave).map_err(PlatformError::Refused);
+        let result = checked.map(|image| frame::write_fpstate(&self.hub, &self.thread.shared, &image));
+        Box::pin(std::future::ready(result))
+    }
+
+    fn reset_fpstate(&mut self) {
+        frame::write_fpstate(&self.hub, &self.thread.shared, &self.hub.setup.fpu.initial);
+    }
+}
+
+impl Drop for SystrapContext {
+    fn drop(&mut self) {
+        self.thread.abandon(&self.hub);
+    }
+}
+
+/// Interrupts a context.
+struct Interrupter {
+    thread: Arc<Thread>,
+    hub: Arc<Hub>,
+}
+
+impl Interrupt for Interrupter {
+    fn interrupt(&self) {
+        self.thread.interrupt.store(true, Ordering::SeqCst);
+        if self.thread.state.load(Ordering::SeqCst) == RUNNING {
+            self.thread.kick();
+        }
+    }
+
+    fn cpu_time(&self) -> Duration {
+        let Some(proc) = self.thread.proc.get() else { return Duration::ZERO };
+        self.hub.setup.figures.cpu_time(proc.pid, self.thread.tid.load(Ordering::SeqCst))
+    }
+}

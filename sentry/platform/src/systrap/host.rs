@@ -1,0 +1,142 @@
+//! Host calls that no library offers in the form needed here.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use abi::Errno;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus};
+
+const NOTIF_RECV: libc::c_ulong = 0xc050_2100;
+const NOTIF_SEND: libc::c_ulong = 0xc018_2101;
+const NOTIF_SET_FLAGS: libc::c_ulong = 0x4008_2104;
+/// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP`, Linux 6.6.
+const SYNC_WAKE_UP: libc::c_ulong = 1;
+/// `SECCOMP_USER_NOTIF_FLAG_CONTINUE`.
+const CONTINUE: u32 = 1;
+
+pub(super) fn last_errno() -> Errno {
+    Errno::from(std::io::Error::last_os_error())
+}
+
+fn from_rustix(error: rustix::io::Errno) -> Errno {
+    Errno::from_raw(error.raw_os_error())
+}
+
+/// A notification, as the host wrote it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Notification {
+    pub(super) id: u64,
+    pub(super) tid: i32,
+    pub(super) nr: i64,
+    pub(super) args: [u64; 6],
+}
+
+/// Takes the next notification; `None` where its sender has died.
+pub(super) fn receive(listener: BorrowedFd<'_>) -> Option<Notification> {
+    // SAFETY: the struct holds integers only, and the host wants it zeroed.
+    let mut notif: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+    // SAFETY: the request is given the struct that it fills.
+    let result = unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_RECV, &raw mut notif) };
+    (result == 0).then(|| Notification {
+        id: notif.id,
+        tid: notif.pid.cast_signed(),
+        nr: i64::from(notif.data.nr),
+        args: notif.data.args,
+    })
+}
+
+/// What becomes of a call that was notified.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Answer {
+    /// It returns 0 without being made.
+    Zero,
+    /// The host performs it.
+    Continue,
+    /// It fails with ENOSYS, on which a stub gives up.
+    Refuse,
+}
+
+/// Answers a notification. Its sender may have died, which doesn't matter.
+pub(super) fn answer(listener: BorrowedFd<'_>, id: u64, answer: Answer) {
+    let (error, flags) = match answer {
+        Answer::Zero => (0, 0),
+        Answer::Continue => (0, CONTINUE),
+        Answer::Refuse => (-libc::ENOSYS, 0),
+    };
+    let mut response = libc::seccomp_notif_resp { id, val: 0, error, flags };
+    // SAFETY: the request is given the struct that it reads.
+    unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_SEND, &raw mut response) };
+}
+
+/// Lets notifications wake their reader on the sender's CPU, where the host can do that.
+pub(super) fn set_sync_wake_up(listener: BorrowedFd<'_>) -> bool {
+    // SAFETY: takes a number.
+    unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_SET_FLAGS, SYNC_WAKE_UP) == 0 }
+}
+
+/// Waits until one of the descriptors can be read; returns which. A signal ends the wait.
+pub(super) fn readable<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: Option<Duration>) -> [bool; N] {
+    let mut poll = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+    let timeout = timeout.map(|time| Timespec {
+        tv_sec: time.as_secs().min(1 << 30).cast_signed(),
+        tv_nsec: time.subsec_nanos().into(),
+    });
+    if rustix::event::poll(&mut poll, timeout.as_ref()).is_err() {
+        return [false; N];
+    }
+    poll.map(|fd| fd.revents().contains(PollFlags::IN))
+}
+
+/// Opens a pidfd of a child that can't have been reaped.
+pub(super) fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
+    let pid = rustix::process::Pid::from_raw(pid).ok_or(Errno::ESRCH)?;
+    rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(from_rustix)
+}
+
+/// Kills; a process that is dead already stays so.
+pub(super) fn kill(pidfd: BorrowedFd<'_>) {
+    let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+}
+
+/// Returns how a child has ended, if it has. `reap` removes it.
+pub(super) fn wait(pidfd: BorrowedFd<'_>, reap: bool) -> Option<WaitIdStatus> {
+    let mut options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    if !reap {
+        options |= WaitIdOptions::NOWAIT;
+    }
+    rustix::process::waitid(WaitId::PidFd(pidfd), options).ok().flatten()
+}
+
+/// Sends a signal to one thread.
+pub(super) fn tgkill(pid: i32, tid: i32, signal: i32) -> bool {
+    // SAFETY: takes numbers only.
+    unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, signal) == 0 }
+}
+
+/// Copies from another process; returns what was copied before the first page that can't be read.
+pub(super) fn read_memory(pid: i32, addr: u64, buf: &mut [u8]) -> usize {
+    let local = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
+    let remote = libc::iovec { iov_base: std::ptr::without_provenance_mut(addr as usize), iov_len: buf.len() };
+    // SAFETY: `local` describes a live buffer; `remote` is an address of another process.
+    let copied = unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) };
+    usize::try_from(copied).unwrap_or(0)
+}
+
+/// Copies to another process; returns what was copied before the first page that can't be written.
+pub(super) fn write_memory(pid: i32, addr: u64, buf: &[u8]) -> usize {
+    let local = libc::iovec { iov_base: buf.as_ptr().cast_mut().cast(), iov_len: buf.len() };
+    let remote = libc::iovec { iov_base: std::ptr::without_provenance_mut(addr as usize), iov_len: buf.len() };
+    // SAFETY: `local` describes a live buffer, which is only read; `remote` is an address of another process.
+    let copied = unsafe { libc::process_vm_writev(pid, &raw const local, 1, &raw const remote, 1, 0) };
+    usize::try_from(copied).unwrap_or(0)
+}
+
+/// Gives the memory of a part of a file back to the host; it reads as zeros afterwards.
+pub(super) fn punch_hole(file: &OwnedFd, offset: u64, len: u64) {
+    use rustix::fs::FallocateFlags;
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    if let Err(error) = rustix::fs::fallocate(file.as_fd(), flags, offset, len) {
+        tracing::warn!(%error, "a context's memory can't be given back");
+    }
+}

@@ -1,0 +1,180 @@
+//! Where things stand: the stub region at the top of every guest address space, and the fields of a context.
+//!
+//! The region begins above everything that a guest may map; a gap of 8 GiB below it lets the stubs' filter check a
+//! range by adding the upper halves of address and length. Each guest thread of the sandbox has its own slot number,
+//! which fixes the address of its context (the same in every address space) and its place in the sentry's memory file.
+//!
+//! The assembly in [`super::stub`] takes its offsets from here.
+
+use super::shared::CONTEXT_SIZE;
+
+/// Start of the stub region; the stub's code stands here.
+pub(super) const STUB: u64 = 0x7e80_0000_0000;
+/// Bytes of code, at most.
+pub(super) const CODE_LEN: u64 = 0x1000;
+/// A page that the sentry writes and stubs read: [`control`].
+pub(super) const CONTROL: u64 = STUB + 0x1000;
+/// Where the vDSO and its data are moved.
+pub(super) const VDSO: u64 = STUB + 0x10_0000;
+/// Context of slot 0.
+pub(super) const CONTEXTS: u64 = STUB + 0x1_0000_0000;
+/// Most threads that a sandbox can have.
+pub(super) const SLOTS: u32 = 1 << 15;
+/// End of the region.
+pub(super) const STUB_END: u64 = CONTEXTS + SLOTS as u64 * CONTEXT_SIZE as u64;
+/// End of what a guest may map, where the vDSO could be moved; see [`super::filter`] for the gap.
+pub(super) const USER_END: u64 = 0x7e7e_0000_0000;
+/// End of user addresses on the host, less the page that it leaves out.
+pub(super) const TASK_END: u64 = 0x7fff_ffff_f000;
+
+/// Returns the address of a slot's context in stubs.
+pub(super) fn context_address(slot: u32) -> u64 {
+    CONTEXTS + u64::from(slot) * CONTEXT_SIZE as u64
+}
+
+/// Fields of the control page.
+pub(super) mod control {
+    /// u32: workers that are awake. A stub that sees 0 asks for one by a notification before it sleeps.
+    pub(in super::super) const AWAKE: usize = 0x00;
+    /// u32: how many times a stub looks for the reply before it sleeps; 0 where there is one CPU.
+    pub(in super::super) const SPIN: usize = 0x40;
+    /// u32: offset in a context of the signal frame of its event; 0 until the zygote has found out.
+    pub(in super::super) const FRAME: usize = 0x44;
+    /// u32: whether `rdfsbase` and its kin may be used.
+    pub(in super::super) const FSGSBASE: usize = 0x48;
+}
+
+/// Fields of a context. The first line is written by the sentry, the second by the stub.
+pub(super) mod field {
+    /// u32: number of the request; the sentry raises it when the rest of the request is written. Futex word.
+    pub(in super::super) const REQUEST: usize = 0x00;
+    /// u32: a [`super::command`].
+    pub(in super::super) const COMMAND: usize = 0x04;
+    /// u32: number of operations.
+    pub(in super::super) const OP_COUNT: usize = 0x08;
+    /// u32: bit 0: load [`FS_BASE`], bit 1: load [`GS_BASE`].
+    pub(in super::super) const FLAGS: usize = 0x0c;
+    /// u64: base of fs to be loaded.
+    pub(in super::super) const FS_BASE: usize = 0x10;
+    /// u64: base of gs to be loaded.
+    pub(in super::super) const GS_BASE: usize = 0x18;
+
+    /// u32: number of the request whose outcome stands below.
+    pub(in super::super) const EVENT: usize = 0x40;
+    /// u32: a signal number or an [`super::outcome`].
+    pub(in super::super) const KIND: usize = 0x44;
+    /// u32: how the stub waits: a [`super::waiting`].
+    pub(in super::super) const WAITING: usize = 0x48;
+    /// u32: rounds of spinning that the stub allows itself; its own.
+    pub(in super::super) const SPIN: usize = 0x4c;
+    /// u64: base of fs at the event.
+    pub(in super::super) const EVENT_FS: usize = 0x50;
+    /// u64: base of gs at the event.
+    pub(in super::super) const EVENT_GS: usize = 0x58;
+    /// u32: waits since spinning was given up; its own.
+    pub(in super::super) const COLD: usize = 0x60;
+    /// u32: operations that succeeded.
+    pub(in super::super) const OP_DONE: usize = 0x64;
+    /// u64: result of the last operation, or its negated error number.
+    pub(in super::super) const OP_RESULT: usize = 0x68;
+    /// u64: stack pointer at the first signal (zygote only).
+    pub(in super::super) const FIRST_FRAME: usize = 0x70;
+
+    /// u64: address of the new thread's context.
+    pub(in super::super) const CHILD: usize = 0x80;
+    /// u64: secret by which the new thread shows who it is.
+    pub(in super::super) const COOKIE: usize = 0x88;
+    /// u64: descriptor of the contexts' memory.
+    pub(in super::super) const MEMORY: usize = 0x90;
+    /// u64: offset of the new context in it.
+    pub(in super::super) const OFFSET: usize = 0x98;
+
+    /// u32: not zero while the thread lives; the host clears it (`CLONE_CHILD_CLEARTID`).
+    pub(in super::super) const ALIVE: usize = 0xc0;
+
+    // 0x100..0x200 is kept for calls answered in the stub: identities, signal mask, enable bits.
+
+    /// The operations: system-call number and six arguments each.
+    pub(in super::super) const OPS: usize = 0x200;
+    /// Bytes per operation.
+    pub(in super::super) const OP_SIZE: usize = 64;
+    /// Operations per request.
+    pub(in super::super) const OPS_MAX: usize = 32;
+
+    /// Start of the signal stack.
+    pub(in super::super) const STACK: usize = 0x1000;
+    /// Its end.
+    pub(in super::super) const STACK_END: usize = 0x8000;
+    /// Window for arguments that travel with a request (now: for what the zygote is set up with).
+    pub(in super::super) const WINDOW: usize = 0x8000;
+}
+
+/// What the sentry asks of a stub.
+pub(super) mod command {
+    /// Return to guest code by the edited signal frame.
+    pub(in super::super) const GO: u32 = 1;
+    /// Perform the operations.
+    pub(in super::super) const OPS: u32 = 2;
+    /// Make a process that is a copy.
+    pub(in super::super) const FORK: u32 = 3;
+    /// Make a thread.
+    pub(in super::super) const THREAD: u32 = 4;
+    /// End this thread.
+    pub(in super::super) const EXIT: u32 = 5;
+}
+
+/// What ended a request, besides signals.
+pub(super) mod outcome {
+    /// The operations, or the clone, are done.
+    pub(in super::super) const DONE: u32 = 0x100;
+    /// A new thread waits for its first request.
+    pub(in super::super) const HELLO: u32 = 0x101;
+}
+
+/// How a stub waits for its reply.
+pub(super) mod waiting {
+    /// In the futex on the request number.
+    pub(in super::super) const FUTEX: u32 = 1;
+}
+
+/// Numbers that no system call has, which the filter turns into notifications.
+pub(super) mod call {
+    /// "An event is there and no worker is awake": the request number.
+    pub(in super::super) const WAKE: i64 = 0x0f57_0001;
+    /// "I am the new thread": the cookie.
+    pub(in super::super) const HELLO: i64 = 0x0f57_0002;
+    /// Not a call at all: compare-and-exchange in a batch of operations.
+    pub(in super::super) const COMPARE_EXCHANGE: i64 = 0x0f57_0003;
+}
+
+/// The real-time signal of interrupts: the last one, which nothing else in the sentry uses.
+pub(super) const INTERRUPT: i32 = 64;
+
+/// Layout of what the host writes at a signal (`struct rt_sigframe`, arch/x86/include/asm/sigframe.h), relative to the
+/// stack pointer at the handler's entry.
+pub(super) mod frame {
+    /// u64: `uc_stack.ss_sp`.
+    pub(in super::super) const STACK_SP: usize = 24;
+    /// u32: `uc_stack.ss_flags`.
+    pub(in super::super) const STACK_FLAGS: usize = 32;
+    /// u64: `uc_stack.ss_size`.
+    pub(in super::super) const STACK_SIZE: usize = 40;
+    /// The 18 general registers of `struct sigcontext`: r8 … r15, di, si, bp, bx, dx, ax, cx, sp, ip, flags.
+    pub(in super::super) const REGS: usize = 48;
+    /// u64: cs, gs, fs, ss, 16 bits each.
+    pub(in super::super) const SEGMENTS: usize = REGS + 144;
+    /// u64: `err`.
+    pub(in super::super) const ERR: usize = REGS + 152;
+    /// u64: `trapno`.
+    pub(in super::super) const TRAPNO: usize = REGS + 160;
+    /// u64: `cr2`.
+    pub(in super::super) const CR2: usize = REGS + 176;
+    /// u64: address of the floating-point state.
+    pub(in super::super) const FPSTATE: usize = REGS + 184;
+    /// u64: `uc_sigmask`.
+    pub(in super::super) const SIGMASK: usize = REGS + 256;
+    /// `siginfo_t`: u32 signo, u32 errno, u32 code.
+    pub(in super::super) const SIGINFO: usize = 312;
+    /// Bytes up to here belong to the frame proper.
+    pub(in super::super) const SIZE: usize = SIGINFO + 128;
+}

@@ -1,0 +1,155 @@
+//! The systrap platform: guest code runs in stub processes under a seccomp filter; each system call is trapped into a
+//! stub in the same process, which hands it to the sentry through shared memory.
+//!
+//! [`stub`] is the code in the guest's address space, [`layout`] what stands where in the memory shared with it,
+//! [`filter`] what it may call. [`zygote`] makes the first stub, [`birth`] all others. [`thread`] and [`process`] are what
+//! the sentry knows of them, in memory of its own; [`hub`] is what workers poll, and says why no wake-up is lost;
+//! [`context`] implements the traits.
+//!
+//! Everything that a stub shares is hostile: read once, through [`shared`], and checked.
+
+mod birth;
+mod context;
+mod filter;
+mod fpu;
+mod frame;
+mod host;
+mod hub;
+mod layout;
+mod ops;
+mod process;
+mod shared;
+mod stub;
+mod table;
+mod thread;
+mod zygote;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use sentry_sync::{Level, Mutex};
+
+use birth::Kind;
+use context::SystrapContext;
+use hub::Hub;
+use process::Process;
+
+use crate::{BoxFuture, NewProcess, Platform, PlatformError, Vdso};
+
+/// How long stubs and workers look for each other's answer before they sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Spin {
+    /// A few microseconds, less while it doesn't pay; not at all on one CPU.
+    #[default]
+    Auto,
+    /// Not at all.
+    Off,
+    /// At most this long, in microseconds; up to 1000.
+    Micros(u32),
+}
+
+/// Settings of the platform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Options {
+    /// `--spin`.
+    pub spin: Spin,
+}
+
+/// The systrap platform.
+pub struct Systrap {
+    hub: Arc<Hub>,
+    zygote: Mutex<Nursery>,
+}
+
+/// The zygote's context, lent to one future at a time.
+struct Nursery {
+    context: Option<SystrapContext>,
+    waiting: Vec<Waker>,
+}
+
+impl Systrap {
+    /// Makes the platform. Needs `/proc`; to be called before any other thread exists (the first stub is a fork of the
+    /// caller, and dies with the calling thread), as the user that the sentry will be.
+    #[expect(clippy::new_ret_no_self, reason = "nobody needs more than the trait")]
+    pub fn new(options: Options) -> Result<Arc<dyn Platform>, PlatformError> {
+        let (hub, thread) = zygote::make(&options)?;
+        let proc = thread.proc.get().map(Arc::clone).ok_or(PlatformError::Dead("it had just been made"))?;
+        let process = Arc::new(Process { proc, hub: Arc::clone(&hub) });
+        let context = SystrapContext::new(Arc::clone(&hub), process, thread);
+        let nursery = Nursery { context: Some(context), waiting: Vec::new() };
+        Ok(Arc::new(Systrap { hub, zygote: Mutex::new(Level::Platform, nursery) }))
+    }
+
+    async fn borrow_zygote(&self) -> Loan<'_> {
+        let context = std::future::poll_fn(|cx| {
+            let mut nursery = self.zygote.lock();
+            match nursery.context.take() {
+                Some(context) => Poll::Ready(context),
+                None => {
+                    nursery.waiting.push(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        });
+        Loan { platform: self, context: Some(context.await) }
+    }
+}
+
+/// Gives the zygote's context back.
+struct Loan<'a> {
+    platform: &'a Systrap,
+    context: Option<SystrapContext>,
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        let waiting = {
+            let mut nursery = self.platform.zygote.lock();
+            nursery.context = self.context.take();
+            std::mem::take(&mut nursery.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Platform for Systrap {
+    fn name(&self) -> &'static str {
+        "systrap"
+    }
+
+    fn max_workers(&self) -> Option<usize> {
+        None
+    }
+
+    fn user_range(&self) -> Range<u64> {
+        self.hub.user_range()
+    }
+
+    fn vdso(&self) -> Vdso {
+        self.hub.setup.vdso.clone()
+    }
+
+    fn new_process(&self) -> BoxFuture<'_, Result<NewProcess, PlatformError>> {
+        Box::pin(async move {
+            let mut loan = self.borrow_zygote().await;
+            let context = loan.context.as_mut().ok_or(PlatformError::Dead("the zygote is gone"))?;
+            context.settle().await?;
+            let thread = birth::give(context, Kind::Process).await?;
+            birth::process_of(&self.hub, thread)
+        })
+    }
+
+    fn poll(&self) -> bool {
+        self.hub.poll()
+    }
+
+    fn park(&self, timeout: Option<Duration>) {
+        self.hub.park(timeout);
+    }
+
+    fn unpark(&self) {
+        self.hub.unpark();
+    }
+}

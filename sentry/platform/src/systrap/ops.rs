@@ -1,0 +1,141 @@
+//! Memory operations as the calls that a stub makes for them.
+
+use std::ops::Range;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+use abi::Errno;
+
+use super::layout::call;
+use super::thread::ExpectedCall;
+use crate::MemOp;
+
+/// One call of a batch.
+#[derive(Clone, Debug)]
+pub(super) struct RawOp {
+    pub(super) nr: i64,
+    pub(super) args: [u64; 6],
+    /// Kept open while the call may need it.
+    pub(super) file: Option<Arc<OwnedFd>>,
+}
+
+impl RawOp {
+    pub(super) fn new(nr: i64, args: [u64; 6]) -> RawOp {
+        RawOp { nr, args, file: None }
+    }
+
+    /// Returns what the host will ask about, where it does.
+    pub(super) fn notified(&self) -> Option<ExpectedCall> {
+        let file_map = self.nr == libc::SYS_mmap && self.args[3] & ANONYMOUS == 0;
+        file_map.then(|| ExpectedCall { nr: self.nr, args: self.args, file: self.file.clone() })
+    }
+}
+
+const ANONYMOUS: u64 = libc::MAP_ANONYMOUS as u64;
+const FIXED: u64 = libc::MAP_FIXED as u64;
+const NO_FILE: u64 = u64::MAX;
+/// Flags that the filter lets through besides those two.
+const ANONYMOUS_FLAGS: i32 = libc::MAP_SHARED
+    | libc::MAP_PRIVATE
+    | libc::MAP_GROWSDOWN
+    | libc::MAP_NORESERVE
+    | libc::MAP_POPULATE
+    | libc::MAP_LOCKED
+    | libc::MAP_STACK;
+const FILE_FLAGS: i32 =
+    libc::MAP_SHARED | libc::MAP_PRIVATE | libc::MAP_NORESERVE | libc::MAP_POPULATE | libc::MAP_LOCKED;
+
+/// Translates an operation. What the filter would refuse (and thereby kill the stub) is refused here.
+pub(super) fn translate(op: &MemOp, user: &Range<u64>) -> Result<RawOp, Errno> {
+    let inside = |addr: u64, len: u64| {
+        let fits = addr.checked_add(len).is_some_and(|end| end <= user.end);
+        if fits { Ok(()) } else { Err(Errno::EINVAL) }
+    };
+    let raw = |nr: i64, args: [u64; 6]| Ok(RawOp::new(nr, args));
+    match *op {
+        MemOp::MapAnonymous { addr, len, prot, flags } => {
+            inside(addr, len)?;
+            if flags & !ANONYMOUS_FLAGS.cast_unsigned() != 0 {
+                return Err(Errno::EINVAL);
+            }
+            let flags = u64::from(flags) | FIXED | ANONYMOUS;
+            raw(libc::SYS_mmap, [addr, len, prot.bits().into(), flags, NO_FILE, 0])
+        }
+        MemOp::MapFile { addr, len, prot, flags, ref file, offset } => {
+            inside(addr, len)?;
+            if flags & !FILE_FLAGS.cast_unsigned() != 0 {
+                return Err(Errno::EINVAL);
+            }
+            let fd = u64::from(file.as_raw_fd().cast_unsigned());
+            let args = [addr, len, prot.bits().into(), u64::from(flags) | FIXED, fd, offset];
+            Ok(RawOp { nr: libc::SYS_mmap, args, file: Some(Arc::clone(file)) })
+        }
+        MemOp::Unmap { addr, len } => {
+            inside(addr, len)?;
+            raw(libc::SYS_munmap, [addr, len, 0, 0, 0, 0])
+        }
+        MemOp::Protect { addr, len, prot } => {
+            inside(addr, len)?;
+            raw(libc::SYS_mprotect, [addr, len, prot.bits().into(), 0, 0, 0])
+        }
+        MemOp::Remap { old, old_len, new, new_len, flags } => {
+            inside(old, old_len)?;
+            inside(new, new_len)?;
+            let moving = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED).cast_unsigned();
+            let flags = if old == new { flags } else { flags | moving };
+            raw(libc::SYS_mremap, [old, old_len, new_len, flags.into(), new, 0])
+        }
+        MemOp::Advise { addr, len, advice } => {
+            inside(addr, len)?;
+            raw(libc::SYS_madvise, [addr, len, u64::from(advice.cast_unsigned()), 0, 0, 0])
+        }
+        MemOp::Sync { addr, len, flags } => {
+            inside(addr, len)?;
+            raw(libc::SYS_msync, [addr, len, u64::from(flags.cast_unsigned()), 0, 0, 0])
+        }
+        MemOp::Lock { addr, len, flags } => {
+            inside(addr, len)?;
+            raw(libc::SYS_mlock2, [addr, len, flags.into(), 0, 0, 0])
+        }
+        MemOp::Unlock { addr, len } => {
+            inside(addr, len)?;
+            raw(libc::SYS_munlock, [addr, len, 0, 0, 0, 0])
+        }
+        MemOp::Membarrier { cmd, flags, cpu } => {
+            let (cmd, cpu) = (u64::from(cmd.cast_unsigned()), u64::from(cpu.cast_unsigned()));
+            raw(libc::SYS_membarrier, [cmd, flags.into(), cpu, 0, 0, 0])
+        }
+        MemOp::CompareExchange { addr, old, new } => {
+            inside(addr, 4)?;
+            raw(call::COMPARE_EXCHANGE, [addr, old.into(), new.into(), 0, 0, 0])
+        }
+        MemOp::Mincore { addr, len, vec } => {
+            inside(addr, len)?;
+            inside(vec, 0)?;
+            raw(libc::SYS_mincore, [addr, len, vec, 0, 0, 0])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use abi::flags::Prot;
+
+    const USER: Range<u64> = 0x1_0000..0x7000_0000_0000;
+
+    #[test]
+    fn what_lies_outside_is_refused() {
+        for (addr, len) in [(USER.end, 1), (USER.end - 0x1000, 0x2000), (u64::MAX, 2), (0, u64::MAX)] {
+            assert_eq!(translate(&MemOp::Unmap { addr, len }, &USER).map(|_| ()), Err(Errno::EINVAL));
+        }
+        assert!(translate(&MemOp::Unmap { addr: USER.end - 0x1000, len: 0x1000 }, &USER).is_ok());
+    }
+
+    #[test]
+    fn flags_that_would_kill_the_stub_are_refused() {
+        let flags = libc::MAP_HUGETLB.cast_unsigned();
+        let op = MemOp::MapAnonymous { addr: 0x10_0000, len: 0x1000, prot: Prot::READ, flags };
+        assert_eq!(translate(&op, &USER).map(|_| ()), Err(Errno::EINVAL));
+    }
+}

@@ -1,0 +1,186 @@
+//! Stub processes: their life, death and memory.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rustix::process::WaitIdStatus;
+use sentry_sync::{Level, Mutex};
+
+use super::host;
+use super::hub::Hub;
+use super::layout::field;
+use crate::{AddressSpace, Death};
+
+/// What the sentry keeps of a stub process until it is reaped.
+pub(super) struct Proc {
+    pub(super) pid: i32,
+    pidfd: OwnedFd,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Slots of its threads, past ones included: their contexts are mapped there.
+    slots: Vec<u32>,
+    /// Nobody uses the address space any more.
+    released: bool,
+    reaped: bool,
+    death: Option<Death>,
+    /// Why we have killed it.
+    reason: Option<&'static str>,
+}
+
+impl Proc {
+    /// Names a child that can't be reaped by anybody but us.
+    pub(super) fn new(pid: i32, pidfd: OwnedFd) -> Arc<Proc> {
+        Arc::new(Proc { pid, pidfd, state: Mutex::new(Level::Platform, State::default()) })
+    }
+
+    pub(super) fn pidfd(&self) -> &OwnedFd {
+        &self.pidfd
+    }
+
+    pub(super) fn add_slot(&self, slot: u32) {
+        let slots = &mut self.state.lock().slots;
+        if !slots.contains(&slot) {
+            slots.push(slot);
+        }
+    }
+
+    /// Signals a thread, unless the process is gone and its numbers may be somebody else's.
+    pub(super) fn signal(&self, tid: i32, signal: i32) {
+        let state = self.state.lock();
+        if !state.reaped && tid > 0 {
+            host::tgkill(self.pid, tid, signal);
+        }
+    }
+
+    /// Kills because the stub broke the protocol.
+    pub(super) fn kill(&self, reason: &'static str) {
+        let mut state = self.state.lock();
+        if !state.reaped && state.death.is_none() {
+            tracing::warn!(pid = self.pid, reason, "a stub is killed");
+            state.reason.get_or_insert(reason);
+            host::kill(self.pidfd.as_fd());
+        }
+    }
+
+    pub(super) fn death(&self) -> Option<Death> {
+        self.state.lock().death
+    }
+
+    /// Finds a slot of a thread that has ended, whose context is mapped here and can be used again.
+    pub(super) fn reusable_slot(&self, hub: &Hub) -> Option<u32> {
+        let slots = self.state.lock().slots.clone();
+        slots.into_iter().find(|slot| {
+            let Some(thread) = hub.table.get(*slot) else { return false };
+            thread.orphan.load(Ordering::SeqCst)
+                && thread.tid.load(Ordering::SeqCst) != self.pid
+                && thread.shared.u32(field::ALIVE).load(Ordering::Acquire) == 0
+        })
+    }
+
+    /// Looks whether the process has ended; returns its slots if so, for the first time.
+    pub(super) fn check_end(&self) -> Option<Vec<u32>> {
+        let mut state = self.state.lock();
+        if state.death.is_some() || state.reaped {
+            return None;
+        }
+        let status = host::wait(self.pidfd.as_fd(), false)?;
+        state.death = Some(cause(&status, state.reason));
+        Some(state.slots.clone())
+    }
+
+    /// Marks as used by nobody, and kills. Returns whether it can be reaped at once.
+    pub(super) fn release(&self) -> bool {
+        let mut state = self.state.lock();
+        state.released = true;
+        if state.death.is_none() && !state.reaped {
+            host::kill(self.pidfd.as_fd());
+        }
+        state.death.is_some()
+    }
+
+    pub(super) fn is_released(&self) -> bool {
+        self.state.lock().released
+    }
+
+    /// Removes the zombie; returns the slots, once.
+    pub(super) fn reap(&self) -> Option<Vec<u32>> {
+        let mut state = self.state.lock();
+        if state.reaped || state.death.is_none() {
+            return None;
+        }
+        host::wait(self.pidfd.as_fd(), true);
+        state.reaped = true;
+        Some(std::mem::take(&mut state.slots))
+    }
+}
+
+/// Signals that the host raises for what a stub itself has done.
+const OWN_FAULTS: [i32; 6] = [libc::SIGILL, libc::SIGSEGV, libc::SIGBUS, libc::SIGSYS, libc::SIGTRAP, libc::SIGFPE];
+
+fn cause(status: &WaitIdStatus, reason: Option<&'static str>) -> Death {
+    match (reason, status.terminating_signal()) {
+        (Some(reason), _) => Death::Protocol(reason),
+        (None, Some(signal)) if OWN_FAULTS.contains(&signal) => Death::Protocol("it attacked its stub"),
+        (None, Some(signal)) => Death::Signal(signal),
+        (None, None) => Death::Protocol("it ended by itself"),
+    }
+}
+
+/// The address space of a stub process. The process is killed when the last context and the last handle are gone.
+pub(super) struct Process {
+    pub(super) proc: Arc<Proc>,
+    pub(super) hub: Arc<Hub>,
+}
+
+impl Process {
+    /// Cuts a range to what the guest may use.
+    fn reach(&self, addr: u64, len: usize) -> usize {
+        let range = self.hub.user_range();
+        if !range.contains(&addr) {
+            return 0;
+        }
+        usize::try_from(range.end - addr).map_or(len, |room| room.min(len))
+    }
+}
+
+impl AddressSpace for Process {
+    fn read(&self, addr: u64, buf: &mut [u8]) -> usize {
+        let len = self.reach(addr, buf.len());
+        let buf = &mut buf[..len];
+        let mut done = 0;
+        // What the host copies in one call may end at the first bad page or earlier.
+        while done < len {
+            match host::read_memory(self.proc.pid, addr + done as u64, &mut buf[done..]) {
+                0 => break,
+                copied => done += copied,
+            }
+        }
+        done
+    }
+
+    fn write(&self, addr: u64, buf: &[u8]) -> usize {
+        let len = self.reach(addr, buf.len());
+        let mut done = 0;
+        while done < len {
+            match host::write_memory(self.proc.pid, addr + done as u64, &buf[done..len]) {
+                0 => break,
+                copied => done += copied,
+            }
+        }
+        done
+    }
+
+    fn host_pid(&self) -> i32 {
+        self.proc.pid
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.hub.release(&self.proc);
+    }
+}

@@ -1,0 +1,271 @@
+//! What the sentry knows of one stub thread, in its own memory.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::Waker;
+
+use sentry_sync::{Level, Mutex};
+
+use super::hub::Hub;
+use super::layout::{command, field, waiting};
+use super::process::Proc;
+use super::shared::Shared;
+
+/// The stub waits for a request; what it last did has been looked at.
+pub(super) const IDLE: u32 = 0;
+/// Guest code runs.
+pub(super) const RUNNING: u32 = 1;
+/// The stub does something for the sentry.
+pub(super) const BUSY: u32 = 2;
+/// Added to the two above: done, and the task was woken.
+pub(super) const READY: u32 = 0x10;
+
+/// A call that a stub is expected to make, to be let through as a notification.
+#[derive(Clone, Debug)]
+pub(super) struct ExpectedCall {
+    pub(super) nr: i64,
+    pub(super) args: [u64; 6],
+    pub(super) file: Option<Arc<OwnedFd>>,
+}
+
+/// Calls that wait to be let through, and descriptors that those let through may still be using.
+#[derive(Default)]
+pub(super) struct Expected {
+    calls: VecDeque<ExpectedCall>,
+    /// Files of calls that were let through. The stub says when it is done with them, but it may lie: another of its
+    /// threads can pretend so while the call is still under way, and if the descriptor were closed and its number
+    /// given to another file, that one would be mapped. The next notification of the same thread is the host's word that
+    /// the earlier call is over.
+    held: Vec<Arc<OwnedFd>>,
+}
+
+impl Expected {
+    pub(super) fn expect(&mut self, calls: impl IntoIterator<Item = ExpectedCall>) {
+        self.calls.extend(calls);
+    }
+
+    /// Takes the expectation that this call meets; `None`: nobody asked for it. The files returned are no longer in use.
+    fn take(&mut self, nr: i64, args: &[u64; 6]) -> Option<Vec<Arc<OwnedFd>>> {
+        let call = self.calls.pop_front_if(|call| call.nr == nr && call.args == *args)?;
+        let over = std::mem::take(&mut self.held);
+        self.held.extend(call.file);
+        Some(over)
+    }
+
+    /// Moves what was never called for out of the way, when the batch has ended early; its files stay held, too.
+    pub(super) fn clear(&mut self) {
+        while let Some(call) = self.calls.pop_front() {
+            self.held.extend(call.file);
+        }
+    }
+}
+
+/// One stub thread.
+pub(super) struct Thread {
+    pub(super) slot: u32,
+    pub(super) shared: Shared,
+    /// The process, once it is known.
+    pub(super) proc: OnceLock<Arc<Proc>>,
+    /// Thread id, once the host has told it.
+    pub(super) tid: AtomicI32,
+    pub(super) state: AtomicU32,
+    /// Number of the last request. The stub has answered when its event has the same number.
+    request: AtomicU32,
+    /// The notification in which the stub sleeps, if it does. 0: none.
+    notification: AtomicU64,
+    /// Somebody wants the guest to stop, and no event was seen since.
+    pub(super) interrupt: AtomicBool,
+    /// Nobody owns the context any more.
+    pub(super) orphan: AtomicBool,
+    pub(super) dead: AtomicBool,
+    /// Counted in the hub's `watch`.
+    watched: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+    pub(super) expected: Mutex<Expected>,
+}
+
+impl Thread {
+    /// A thread that will say hello as if it had been asked to by request 1.
+    pub(super) fn new(slot: u32, shared: Shared, request: u32, state: u32) -> Arc<Thread> {
+        Arc::new(Thread {
+            slot,
+            shared,
+            proc: OnceLock::new(),
+            tid: AtomicI32::new(0),
+            state: AtomicU32::new(state),
+            request: AtomicU32::new(request),
+            notification: AtomicU64::new(0),
+            interrupt: AtomicBool::new(false),
+            orphan: AtomicBool::new(false),
+            dead: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
+            waker: Mutex::new(Level::Leaf, None),
+            expected: Mutex::new(Level::Leaf, Expected::default()),
+        })
+    }
+
+    /// Tells whether the stub has answered the last request.
+    pub(super) fn answered(&self) -> bool {
+        self.shared.u32(field::EVENT).load(Ordering::Acquire) == self.request.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether there is something to claim.
+    pub(super) fn has_news(&self) -> bool {
+        matches!(self.state.load(Ordering::SeqCst), RUNNING | BUSY) && self.answered()
+    }
+
+    /// Gives the stub its next request, whose fields are written, and wakes it where it sleeps.
+    ///
+    /// The stub says that it will sleep, then looks at the request number once more; we raise the number, then look
+    /// whether it sleeps. Both with full barriers, so that at least one sees the other.
+    pub(super) fn publish(&self, hub: &Hub, what: u32) {
+        let number = self.request.load(Ordering::Relaxed).wrapping_add(1);
+        self.shared.u32(field::COMMAND).store(what, Ordering::Relaxed);
+        self.request.store(number, Ordering::SeqCst);
+        if what != command::EXIT {
+            hub.table.activate(self.slot);
+        }
+        let word = self.shared.u32(field::REQUEST);
+        word.store(number, Ordering::SeqCst);
+        if self.shared.u32(field::WAITING).load(Ordering::SeqCst) == waiting::FUTEX {
+            let _ = rustix::thread::futex::wake(word, rustix::thread::futex::Flags::empty(), 1);
+        }
+        self.release_notification(hub);
+    }
+
+    fn release_notification(&self, hub: &Hub) {
+        if self.notification.load(Ordering::SeqCst) != 0 {
+            let id = self.notification.swap(0, Ordering::SeqCst);
+            if id != 0 {
+                hub.end_sleep(id);
+            }
+        }
+    }
+
+    /// Hears that the stub sleeps in a notification, having published the event of this request; returns whether it may.
+    /// The pair to [`Thread::publish`]: it raises the number, then looks for a notification; this leaves one, then looks
+    /// at the number.
+    pub(super) fn sleep_in(&self, hub: &Hub, id: u64, request: u32) -> bool {
+        if self.request.load(Ordering::SeqCst) != request || !hub.begin_sleep() {
+            return false;
+        }
+        // A stub has one thread of execution; a second notification can only follow a first that was answered.
+        self.notification.store(id, Ordering::SeqCst);
+        if self.request.load(Ordering::SeqCst) != request {
+            self.release_notification(hub);
+        }
+        true
+    }
+
+    /// Ends the sleep of a stub that is dead.
+    pub(super) fn forget_sleep(&self, hub: &Hub) {
+        self.release_notification(hub);
+    }
+
+    /// Takes the outcome of the last request, if it is there: which of [`RUNNING`] and [`BUSY`] it was. Only for the
+    /// context's owner.
+    pub(super) fn take(&self, hub: &Hub) -> Option<u32> {
+        let state = self.state.load(Ordering::SeqCst);
+        if state & READY != 0 {
+            self.state.store(IDLE, Ordering::SeqCst);
+            return Some(state & !READY);
+        }
+        if state == IDLE || !self.answered() {
+            return None;
+        }
+        // A worker may be claiming it at the same time.
+        if self.state.compare_exchange(state, IDLE, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            hub.table.deactivate(self.slot);
+        } else {
+            self.state.store(IDLE, Ordering::SeqCst);
+        }
+        Some(state)
+    }
+
+    /// Claims the outcome for the owner and wakes it. Any worker may try, one succeeds.
+    pub(super) fn claim(&self, hub: &Hub) -> bool {
+        let state = self.state.load(Ordering::SeqCst);
+        if !matches!(state, RUNNING | BUSY) || !self.answered() {
+            return false;
+        }
+        if self.state.compare_exchange(state, state | READY, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            return false;
+        }
+        hub.table.deactivate(self.slot);
+        if self.orphan.load(Ordering::SeqCst) {
+            self.end_orphan(hub);
+        }
+        self.wake();
+        true
+    }
+
+    /// Ends a thread that nobody owns and that has answered its last request.
+    fn end_orphan(&self, hub: &Hub) {
+        let leader = self.proc.get().is_some_and(|proc| proc.pid == self.tid.load(Ordering::SeqCst));
+        // The first thread of a process stays, asleep: without it the host would not let us reach the memory.
+        if !leader && self.state.swap(IDLE, Ordering::SeqCst) & READY != 0 {
+            self.publish(hub, command::EXIT);
+        }
+    }
+
+    /// Hears that the owner is gone.
+    pub(super) fn abandon(&self, hub: &Hub) {
+        self.orphan.store(true, Ordering::SeqCst);
+        let waker = self.waker.lock().take();
+        drop(waker);
+        match self.state.load(Ordering::SeqCst) {
+            IDLE => {
+                self.state.store(RUNNING | READY, Ordering::SeqCst);
+                self.end_orphan(hub);
+            }
+            RUNNING => self.kick(),
+            BUSY => {}
+            _ => self.end_orphan(hub),
+        }
+    }
+
+    /// Makes guest code stop.
+    pub(super) fn kick(&self) {
+        if let Some(proc) = self.proc.get() {
+            proc.signal(self.tid.load(Ordering::SeqCst), super::layout::INTERRUPT);
+        }
+    }
+
+    /// Sets who is told of the outcome. Look for it after this.
+    pub(super) fn register(&self, waker: &Waker) {
+        let old = {
+            let mut place = self.waker.lock();
+            match &*place {
+                Some(old) if old.will_wake(waker) => return,
+                _ => place.replace(waker.clone()),
+            }
+        };
+        drop(old);
+    }
+
+    pub(super) fn wake(&self) {
+        let waker = self.waker.lock().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Checks a notified call against what was asked for.
+    pub(super) fn is_expected(&self, nr: i64, args: &[u64; 6]) -> bool {
+        let over = self.expected.lock().take(nr, args);
+        over.is_some()
+    }
+
+    /// Makes workers look for notifications often, or no longer, because of this thread.
+    pub(super) fn watch(&self, hub: &Hub, on: bool) {
+        if self.watched.swap(on, Ordering::SeqCst) != on {
+            if on {
+                hub.watch.fetch_add(1, Ordering::SeqCst);
+            } else {
+                hub.watch.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+    }
+}
