@@ -9,6 +9,7 @@
 
 pub mod compare;
 pub mod compile;
+pub mod docs;
 pub mod expect;
 pub mod plan;
 pub mod report;

@@ -1,3 +1,154 @@
 //! Developer commands: `cargo xtask …`.
+//!
+//! Each suite is a module with a `run` that prints one line for each check and says how many failed; [`setup`] brings
+//! what a suite needs, [`host`] runs commands natively and in the sandbox.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+mod bad_input;
+mod bench;
+mod docs;
+mod host;
+mod hostile;
+mod lint;
+mod matrix;
+mod posture;
+mod programs;
+mod python;
+mod ratchet;
+mod setup;
+mod tally;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use tally::Tally;
+
+/// Developer commands of the project.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What all suites take.
+#[derive(Args, Clone)]
+struct Common {
+    /// The `runsc` to test; built when not given.
+    #[arg(long, global = true)]
+    runsc: Option<PathBuf>,
+    /// Platforms to test on.
+    #[arg(long, global = true, value_delimiter = ',', default_value = "systrap,ptrace")]
+    platform: Vec<String>,
+    /// Only checks whose name contains this.
+    #[arg(long, global = true)]
+    filter: Option<String>,
+    /// Seconds that one program may take.
+    #[arg(long, global = true, default_value_t = 300)]
+    limit: u64,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Everything below but the benchmark.
+    Test {
+        /// Leave out what takes minutes: CPython's tests and debootstrap.
+        #[arg(long)]
+        quick: bool,
+    },
+    /// The compatibility matrix; further arguments go to `compat`.
+    Compat {
+        /// Passed on.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+    /// Formatting, clippy and ratchets.
+    Lint,
+    /// The generated pages under `docs/`.
+    Docs {
+        /// Fail when they are stale instead of writing them.
+        #[arg(long)]
+        check: bool,
+    },
+    /// What the live processes of a sandbox may do.
+    Posture,
+    /// Real programs, natively and in the sandbox.
+    Programs {
+        /// Leave out CPython's tests and debootstrap.
+        #[arg(long)]
+        quick: bool,
+    },
+    /// CPython's own tests, natively and in the sandbox.
+    Python,
+    /// Broken bundles, missing things, refused rights.
+    Badinput,
+    /// Guest programs that attack.
+    Hostile,
+    /// Start-up time, memory and single operations beside other runtimes.
+    Bench {
+        /// A second `runsc` to measure beside ours.
+        #[arg(long)]
+        peer: Option<PathBuf>,
+        /// Runs of each start-up item.
+        #[arg(long, default_value_t = 15)]
+        runs: usize,
+    },
+    /// Counts that may only fall.
+    Ratchet {
+        /// Write the lower counts down.
+        #[arg(long)]
+        update: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut tally = Tally::default();
+    let result = run(&cli, &mut tally);
+    if let Err(e) = &result {
+        eprintln!("xtask: {e:#}");
+    }
+    if tally.total() > 0 {
+        println!("{} passed, {} failed", tally.passed(), tally.failed());
+    }
+    if result.is_ok() && tally.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run(cli: &Cli, tally: &mut Tally) -> Result<()> {
+    let common = &cli.common;
+    match &cli.command {
+        Command::Test { quick } => everything(common, *quick, tally),
+        Command::Compat { rest } => matrix::run(common, rest, tally),
+        Command::Lint => lint::run(tally),
+        Command::Docs { check } => docs::run(*check, tally),
+        Command::Posture => posture::run(common, tally),
+        Command::Programs { quick } => programs::run(common, *quick, tally),
+        Command::Python => python::run(common, tally),
+        Command::Badinput => bad_input::run(common, tally),
+        Command::Hostile => hostile::run(common, tally),
+        Command::Bench { peer, runs } => bench::run(common, peer.as_deref(), *runs),
+        Command::Ratchet { update } => ratchet::run(*update, tally),
+    }
+}
+
+/// Runs every suite; one that can't start counts as failed and the others go on.
+fn everything(common: &Common, quick: bool, tally: &mut Tally) -> Result<()> {
+    let runsc = setup::runsc(common)?;
+    let common = &Common { runsc: Some(runsc), ..common.clone() };
+    tally.suite("ratchet", |t| ratchet::run(false, t));
+    tally.suite("docs", |t| docs::run(true, t));
+    tally.suite("compat", |t| matrix::run(common, &[], t));
+    tally.suite("posture", |t| posture::run(common, t));
+    tally.suite("bad input", |t| bad_input::run(common, t));
+    tally.suite("hostile", |t| hostile::run(common, t));
+    tally.suite("programs", |t| programs::run(common, quick, t));
+    if !quick {
+        tally.suite("python", |t| python::run(common, t));
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! `xtask compat`: the compatibility matrix, run by the `compat` program.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::Common;
+use crate::setup::{need, root, runsc, workspace};
+use crate::tally::Tally;
+
+/// Builds and runs `compat`, and takes its closing line into the tally.
+pub(crate) fn run(common: &Common, rest: &[String], tally: &mut Tally) -> Result<()> {
+    need(&[("gcc", "gcc"), ("/usr/include/stdio.h", "libc6-dev")])?;
+    root("the cases switch users and make device nodes")?;
+    let native_only = rest.iter().any(|r| r == "--native-only" || r == "--list");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["run", "--quiet", "--package", "compat", "--bin", "compat", "--"]).current_dir(workspace());
+    if !native_only {
+        command.arg("--runsc").arg(runsc(common)?);
+        command.arg("--platform").arg(common.platform.join(","));
+    }
+    if let Some(filter) = &common.filter {
+        command.arg("--filter").arg(filter);
+    }
+    let output = command.args(rest).stderr(Stdio::inherit()).output().context("run compat")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    print!("{text}");
+    let (passed, failed) = text.lines().find_map(closing).unwrap_or((0, usize::from(!output.status.success())));
+    tally.add(passed, failed, "compat");
+    Ok(())
+}
+
+/// Reads `compat: N passed, M failed`.
+fn closing(line: &str) -> Option<(usize, usize)> {
+    let (passed, failed) = line.strip_prefix("compat: ")?.split_once(" passed, ")?;
+    Some((passed.parse().ok()?, failed.strip_suffix(" failed")?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_closing_line_is_read() {
+        assert_eq!(super::closing("compat: 12 passed, 3 failed"), Some((12, 3)));
+        assert_eq!(super::closing("something else"), None);
+    }
+}

@@ -1,0 +1,156 @@
+//! `xtask programs`: scripts of real programs, run natively and in the sandbox and compared byte for byte.
+//!
+//! A script under `programs/` makes its own scratch directory and prints only what must be the same everywhere. Its
+//! head says what it takes: `# shell: PATH`, and `# needs: PROGRAM=PACKAGE …`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::Common;
+use crate::host::{Ended, Place, first_difference, run as run_command};
+use crate::setup::{need, output, root, runsc, workspace};
+use crate::tally::Tally;
+
+/// Runs every script, and unless `quick` a Debian root file system as a bundle.
+pub(crate) fn run(common: &Common, quick: bool, tally: &mut Tally) -> Result<()> {
+    let runsc = runsc(common)?;
+    for script in scripts(common)? {
+        tally.suite(&script.name(), |t| compare(common, &runsc, &script, t));
+    }
+    if !quick && common.filter.as_deref().is_none_or(|f| "debootstrap".contains(f)) {
+        tally.suite("debootstrap", |t| debootstrap(common, &runsc, t));
+    }
+    Ok(())
+}
+
+/// One script and what its head says.
+struct Script {
+    path: PathBuf,
+    shell: String,
+    needs: Vec<(String, String)>,
+}
+
+impl Script {
+    fn read(path: PathBuf) -> Result<Self> {
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let head = |key: &str| text.lines().find_map(|l| l.strip_prefix(key)).map(str::trim);
+        let shell = head("# shell:").unwrap_or("/bin/sh").to_owned();
+        let needs = head("# needs:").unwrap_or_default().split_whitespace();
+        let needs = needs.filter_map(|n| n.split_once('=')).map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
+        Ok(Self { path, shell, needs })
+    }
+
+    fn name(&self) -> String {
+        self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
+fn scripts(common: &Common) -> Result<Vec<Script>> {
+    let dir = workspace().join("tests/programs");
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&dir).with_context(|| format!("read {}", dir.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "sh") {
+            found.push(Script::read(path)?);
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    if let Some(filter) = &common.filter {
+        found.retain(|s| s.name().contains(filter.as_str()));
+    }
+    Ok(found)
+}
+
+fn compare(common: &Common, runsc: &Path, script: &Script, tally: &mut Tally) -> Result<()> {
+    let needs: Vec<(&str, &str)> = script.needs.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    need(&needs)?;
+    let limit = Duration::from_secs(common.limit);
+    let native = Place::native().script(&script.shell, &script.path, limit)?;
+    if native.code != 0 || native.stdout.is_empty() {
+        bail!("the script itself fails natively with {}: {}", native.code, native.complaint());
+    }
+    for platform in &common.platform {
+        let ended = Place::sandbox(runsc, platform).script(&script.shell, &script.path, limit)?;
+        tally.check(&format!("{} on {platform}", script.name()), problem(&native, &ended));
+    }
+    Ok(())
+}
+
+fn problem(native: &Ended, sandbox: &Ended) -> Option<String> {
+    if native.stdout == sandbox.stdout && native.code == sandbox.code {
+        return None;
+    }
+    let mut why = String::new();
+    if sandbox.code == -1 {
+        why.push_str("took too long; ");
+    } else if native.code != sandbox.code {
+        why.push_str(&format!("exit status {} instead of {}; ", sandbox.code, native.code));
+    }
+    if native.stdout != sandbox.stdout {
+        why.push_str(&first_difference(&native.stdout, &sandbox.stdout));
+    }
+    Some(format!("{why}; stderr: {}", sandbox.complaint()))
+}
+
+/// Makes a minimal Debian tree once, then runs a script in it by chroot and by `runsc run`.
+fn debootstrap(common: &Common, runsc: &Path, tally: &mut Tally) -> Result<()> {
+    root("debootstrap makes a root file system")?;
+    need(&[("debootstrap", "debootstrap")])?;
+    let bundle = output("debian")?;
+    let rootfs = bundle.join("rootfs");
+    if !rootfs.join("etc/debian_version").exists() {
+        let limit = Duration::from_secs(900);
+        let mut command = Command::new("debootstrap");
+        command.args(["--variant=minbase", "bookworm"]).arg(&rootfs);
+        let ended = run_command(&mut command, limit)?;
+        if ended.code != 0 {
+            let said = String::from_utf8_lossy(&ended.stdout).lines().last().unwrap_or_default().to_owned();
+            let _ = fs::remove_dir_all(&rootfs);
+            bail!("debootstrap fails: {said} {}; it needs a Debian mirror", ended.complaint());
+        }
+    }
+    let script = "set -e; cat /etc/debian_version; dpkg -l | wc -l; id; ls / | sort | tr '\\n' ' '; \
+                  perl -e 'print 6 * 7, \"\\n\"'; dpkg --verify && echo verified; cd /tmp && echo x > y && cat y && rm y; \
+                  find /usr/bin -type f | sort | xargs sha256sum | sha256sum";
+    let limit = Duration::from_secs(common.limit);
+    let env = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+    let mut chroot = Command::new("chroot");
+    chroot.arg(&rootfs).args(["/usr/bin/env", "-i", env, "/bin/sh", "-c", script]);
+    let native = run_command(&mut chroot, limit)?;
+    let config = serde_json::json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "args": ["/bin/sh", "-c", script], "env": [env], "cwd": "/", "user": { "uid": 0, "gid": 0 },
+        },
+        "root": { "path": "rootfs" },
+        "mounts": [{ "destination": "/proc", "type": "proc", "source": "proc" }],
+        "linux": { "namespaces": [{ "type": "pid" }, { "type": "mount" }] },
+    });
+    fs::write(bundle.join("config.json"), config.to_string()).context("write config.json")?;
+    for platform in &common.platform {
+        let state = tempfile::tempdir().context("make a state directory")?;
+        let mut command = Command::new(runsc);
+        command.arg("--root").arg(state.path()).arg(format!("--platform={platform}"));
+        command.args(["run", "--bundle"]).arg(&bundle).arg(format!("debian-{platform}-{}", std::process::id()));
+        let ended = run_command(&mut command, limit)?;
+        tally.check(&format!("debootstrap on {platform}"), problem(&native, &ended));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_script_has_a_head_and_parses() {
+        let common = Common { runsc: None, platform: Vec::new(), filter: None, limit: 1 };
+        let scripts = scripts(&common).expect("readable");
+        assert!(scripts.len() >= 8);
+        assert!(scripts.iter().all(|s| !s.needs.is_empty()));
+    }
+}
