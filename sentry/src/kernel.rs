@@ -9,6 +9,7 @@ use sentry_platform::Platform;
 use sentry_sync::{Level, Mutex, RwLock};
 
 use crate::futex::FutexTable;
+use crate::ipc::Ipc;
 use crate::syscall::{SysResult, SyscallTable};
 use crate::task::{Task, TaskTable};
 use crate::tty_host::KernelTtyHost;
@@ -44,6 +45,8 @@ pub struct Kernel {
     pub futexes: FutexTable,
     /// The network namespace of all tasks.
     pub net: Arc<NetNamespace>,
+    /// Memfds, System V shared memory.
+    pub ipc: Ipc,
     /// Mounts, file-system types, devices.
     pub vfs: Vfs,
     /// Run queue.
@@ -60,6 +63,7 @@ impl Kernel {
             executor: Executor::new(Arc::clone(&platform)),
             uts: Mutex::new(Level::Leaf, UtsNames { hostname: b"runsc".to_vec(), domainname: b"(none)".to_vec() }),
             futexes: FutexTable::default(),
+            ipc: Ipc::default(),
             vfs: Vfs::default(),
             platform,
             table,

@@ -14,6 +14,7 @@
 pub mod current;
 pub mod futex;
 pub mod init;
+pub mod ipc;
 pub mod kernel;
 pub mod loader;
 pub mod mm;

@@ -61,7 +61,7 @@ fn map_request(
         if flags.contains(MapFlags::HUGETLB) {
             return Err(Errno::EINVAL);
         }
-        Some(FileMap::of(&file, false)?)
+        Some(FileMap::of(&file))
     };
     Ok(MapRequest {
         addr: addr.raw(),

@@ -3,12 +3,11 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use abi::Errno;
 use sentry_fs::DeviceId;
 
 use super::map::FileMap;
 use super::vma::MappedFile;
-use crate::vfs::File;
+use crate::vfs::{File, MountFlags};
 
 /// A mapped open file description. It stays open for as long as it is mapped.
 pub struct MappedDescription {
@@ -33,8 +32,7 @@ impl MappedDescription {
 
 impl MappedFile for MappedDescription {
     fn description(&self) -> u64 {
-        // The address of the description: unique while anybody maps it.
-        Arc::as_ptr(&self.file).addr() as u64
+        self.file.id
     }
 
     fn device(&self) -> DeviceId {
@@ -55,17 +53,18 @@ impl MappedFile for MappedDescription {
 }
 
 impl FileMap {
-    /// Prepares a description for `mmap`. `noexec` tells how it is mounted.
-    pub fn of(file: &Arc<File>, noexec: bool) -> Result<FileMap, Errno> {
+    /// Prepares a description for `mmap`.
+    pub fn of(file: &Arc<File>) -> FileMap {
         let flags = file.flags();
+        let noexec = file.path.as_ref().is_some_and(|path| path.mount.flags().contains(MountFlags::NOEXEC));
         let ops = Arc::clone(&file.ops);
-        Ok(FileMap {
+        FileMap {
             file: MappedDescription::new(Arc::clone(file)),
             readable: flags.readable(),
             writable: flags.writable(),
             noexec,
             append_only: false,
             source: Box::new(move |shared| ops.map(shared)),
-        })
+        }
     }
 }
