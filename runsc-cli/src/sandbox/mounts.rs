@@ -6,6 +6,7 @@ use std::sync::Arc;
 use abi::Pid;
 use abi::signal::{SigInfo, Signal};
 use anyhow::{Context, Result, bail};
+use sentry::proc_view::KernelProc;
 use sentry::signal::send;
 use sentry::task::INIT;
 use sentry::vfs::{Mount, MountFlags, MountNamespace, MountRequest, Path, WalkFlags, Walker, walk};
@@ -15,6 +16,8 @@ use sentry_fs::devpts::{DevPts, DevPtsOptions};
 use sentry_fs::gofer::{Client, GoferFs, Mount as Tree};
 use sentry_fs::hostfd::HostTerminal;
 use sentry_fs::overlay::OverlayFs;
+use sentry_fs::proc::{KernelView, ProcFs};
+use sentry_fs::sys::{CgroupFs, InterfaceView, Machine, SysFs};
 use sentry_fs::tmpfs::{TmpFs, TmpfsOptions};
 use sentry_fs::tty::{Terminal, TtyHost};
 use sentry_fs::{CachePolicy, DeviceId, FileKind, FileSystem, NewInode};
@@ -72,8 +75,31 @@ fn register(kernel: &Arc<Kernel>, console: bool) -> Result<Arc<Devices>> {
     types.register("tmpfs", |request| Ok(Arc::new(TmpFs::new(TmpfsOptions::parse(request.data)?)?)));
     types.register("devtmpfs", move |_| Ok(Arc::new(dev::new_fs(TmpfsOptions::default(), console)?)));
     types.register("devpts", move |_| Ok(Arc::clone(&devpts) as Arc<dyn FileSystem>));
+    let view = KernelProc::new(kernel, &std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default());
+    let proc = Arc::new(ProcFs::new(Arc::clone(&view) as Arc<dyn KernelView>, boot_id()?));
+    types.register("proc", move |_| Ok(Arc::clone(&proc) as Arc<dyn FileSystem>));
+    let machine = Machine {
+        cpus: view.cpus(),
+        memory: view.memory().total,
+        huge_pages: std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled")
+            .map_or_else(|_| "always madvise [never]".to_owned(), |text| text.trim_end().to_owned()),
+    };
+    let sys = Arc::new(SysFs::new(&machine, Arc::clone(&view) as Arc<dyn InterfaceView>));
+    types.register("sysfs", move |_| Ok(Arc::clone(&sys) as Arc<dyn FileSystem>));
+    let cgroup = Arc::new(CgroupFs::new(view));
+    for name in ["cgroup", "cgroup2"] {
+        let cgroup = Arc::clone(&cgroup);
+        types.register(name, move |_| Ok(Arc::clone(&cgroup) as Arc<dyn FileSystem>));
+    }
     types.register("mqueue", |_| Ok(Arc::new(TmpFs::with_kind("mqueue", TmpfsOptions::default())?)));
     Ok(devices)
+}
+
+/// Draws what `/proc/sys/kernel/random/boot_id` shows.
+fn boot_id() -> Result<[u8; 16]> {
+    let mut id = [0; 16];
+    rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty()).context("drawing a boot id")?;
+    Ok(id)
 }
 
 fn add(

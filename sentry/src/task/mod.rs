@@ -153,6 +153,11 @@ impl Task {
         self.cred.store(Arc::new(cred));
     }
 
+    /// Tells whether the thread waits for something.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked_in.lock().is_some()
+    }
+
     /// Returns the processor time of this thread.
     pub fn cpu_time(&self) -> Duration {
         let interrupt = Arc::clone(&self.interrupt.lock());

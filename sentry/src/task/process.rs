@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use abi::types::Rlimit;
 use abi::{Errno, Pid};
@@ -62,6 +62,7 @@ pub struct Process {
     times: Mutex<Times>,
     real_uid: AtomicU32,
     group_exit: AtomicI32,
+    started: Instant,
     /// A thread is in exec and ends the others.
     in_exec: AtomicBool,
 }
@@ -122,6 +123,7 @@ impl Process {
             times: Mutex::new(Level::Leaf, Times::default()),
             real_uid: AtomicU32::new(real_uid),
             group_exit: AtomicI32::new(-1),
+            started: Instant::now(),
             in_exec: AtomicBool::new(false),
         })
     }
@@ -143,6 +145,11 @@ impl Process {
     pub fn set_terminal(&self, terminal: Option<Arc<dyn Terminal>>) {
         let old = std::mem::replace(&mut *self.terminal.lock(), terminal);
         drop(old);
+    }
+
+    /// Returns when the process was made.
+    pub fn started(&self) -> Instant {
+        self.started
     }
 
     /// Returns all limits.

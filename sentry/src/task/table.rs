@@ -93,6 +93,11 @@ impl TaskTable {
         Err(Errno::EAGAIN)
     }
 
+    /// Returns the id that was given out last.
+    pub fn last_pid(&self) -> i32 {
+        self.last_pid
+    }
+
     /// Enters a thread, into its process's entry too.
     pub fn insert_task(&mut self, task: &Arc<Task>) {
         self.tasks.insert(task.tid, Arc::clone(task));

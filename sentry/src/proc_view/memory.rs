@@ -1,0 +1,88 @@
+//! The memory of a process, from the books.
+
+use abi::{Errno, PAGE_SIZE};
+use sentry_fs::proc::source::{MemoryUsage, Region};
+
+use crate::Task;
+use crate::mm::Mm;
+
+/// Returns the sizes. What is resident only the host knows; shown is what the books say may be: text and private
+/// writable memory.
+pub(super) fn usage(mm: &Mm) -> MemoryUsage {
+    let (totals, image, heap) = {
+        let books = mm.books();
+        (books.totals(), books.image().clone(), books.heap())
+    };
+    let text = image.end_code.saturating_sub(image.start_code);
+    let anonymous = totals.data.saturating_add(totals.stack).min(totals.total);
+    let file = text.min(totals.total.saturating_sub(anonymous));
+    MemoryUsage {
+        size: totals.total,
+        peak: totals.total,
+        locked: totals.locked,
+        rss: anonymous + file,
+        rss_peak: anonymous + file,
+        rss_anon: anonymous,
+        rss_file: file,
+        rss_shmem: 0,
+        data: totals.data,
+        stack: totals.stack,
+        text,
+        lib: totals.exec.saturating_sub(text),
+        page_tables: totals.total / 512 / PAGE_SIZE * PAGE_SIZE,
+        swap: 0,
+        start_code: image.start_code,
+        end_code: image.end_code,
+        start_stack: image.start_stack,
+        start_data: image.start_data,
+        end_data: image.end_data,
+        start_brk: heap.start,
+        arg_start: image.arg_start,
+        arg_end: image.arg_end,
+        env_start: image.env_start,
+        env_end: image.env_end,
+    }
+}
+
+pub(super) fn regions(mm: &Mm) -> Vec<Region> {
+    let entries = mm.snapshot().entries;
+    let describe = |entry: &crate::mm::MapEntry| {
+        let (mut line, mut flags) = (Vec::new(), Vec::new());
+        entry.write_line(&mut line);
+        entry.write_flags(&mut flags);
+        Region { start: entry.start, end: entry.end, line, flags, ..Region::default() }
+    };
+    entries.iter().map(describe).collect()
+}
+
+/// Reads a part of the memory whose bounds the process itself may have set, at most a megabyte.
+pub(super) fn read(task: &Task, start: u64, end: u64) -> Vec<u8> {
+    const MAX: u64 = 1 << 20;
+    let len = end.saturating_sub(start).min(MAX);
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+    let got = task.mm.load().space().read(start, &mut bytes);
+    bytes.truncate(got);
+    bytes
+}
+
+/// Returns the arguments. A program that has overwritten the NUL behind them (a process title) shows more.
+pub(super) fn cmdline(task: &Task) -> Vec<u8> {
+    let image = task.mm.load().books().image().clone();
+    let mut bytes = read(task, image.arg_start, image.arg_end);
+    if bytes.last().is_some_and(|last| *last != 0) {
+        bytes.extend(read(task, image.arg_end, image.env_end));
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        bytes.truncate(end);
+    }
+    bytes
+}
+
+pub(super) fn environ(task: &Task) -> Vec<u8> {
+    let image = task.mm.load().books().image().clone();
+    read(task, image.env_start, image.env_end)
+}
+
+/// Moves bytes for `/proc/PID/mem`: `EIO` where nothing is mapped.
+pub(super) fn transferred(count: usize, wanted: usize) -> Result<usize, Errno> {
+    if count == 0 && wanted > 0 { Err(Errno::EIO) } else { Ok(count) }
+}
