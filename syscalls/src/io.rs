@@ -66,6 +66,9 @@ pub(crate) fn read(
     if !file.flags().readable() {
         return Outcome::Done(Err(Errno::EBADF.into()));
     }
+    if file.ops.is_socket() {
+        return crate::socket::read(cur, &file, flags, list);
+    }
     if file.path.as_ref().is_some_and(|path| path.dentry.is_dir()) {
         return Outcome::Done(Err(Errno::EISDIR.into()));
     }
@@ -170,6 +173,9 @@ pub(crate) fn write(
 ) -> Outcome<'_> {
     if !file.flags().writable() {
         return Outcome::Done(Err(Errno::EBADF.into()));
+    }
+    if file.ops.is_socket() {
+        return crate::socket::write(cur, &file, flags, list);
     }
     if let Some(pos) = pos
         && let Err(errno) = check_range(pos, &list)

@@ -17,10 +17,12 @@ use std::time::{Duration, Instant};
 use abi::flags::{OpenFlags, Ready};
 use abi::time::Timespec;
 use abi::{Errno, Fd, Restart, SysError, UserAddr, UserRef};
+use sentry::mm::IovecList;
 use sentry::task::Caps as TaskCaps;
 use sentry::vfs::{FdFlags, File};
 use sentry::wait::WaitError;
 use sentry::{Current, Outcome, SysResult};
+use sentry_fs::IoFlags;
 use sentry_net::uapi::{MsgFlags, SockType};
 use sentry_net::{Caller, Caps, FileRef, Shutdown, Socket, SocketFile, SocketInode, Ucred};
 
@@ -41,9 +43,35 @@ pub(crate) struct Found {
 /// Finds a socket: `EBADF`, `ENOTSOCK`.
 pub(crate) fn find(cur: &Current, fd: Fd) -> Result<Found, Errno> {
     let file = cur.task.files.load().get_io(fd)?;
-    let nonblocking = file.nonblocking();
+    of_file(&file)
+}
+
+fn of_file(file: &File) -> Result<Found, Errno> {
     let socket = Arc::clone(&file.ops).as_any().downcast::<SocketFile>().map_err(|_| Errno::ENOTSOCK)?;
-    Ok(Found { socket: Arc::clone(socket.socket()), nonblocking })
+    Ok(Found { socket: Arc::clone(socket.socket()), nonblocking: file.nonblocking() })
+}
+
+/// Serves `read(2)` and its kin on a socket.
+pub(crate) fn read<'a>(cur: &'a mut Current, file: &File, flags: IoFlags, list: IovecList) -> Outcome<'a> {
+    if list.iter().all(|iovec| iovec.len == 0) {
+        return Outcome::Done(Ok(0));
+    }
+    match of_file(file) {
+        Ok(found) => RecvJob::new(found, nowait(flags), list).run(cur, |_, received| value(received.len)),
+        Err(errno) => Outcome::Done(Err(errno.into())),
+    }
+}
+
+/// Serves `write(2)` and its kin on a socket.
+pub(crate) fn write<'a>(cur: &'a mut Current, file: &File, flags: IoFlags, list: IovecList) -> Outcome<'a> {
+    match of_file(file) {
+        Ok(found) => SendJob::new(found, nowait(flags), None, Vec::new(), list).run(cur),
+        Err(errno) => Outcome::Done(Err(errno.into())),
+    }
+}
+
+fn nowait(flags: IoFlags) -> MsgFlags {
+    if flags.contains(IoFlags::NOWAIT) { MsgFlags::DONTWAIT } else { MsgFlags::empty() }
 }
 
 /// Runs `act` with the caller as sockets see it.

@@ -94,6 +94,11 @@ pub trait FileOps: Send + Sync + Any {
         Err(Errno::EINVAL)
     }
 
+    /// Tells whether this is a socket, whose reads and writes have timeouts, signals and credentials of their own.
+    fn is_socket(&self) -> bool {
+        false
+    }
+
     /// Tells whether the file has positions. Others answer `ESPIPE` to `lseek` and `pread`.
     fn seekable(&self) -> bool {
         false

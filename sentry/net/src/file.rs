@@ -53,6 +53,10 @@ impl FileOps for SocketFile {
         self.socket.send(&caller, &mut message)
     }
 
+    fn is_socket(&self) -> bool {
+        true
+    }
+
     fn ready(&self) -> Ready {
         self.socket.ready()
     }
