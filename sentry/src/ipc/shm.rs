@@ -30,7 +30,7 @@ pub mod shm_flags {
 }
 
 /// Most segments (`SHMMNI`).
-pub const SEGMENTS_MAX: usize = 4096;
+const SEGMENTS_MAX: usize = 4096;
 /// Largest segment (`SHMMAX`).
 const SIZE_MAX: u64 = u64::MAX - (1 << 24);
 /// Key of a segment that nobody finds by key.

@@ -11,6 +11,9 @@ mod load;
 mod script;
 mod stack;
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 use std::sync::Arc;
 
