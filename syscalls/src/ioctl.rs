@@ -1,9 +1,105 @@
-//! `ioctl`.
+//! `ioctl`: what is common to all files; the rest is the file's.
 
-use abi::{Errno, Fd, UserAddr};
-use sentry::Current;
+use std::sync::Arc;
+
+use abi::flags::OpenFlags;
+use abi::{Errno, Fd, Pid, SysError, UserAddr, UserRef};
+use sentry::usermem::UserMem;
+use sentry::vfs::{FdFlags, File};
+use sentry::{Current, SysResult};
+use sentry_fs::{FileKind, UserMemory};
+
+use crate::{at, io};
+
+const FIGETBSZ: u32 = 2;
+const FIONREAD: u32 = 0x541b;
+const FIONBIO: u32 = 0x5421;
+const FIONCLEX: u32 = 0x5450;
+const FIOCLEX: u32 = 0x5451;
+const FIOASYNC: u32 = 0x5452;
+const FIOQSIZE: u32 = 0x5460;
+const FICLONE: u32 = 0x4004_9409;
+const FICLONERANGE: u32 = 0x4020_940d;
+const FIDEDUPERANGE: u32 = 0xc018_9436;
+const FS_IOC_FIEMAP: u32 = 0xc020_660b;
+const FIFREEZE: u32 = 0xc004_5877;
+const FITHAW: u32 = 0xc004_5878;
+
+/// Guest memory as a file's own ioctls see it.
+struct Memory<'a> {
+    mem: &'a UserMem,
+    caller: Pid,
+}
+
+impl UserMemory for Memory<'_> {
+    fn read(&self, addr: UserAddr, buf: &mut [u8]) -> Result<(), Errno> {
+        self.mem.read_bytes(addr, buf)
+    }
+
+    fn write(&self, addr: UserAddr, buf: &[u8]) -> Result<(), Errno> {
+        self.mem.write_bytes(addr, buf)
+    }
+
+    fn caller(&self) -> Pid {
+        self.caller
+    }
+}
 
 /// Serves `ioctl(2)`.
-pub fn ioctl(cur: &mut Current, _fd: Fd, _op: i32, _argp: UserAddr) -> Result<u64, Errno> {
-    crate::unserved(cur, "ioctl")
+pub fn ioctl(cur: &mut Current, fd: Fd, op: u32, argp: u64) -> SysResult {
+    let file = io::file_of(cur, fd)?;
+    if let Some(result) = generic(cur, fd, &file, op, argp) {
+        return result.map_err(SysError::Errno);
+    }
+    let memory = Memory { mem: &cur.mem, caller: cur.task.tid };
+    match file.ops.ioctl(&memory, op, argp) {
+        Err(Errno::ENOTTY) => stored(cur, &file, op, argp).map_err(SysError::Errno),
+        result => result.map_err(io::sys_error),
+    }
+}
+
+/// Serves what the kernel answers for every file (`do_vfs_ioctl`); `None` for the rest.
+fn generic(cur: &Current, fd: Fd, file: &Arc<File>, op: u32, argp: u64) -> Option<Result<u64, Errno>> {
+    let files = cur.task.files.load();
+    let arg: UserRef<i32> = UserRef::new(UserAddr::new(argp));
+    let set = |flag: OpenFlags, on: bool| {
+        let new = if on { file.flags() | flag } else { file.flags() - flag };
+        file.ops.set_status_flags(new)?;
+        file.set_flags(new, flag);
+        Ok(0)
+    };
+    Some(match op {
+        FIOCLEX => files.set_flags(fd, FdFlags::CLOEXEC).map(|()| 0),
+        FIONCLEX => files.set_flags(fd, FdFlags::empty()).map(|()| 0),
+        FIONBIO => cur.mem.read(arg).and_then(|on| set(OpenFlags::NONBLOCK, on != 0)),
+        FIOASYNC => cur.mem.read(arg).and_then(|on| set(OpenFlags::ASYNC, on != 0)),
+        FIFREEZE | FITHAW if file.inode.is_some() => Err(Errno::EPERM),
+        _ => return None,
+    })
+}
+
+/// Serves what regular files and directories have in common.
+fn stored(cur: &Current, file: &File, op: u32, argp: u64) -> Result<u64, Errno> {
+    let Some(inode) = &file.inode else { return Err(Errno::ENOTTY) };
+    let attr = inode.attr()?;
+    let is_stored = matches!(attr.kind, FileKind::Regular | FileKind::Directory | FileKind::Symlink);
+    match op {
+        FIONREAD if attr.kind == FileKind::Regular => {
+            let left = attr.size.saturating_sub(file.position());
+            let left = i32::try_from(left).unwrap_or(i32::MAX);
+            cur.mem.write(UserRef::new(UserAddr::new(argp)), &left).map(|()| 0)
+        }
+        FIOQSIZE if is_stored => {
+            let size = at::file_attr(file)?.size;
+            cur.mem.write(UserRef::new(UserAddr::new(argp)), &size).map(|()| 0)
+        }
+        FIGETBSZ if is_stored => cur.mem.write(UserRef::new(UserAddr::new(argp)), &attr.blksize).map(|()| 0),
+        FICLONE => {
+            // The other descriptor is looked at first.
+            let other = io::file_of(cur, Fd(i32::try_from(argp).map_err(|_| Errno::EBADF)?))?;
+            Err(if other.is_regular() && file.is_regular() { Errno::EOPNOTSUPP } else { Errno::EINVAL })
+        }
+        FICLONERANGE | FIDEDUPERANGE | FS_IOC_FIEMAP if is_stored => Err(Errno::EOPNOTSUPP),
+        _ => Err(Errno::ENOTTY),
+    }
 }

@@ -72,6 +72,9 @@ impl Super {
         if self.mounts.fetch_sub(1, Ordering::Relaxed) == 1 {
             let kept = std::mem::take(&mut *self.kept.lock());
             drop(kept);
+            let watches = std::mem::take(&mut *self.watches.lock());
+            self.watched.store(0, Ordering::Relaxed);
+            watches.values().for_each(|list| list.unmounted());
         }
     }
 

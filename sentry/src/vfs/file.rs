@@ -1,7 +1,7 @@
 //! Open file descriptions.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use abi::Errno;
 use abi::flags::OpenFlags;
@@ -47,6 +47,8 @@ pub struct File {
     regular: bool,
     seekable: bool,
     locked: AtomicBool,
+    /// Locks of a file without a name, which nobody else can open.
+    own_locks: OnceLock<Arc<InodeLocks>>,
     owner: Mutex<Owner>,
     /// `F_SET_RW_HINT` of the inode as this description knows it.
     pub rw_hint: AtomicU64,
@@ -85,6 +87,7 @@ impl File {
             regular: kind == Some(FileKind::Regular),
             seekable,
             locked: AtomicBool::new(false),
+            own_locks: OnceLock::new(),
             owner: Mutex::new(Level::Leaf, Owner::default()),
             rw_hint: AtomicU64::new(0),
             pos: Mutex::new(Level::File, 0),
@@ -216,9 +219,11 @@ impl File {
         }
     }
 
-    /// Returns the locks of the inode, made if need be: `EBADF` for files that can't be locked.
+    /// Returns the locks of the inode, made if need be.
     pub fn locks(&self) -> Result<Arc<InodeLocks>, Errno> {
-        let (Some(path), Some(inode)) = (&self.path, &self.inode) else { return Err(Errno::EBADF) };
+        let (Some(path), Some(inode)) = (&self.path, &self.inode) else {
+            return Ok(Arc::clone(self.own_locks.get_or_init(Arc::default)));
+        };
         self.locked.store(true, Ordering::Relaxed);
         path.dentry.sb.locks_for(inode)
     }
@@ -229,6 +234,9 @@ impl File {
         if let (Some(path), Some(inode)) = (&self.path, &self.inode)
             && let Some(locks) = path.dentry.sb.locks_of(inode)
         {
+            locks.release(table);
+        }
+        if let Some(locks) = self.own_locks.get() {
             locks.release(table);
         }
         if self.flags().contains(OpenFlags::PATH) {
