@@ -262,11 +262,7 @@ fn range(file: &File, lock: &Flock) -> Result<(u64, u64), Errno> {
 }
 
 fn lock_owner(cur: &Current, file: &File, ofd: bool) -> (LockOwner, i32) {
-    if ofd {
-        (LockOwner::Description(file.id), -1)
-    } else {
-        (cur.task.files.load().lock_owner(), cur.process().pid.0)
-    }
+    if ofd { (LockOwner::Description(file.id), -1) } else { (cur.task.files.load().lock_owner(), cur.process().pid.0) }
 }
 
 fn get_lock(cur: &Current, file: &File, ofd: bool, at: UserRef<Flock>) -> Result<(), Errno> {

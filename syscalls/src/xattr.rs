@@ -127,11 +127,7 @@ fn list(cur: &Current, target: &Target, at: UserAddr, size: usize) -> Result<u64
     put(cur, &names, at, size.min(LIST_MAX))
 }
 
-fn remove(
-    cur: &Current,
-    target: impl FnOnce(&Current) -> Result<Target, Errno>,
-    name: UserAddr,
-) -> Result<(), Errno> {
+fn remove(cur: &Current, target: impl FnOnce(&Current) -> Result<Target, Errno>, name: UserAddr) -> Result<(), Errno> {
     let name = read_name(cur, name)?;
     let target = target(cur)?;
     let attr = target.attr()?;
