@@ -45,6 +45,8 @@ pub mod pidfd;
 pub mod pipe;
 pub mod poll;
 pub mod prctl;
+#[cfg(test)]
+mod proc_tests;
 pub mod process_vm;
 pub mod random;
 pub mod read_write;
