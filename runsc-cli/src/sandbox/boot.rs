@@ -16,6 +16,7 @@ use sentry::vfs::File;
 use sentry_fs::hostfd::{HostFd, HostTerminal};
 use sentry_platform::Platform;
 use sentry_platform::ptrace::Ptrace;
+use sentry_platform::systrap::{Options, Systrap};
 
 use super::config::{ProcessConfig, SandboxConfig};
 use super::control::{self, FromSandbox, ToSandbox};
@@ -64,6 +65,7 @@ pub(crate) fn kernel_cred() -> Cred {
 
 fn platform(name: &str) -> Result<Arc<dyn Platform>> {
     match name {
+        "systrap" => Systrap::new(Options::default()).context("starting the systrap platform"),
         "ptrace" => Ptrace::new().context("starting the ptrace platform"),
         other => bail!("unknown platform {other:?}; use systrap or ptrace"),
     }

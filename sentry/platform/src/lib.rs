@@ -19,6 +19,7 @@ use abi::flags::Prot;
 
 pub mod error;
 pub mod ext;
+pub mod host_calls;
 pub mod ptrace;
 pub mod regs;
 pub mod spawn;

@@ -1,9 +1,202 @@
-//! The common suite on systrap.
+//! The common suite on systrap, and guests that attack their stub.
 
 mod common;
 
+use std::os::unix::fs::FileExt;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use common::guest::{CODE, Guest, call_forever};
 use sentry_platform::systrap::{Options, Systrap};
+use sentry_platform::{Event, Platform, Registers};
+
+const OWN: &[common::Case] = &[
+    ("a_guest_that_jumps_into_the_stub_hurts_only_itself", a_guest_that_jumps_into_the_stub_hurts_only_itself),
+    ("a_guest_that_uses_the_stubs_calls_hurts_only_itself", a_guest_that_uses_the_stubs_calls_hurts_only_itself),
+    ("a_guest_that_overwrites_its_context_hurts_only_itself", a_guest_that_overwrites_its_context_hurts_only_itself),
+    ("the_stub_region_is_out_of_the_guests_reach", the_stub_region_is_out_of_the_guests_reach),
+    ("two_workers_serve_many_threads", two_workers_serve_many_threads),
+];
+
+/// Where the stub's code stands in every address space.
+const STUB: u64 = 0x7e80_0000_0000;
+const CODE_LEN: usize = 0x1000;
 
 fn main() -> std::process::ExitCode {
-    common::main(|| Systrap::new(Options::default()).expect("systrap works here"), &[])
+    common::main(|| Systrap::new(Options::default()).expect("systrap works here"), OWN)
+}
+
+/// Runs a guest that may never say anything again; returns its event, if any.
+fn run_briefly(guest: &mut Guest<'_>) -> Option<Event> {
+    guest.context.start(&guest.regs);
+    let began = Instant::now();
+    let mut interrupted = false;
+    loop {
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        if let Poll::Ready(event) = guest.context.poll_event(&mut cx, &mut guest.regs) {
+            return Some(event);
+        }
+        if !guest.platform.poll() {
+            guest.platform.park(Some(Duration::from_micros(500)));
+        }
+        if began.elapsed() > Duration::from_millis(2) && !interrupted {
+            guest.context.interrupter().interrupt();
+            interrupted = true;
+        }
+        if began.elapsed() > Duration::from_millis(4) {
+            return None;
+        }
+    }
+}
+
+/// Waits for an event while another worker may be the one that sees it.
+fn wait(guest: &mut Guest<'_>) -> Option<Event> {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(5) {
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        if let Poll::Ready(event) = guest.context.poll_event(&mut cx, &mut guest.regs) {
+            return Some(event);
+        }
+        if !guest.platform.poll() {
+            guest.platform.park(Some(Duration::from_micros(200)));
+        }
+    }
+    None
+}
+
+fn expect_alive(guest: &mut Guest<'_>) {
+    guest.regs.rip = CODE;
+    guest.regs.rax = 4242;
+    guest.expect_syscall(4242);
+}
+
+fn stub_code(guest: &Guest<'_>) -> Vec<u8> {
+    let memory = std::fs::File::open(format!("/proc/{}/mem", guest.space.host_pid())).expect("memory of the stub");
+    let mut code = vec![0; CODE_LEN];
+    memory.read_exact_at(&mut code, STUB).expect("the stub's code");
+    code
+}
+
+/// Finds the address of the context that is mapped in a stub.
+fn context_of(guest: &Guest<'_>) -> u64 {
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", guest.space.host_pid())).expect("maps of the stub");
+    let line = maps.lines().find(|line| line.contains("runsc-contexts")).expect("a context");
+    u64::from_str_radix(line.split('-').next().expect("address"), 16).expect("hexadecimal")
+}
+
+fn a_guest_that_jumps_into_the_stub_hurts_only_itself(platform: &dyn Platform) {
+    let mut other = Guest::new(platform, call_forever());
+    let len = stub_code(&other).iter().rposition(|byte| *byte != 0).expect("code") as u64;
+    for offset in (0..=len).step_by(9) {
+        let mut guest = Guest::new(platform, call_forever());
+        let context = context_of(&guest);
+        // Registers with which the stub's code finds what it expects.
+        guest.regs = Registers { rip: STUB + offset, rbx: context, rsp: context + 0x7000, ..guest.regs };
+        guest.regs.r13 = context;
+        run_briefly(&mut guest);
+        drop(guest);
+        expect_alive(&mut other);
+    }
+}
+
+fn a_guest_that_uses_the_stubs_calls_hurts_only_itself(platform: &dyn Platform) {
+    let mut other = Guest::new(platform, call_forever());
+    let code = stub_code(&other);
+    let gadget = code.windows(2).position(|bytes| bytes == [0x0f, 0x05]).expect("a system call") as u64;
+    let own_numbers = [0x0f57_0001, 0x0f57_0002, 0x0f57_0003];
+    for nr in (0..470).chain(own_numbers) {
+        let mut guest = Guest::new(platform, call_forever());
+        guest.regs.rip = STUB + gadget;
+        guest.regs.rax = nr;
+        (guest.regs.rdi, guest.regs.rsi, guest.regs.rdx) = (0x11, 0x1000, 3);
+        let event = run_briefly(&mut guest);
+        // What would reach beyond the guest must not have been made.
+        let beyond = [0, 1, 2, 9, 39, 41, 56, 57, 58, 59, 61, 62, 101, 105, 157, 200, 231, 234, 321, 435];
+        if beyond.contains(&nr) {
+            assert!(matches!(event, Some(Event::Dead(_)) | None), "call {nr}: {event:?}");
+        }
+        drop(guest);
+        expect_alive(&mut other);
+    }
+}
+
+guest_code!(fill, "mov rdi, rbx", "mov ecx, 0x1000", "mov rax, rdx", "rep stosq", "mov eax, 9", "syscall");
+guest_code!(fill_line, "mov [rbx + rcx], rdx", "mov eax, 9", "syscall");
+
+fn a_guest_that_overwrites_its_context_hurts_only_itself(platform: &dyn Platform) {
+    let mut other = Guest::new(platform, call_forever());
+    for value in [0, u64::MAX, 0x0000_0001_0000_0001, 0x4141_4141_4141_4141] {
+        let mut guest = Guest::new(platform, fill());
+        guest.regs.rbx = context_of(&guest);
+        guest.regs.rdx = value;
+        run_briefly(&mut guest);
+        run_briefly(&mut guest);
+        drop(guest);
+        expect_alive(&mut other);
+    }
+    for offset in (0..0x100).step_by(8) {
+        let mut guest = Guest::new(platform, fill_line());
+        guest.regs.rbx = context_of(&guest);
+        guest.regs.rcx = offset;
+        guest.regs.rdx = 0x0000_0003_0000_0002;
+        run_briefly(&mut guest);
+        guest.regs.rip = CODE;
+        run_briefly(&mut guest);
+        drop(guest);
+        expect_alive(&mut other);
+    }
+}
+
+fn the_stub_region_is_out_of_the_guests_reach(platform: &dyn Platform) {
+    let guest = Guest::new(platform, call_forever());
+    assert!(platform.user_range().end <= STUB);
+    assert_eq!(guest.space.write(STUB, &[0; 8]), 0);
+    // Another process' context is not there.
+    let (mut one, two) = (Guest::new(platform, store_word()), Guest::new(platform, call_forever()));
+    one.regs.rdi = context_of(&two);
+    assert_ne!(context_of(&one), context_of(&two));
+    assert!(matches!(one.run(), Event::Fault(_)));
+    // The control page can't be written.
+    one.regs.rdi = STUB + 0x1000;
+    assert!(matches!(one.run(), Event::Fault(_)));
+    let child = one.fork();
+    assert_ne!(context_of(&child), context_of(&one));
+}
+
+guest_code!(store_word, "mov [rdi], rax", "mov eax, 3", "syscall");
+
+fn two_workers_serve_many_threads(platform: &dyn Platform) {
+    let mut guests: Vec<Guest<'_>> = (0..6).map(|_| Guest::new(platform, call_forever())).collect();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let mut good = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                if !platform.poll() {
+                    platform.park(Some(Duration::from_millis(5)));
+                }
+            }
+        });
+        for round in 0..300 {
+            if done.load(std::sync::atomic::Ordering::SeqCst) {
+                break;
+            }
+            for guest in &mut guests {
+                guest.regs.rip = CODE;
+                guest.regs.rax = 1000 + round;
+                guest.context.start(&guest.regs);
+            }
+            for guest in &mut guests {
+                let event = wait(guest);
+                good += u32::from((event, guest.regs.orig_rax) == (Some(Event::Syscall), 1000 + round));
+                if event.is_none() {
+                    done.store(true, std::sync::atomic::Ordering::SeqCst);
+                    break;
+                }
+            }
+        }
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        platform.unpark();
+    });
+    assert_eq!(good, 6 * 300);
 }

@@ -148,7 +148,7 @@ pub(super) mod call {
 }
 
 /// The real-time signal of interrupts: the last one, which nothing else in the sentry uses.
-pub(super) const INTERRUPT: i32 = 64;
+pub(crate) const INTERRUPT: i32 = 64;
 
 /// Layout of what the host writes at a signal (`struct rt_sigframe`, arch/x86/include/asm/sigframe.h), relative to the
 /// stack pointer at the handler's entry.

@@ -34,6 +34,7 @@ use sentry_sync::{Level, Mutex};
 use birth::Kind;
 use context::SystrapContext;
 use hub::Hub;
+pub(crate) use layout::INTERRUPT;
 use process::Process;
 
 use crate::{BoxFuture, NewProcess, Platform, PlatformError, Vdso};
