@@ -255,9 +255,12 @@ fn take_over_leadership(cur: &mut Current) {
         },
     );
     new.inherit(&old);
-    *new.clear_child_tid.lock() = *old.clear_child_tid.lock();
-    *new.robust_list.lock() = *old.robust_list.lock();
-    *new.vfork_done.lock() = old.vfork_done.lock().take();
+    let clear_child_tid = *old.clear_child_tid.lock();
+    *new.clear_child_tid.lock() = clear_child_tid;
+    let robust_list = *old.robust_list.lock();
+    *new.robust_list.lock() = robust_list;
+    let vfork_done = old.vfork_done.lock().take();
+    *new.vfork_done.lock() = vfork_done;
     let mut table = old.kernel.tasks.write();
     table.remove_task(&old);
     table.insert_task(&new);

@@ -131,7 +131,8 @@ impl Process {
     /// A process that inherits what fork hands on.
     pub fn child_of(parent: &Process, pid: Pid, signals: ProcessSignals) -> Arc<Process> {
         let child = Process::init(pid, signals, parent.limits(), parent.real_uid());
-        *child.attributes.lock() = *parent.attributes.lock();
+        let attributes = *parent.attributes.lock();
+        *child.attributes.lock() = attributes;
         child.set_terminal(parent.terminal());
         child
     }
