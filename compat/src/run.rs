@@ -110,7 +110,7 @@ fn attempt(
     let mut child = command(target, program, names, limits).spawn().context("start the case runner")?;
     let out = pump(child.stdout.take());
     let err = pump(child.stderr.take());
-    let stall = Duration::from_secs(u64::from(limits.case_seconds) + 10);
+    let stall = Duration::from_secs(u64::from(limits.case_seconds) + 5);
     let mut parser = Parser::default();
     let mut last = Instant::now();
     let stalled = loop {
