@@ -11,6 +11,7 @@ use sentry_sync::{Notify, WaitQueue};
 
 use super::pidfd::{PidFd, Target};
 use super::{NewTask, ProcessEntry, Serving, run};
+use crate::ipc::sem::UndoList;
 use crate::signal::{ProcessSignals, TaskSignals};
 use crate::usermem::UserMem;
 use crate::vfs::{FdFlags, File};
@@ -162,6 +163,9 @@ pub async fn clone(cur: &mut Current, args: &CloneArgs) -> Result<Pid, Errno> {
         },
     );
     task.inherit(parent);
+    if share(CloneFlags::SYSVSEM) {
+        *task.sem_undo.lock() = Some(UndoList::of(parent));
+    }
     if share(CloneFlags::CHILD_CLEARTID) {
         *task.clear_child_tid.lock() = args.child_tid.addr();
     }

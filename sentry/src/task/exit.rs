@@ -27,6 +27,7 @@ pub(crate) async fn finish(mut cur: Current) {
     let task = Arc::clone(&cur.task);
     let status = task.exit_status().unwrap_or_default();
     release_memory(&mut cur).await;
+    crate::ipc::sem::exit(&task);
     // The last user of a table closes what is in it.
     drop(task.files.swap(Arc::default()));
     task.process.add_dead_thread_time(task.cpu_time());

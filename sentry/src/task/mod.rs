@@ -38,6 +38,7 @@ use sentry_platform::Interrupt;
 use sentry_sync::{Level, Mutex, Notify};
 
 use crate::Kernel;
+use crate::ipc::sem::UndoList;
 use crate::mm::Mm;
 use crate::signal::TaskSignals;
 use crate::vfs::{FdTable, FsContext};
@@ -78,6 +79,8 @@ pub struct Task {
     pub timer_slack: AtomicU64,
     /// Head of the robust futex list (`set_robust_list`).
     pub robust_list: Mutex<UserAddr>,
+    /// What is taken back from semaphores at exit (`SEM_UNDO`); shared by `CLONE_SYSVSEM`.
+    pub(crate) sem_undo: Mutex<Option<Arc<UndoList>>>,
     /// Set while a parent waits in vfork for this thread's exec or end.
     pub vfork_done: Mutex<Option<Arc<VforkDone>>>,
     /// Exit code in wait-status form once the thread was told to end; -1 before.
@@ -126,6 +129,7 @@ impl Task {
             parent_death_signal: AtomicI32::new(0),
             timer_slack: AtomicU64::new(DEFAULT_SLACK),
             robust_list: Mutex::new(Level::Leaf, UserAddr::NULL),
+            sem_undo: Mutex::new(Level::IpcObject, None),
             vfork_done: Mutex::new(Level::Leaf, None),
             signals: new.signals,
             comm: Mutex::new(Level::Leaf, new.comm),

@@ -39,6 +39,10 @@ pub enum Level {
     Inode = 75,
     /// Memory maps of one address space.
     Mm = 80,
+    /// All System V objects of a kind.
+    Ipc = 82,
+    /// One System V object.
+    IpcObject = 83,
     /// A futex bucket.
     Futex = 85,
     /// An epoll instance or similar collector of other files' readiness.
