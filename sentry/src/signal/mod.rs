@@ -7,6 +7,7 @@ mod deliver;
 mod frame;
 mod queue;
 pub mod send;
+pub mod signalfd;
 
 pub(crate) use deliver::{before_guest, raise_fault};
 pub use frame::{on_altstack, reported_flags, sigreturn};

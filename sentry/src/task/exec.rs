@@ -261,6 +261,8 @@ fn take_over_leadership(cur: &mut Current) {
     *new.robust_list.lock() = robust_list;
     let vfork_done = old.vfork_done.lock().take();
     *new.vfork_done.lock() = vfork_done;
+    let sem_undo = old.sem_undo.lock().take();
+    *new.sem_undo.lock() = sem_undo;
     let mut table = old.kernel.tasks.write();
     table.remove_task(&old);
     table.insert_task(&new);

@@ -55,7 +55,7 @@ pub struct SemStat {
 }
 
 /// Whose operations wait in a set; dropping it takes them out.
-pub struct Sleeper {
+pub(super) struct Sleeper {
     set: Arc<SemSet>,
     key: u64,
     outcome: Arc<Mutex<Option<Outcome>>>,
@@ -63,12 +63,12 @@ pub struct Sleeper {
 
 impl Sleeper {
     /// Returns the outcome once there is one.
-    pub fn outcome(&self) -> Option<Outcome> {
+    pub(super) fn outcome(&self) -> Option<Outcome> {
         *self.outcome.lock()
     }
 
     /// Takes the operations out, and returns the outcome if they have just been carried out.
-    pub fn withdraw(&self) -> Option<Outcome> {
+    pub(super) fn withdraw(&self) -> Option<Outcome> {
         self.set.state.lock().waiting.retain(|waiting| waiting.key != self.key);
         self.outcome()
     }

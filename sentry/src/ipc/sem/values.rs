@@ -42,7 +42,7 @@ pub(super) struct Sem {
 
 /// What operations came to; `W` stands for whoever waits.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Attempt<W> {
+pub(super) enum Attempt<W> {
     /// They are done.
     Done,
     /// They can never be done, or not without waiting.
