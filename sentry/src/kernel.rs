@@ -49,8 +49,6 @@ pub struct Kernel {
     pub ipc: Ipc,
     /// Mounts, file-system types, devices.
     pub vfs: Vfs,
-    /// System V objects of all tasks.
-    pub ipc: IpcNamespace,
     /// Run queue.
     pub executor: Arc<Executor>,
     tty_host: Arc<KernelTtyHost>,

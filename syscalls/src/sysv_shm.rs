@@ -1,6 +1,5 @@
 //! `shmget`, `shmat`, `shmctl`, `shmdt`.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use abi::flags::{MapFlags, Prot};
@@ -166,14 +165,6 @@ fn attach_request(cur: &Current, shmid: i32, addr: u64, flags: u32) -> Result<(A
     Ok((segment, request))
 }
 
-/// Returns the segment behind a mapping.
-fn segment_of(vma: &Vma) -> Option<(&Segment, u64)> {
-    match &vma.backing {
-        Backing::File { file, offset } => file.as_any().downcast_ref().map(|segment| (segment, *offset)),
-        _ => None,
-    }
-}
-
 /// Serves `shmdt(2)`.
 pub fn shmdt(cur: &mut Current, shmaddr: UserAddr) -> Outcome<'_> {
     let pid = cur.process().pid.0;
@@ -185,37 +176,23 @@ fn detach(books: &mut Books, addr: u64, pid: i32) -> Result<Plan, Errno> {
         return Err(Errno::EINVAL);
     }
     // The first piece may have been unmapped: what counts is where the segment would begin.
-    let attached = |vma: &&Vma| segment_of(vma).is_some_and(|(_, offset)| vma.start.checked_sub(offset) == Some(addr));
+    let attached = |vma: &&Vma| {
+        sentry::ipc::segment_of(vma).is_some_and(|(_, offset)| vma.start.checked_sub(offset) == Some(addr))
+    };
     let (id, size) = {
         let first = books.tree().overlapping(addr..u64::MAX).find(attached).ok_or(Errno::EINVAL)?;
-        let (segment, _) = segment_of(first).ok_or(Errno::EINVAL)?;
+        let (segment, _) = sentry::ipc::segment_of(first).ok_or(Errno::EINVAL)?;
         segment.touched(pid, false);
         (segment.id, segment.size.next_multiple_of(PAGE_SIZE))
     };
     let end = addr.saturating_add(size);
-    let same = |vma: &&Vma| attached(vma) && segment_of(vma).is_some_and(|(segment, _)| segment.id == id);
+    let same = |vma: &&Vma| attached(vma) && sentry::ipc::segment_of(vma).is_some_and(|(segment, _)| segment.id == id);
     let pieces: Vec<_> = books.tree().overlapping(addr..end).filter(same).map(Vma::range).collect();
     let mut plan = Plan::done(0);
     for piece in pieces {
         plan.steps.extend(books.plan_unmap(piece.start, piece.end - piece.start)?.steps);
     }
     Ok(plan)
-}
-
-/// Counts the mappings of each segment in all address spaces.
-fn attachments(cur: &Current) -> HashMap<i32, u64> {
-    let mms: HashMap<u64, _> = {
-        let table = cur.kernel().tasks.read();
-        table.tasks.values().map(|task| task.mm.load_full()).map(|mm| (mm.id(), mm)).collect()
-    };
-    let mut counts = HashMap::new();
-    for mm in mms.values() {
-        let books = mm.books();
-        for (segment, _) in books.tree().iter().filter_map(segment_of) {
-            *counts.entry(segment.id).or_default() += 1;
-        }
-    }
-    counts
 }
 
 fn describe(cur: &Current, segment: &Segment) -> ShmidDs {
@@ -235,7 +212,7 @@ fn describe(cur: &Current, segment: &Segment) -> ShmidDs {
         ctime: info.ctime,
         cpid: info.cpid,
         lpid: info.lpid,
-        nattch: attachments(cur).get(&segment.id).copied().unwrap_or(0),
+        nattch: sentry::ipc::attachments(cur.kernel()).get(&segment.id).copied().unwrap_or(0),
         ..ShmidDs::default()
     }
 }

@@ -9,11 +9,15 @@ pub mod msg;
 mod perm;
 pub mod sem;
 mod shm;
+mod shm_list;
 
 pub use ids::{GetFlags, IdTable, PRIVATE};
 pub use memfd::{MEMFD_NAME_MAX, Memfds};
 pub use perm::{Perm, RawPerm};
 pub use shm::{Creator, Segment, ShmInfo, ShmTable, shm_flags};
+pub use shm_list::{attachments, segment_of};
+
+use crate::Kernel;
 
 /// The kernel's own objects of this kind.
 #[derive(Default)]
@@ -28,14 +32,13 @@ pub struct Ipc {
     pub msgs: msg::MsgTable,
 }
 
-impl Ipc {
-    /// Renders `/proc/sysvipc/sem` and `msg`; `None` for other names.
-    pub fn render(&self, name: &str) -> Option<Vec<u8>> {
-        match name {
-            "sem" => Some(self.sems.render()),
-            "msg" => Some(self.msgs.render()),
-            _ => None,
-        }
+/// Renders `/proc/sysvipc/NAME`; `None` for other names than `sem`, `msg` and `shm`.
+pub(crate) fn render(kernel: &Kernel, name: &str) -> Option<Vec<u8>> {
+    match name {
+        "sem" => Some(kernel.ipc.sems.render()),
+        "msg" => Some(kernel.ipc.msgs.render()),
+        "shm" => Some(shm_list::render(kernel)),
+        _ => None,
     }
 }
 

@@ -194,18 +194,7 @@ impl KernelView for KernelProc {
     }
 
     fn sysvipc(&self, name: &str) -> Option<Vec<u8>> {
-        // No System V objects exist: the heads of the tables.
-        let head = match name {
-            "msg" => {
-                "       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid      stime      rtime      ctime\n"
-            }
-            "sem" => "       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n",
-            "shm" => {
-                "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      dtime      ctime                   rss                  swap\n"
-            }
-            _ => return None,
-        };
-        Some(head.as_bytes().to_vec())
+        crate::ipc::render(&*self.kernel.upgrade()?, name)
     }
 }
 
