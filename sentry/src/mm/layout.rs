@@ -149,11 +149,11 @@ pub(super) fn find_free(tree: &VmaTree, layout: &Layout, hint: &mut GapHint, sea
     if search.low {
         return bottom_up(tree, area, len);
     }
-    if search.huge && search.hint == 0 {
-        if let Some(addr) = top_down(tree, layout, hint, len.checked_add(HUGE_PAGE)?) {
-            let aligned = addr.checked_add(HUGE_PAGE)? & !(HUGE_PAGE - 1);
-            return Some(aligned);
-        }
+    if search.huge
+        && search.hint == 0
+        && let Some(addr) = top_down(tree, layout, hint, len.checked_add(HUGE_PAGE)?)
+    {
+        return Some(addr.checked_add(HUGE_PAGE)? & !(HUGE_PAGE - 1));
     }
     top_down(tree, layout, hint, len).or_else(|| bottom_up(tree, layout.bottom..layout.user.end, len))
 }

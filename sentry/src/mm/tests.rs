@@ -416,9 +416,8 @@ fn mremap_checks_in_the_order_of_linux() {
 fn a_fork_loses_locks_and_what_is_not_to_be_copied() {
     let (mut books, mut host) = (books(), Host::default());
     let limits = Limits::default();
-    for plan in [books.plan_map(fixed(WINDOW, 4 * 4096, RW), &limits)] {
-        run(&mut books, &mut host, plan).unwrap();
-    }
+    let plan = books.plan_map(fixed(WINDOW, 4 * 4096, RW), &limits);
+    run(&mut books, &mut host, plan).unwrap();
     let plan = books.plan_advise(WINDOW, 4096, advice::DONTFORK);
     run(&mut books, &mut host, plan).unwrap();
     let plan = books.plan_lock(WINDOW + 8192, 4096, false, &limits);
