@@ -258,14 +258,14 @@ CASE(dumpable, "prctl") {
     R(prctl(PR_GET_DUMPABLE));
 }
 
-CASE(id_calls_bad_pointers, "getresuid getresgid") {
+CASE(id_calls_bad_pointers, "getresuid getresgid getuid geteuid getgid getegid") {
     uid_t a, b;
     R(syscall(SYS_getresuid, &a, &b, BAD));
     R(syscall(SYS_getresgid, BAD, &a, &b));
     say("%d %d %d %d\n", getuid(), geteuid(), getgid(), getegid());
 }
 
-CASE_USER(root_only_calls_as_user, "chroot mount umount2 sethostname setdomainname settimeofday reboot swapon mknod") {
+CASE_USER(root_only_calls_as_user, "syslog pivot_root chroot mount umount2 sethostname setdomainname settimeofday reboot swapon mknod") {
     R(chroot("."));
     R(syscall(SYS_mount, "none", ".", "tmpfs", 0, 0));
     R(syscall(SYS_umount2, "/tmp", 0));
@@ -275,6 +275,9 @@ CASE_USER(root_only_calls_as_user, "chroot mount umount2 sethostname setdomainna
     R(settimeofday(&tv, 0));
     R(syscall(SYS_reboot, 0xfee1dead, 672274793, 0, 0));
     R(syscall(SYS_swapon, "/x", 0));
+    R(syscall(SYS_pivot_root, ".", "."));
+    R(syscall(SYS_syslog, 99, 0, 0));
+    R(syscall(SYS_syslog, 2, 0, -1));
     R(mknod("d", S_IFBLK | 0600, 0x700));
     R(mknod("c", S_IFCHR | 0600, 0x103));
     R(mknod("p", S_IFIFO | 0600, 0));

@@ -108,7 +108,7 @@ CASE(priority_calls, "getpriority setpriority") {
     IN_CHILD(drop_to(1000, 1000); R(setpriority(PRIO_PROCESS, 0, 0)); R(setpriority(PRIO_PROCESS, getppid(), 0)));
 }
 
-CASE(sched_policy, "sched_getscheduler sched_setscheduler sched_getparam sched_setparam") {
+CASE(sched_policy, "sched_getscheduler sched_setscheduler sched_getparam sched_setparam sched_yield") {
     struct sched_param sp = {0};
     R(sched_getscheduler(0));
     R(sched_getparam(0, &sp));

@@ -296,8 +296,7 @@ CASE(parent_death_signal, "prctl") {
             prctl(PR_GET_PDEATHSIG, &sig);
             say("%s\n", sig_name(sig));
             write(ready[1], "x", 1);
-            T(UNTIL(got_usr1));
-            _exit(3);
+            _exit(UNTIL(got_usr1) ? 3 : 4);
         }
         char b;
         read(ready[0], &b, 1);
