@@ -75,7 +75,6 @@ const WRONG: &[Wrong] = &[
         args: &["--platform=ptrace", "do", "/bin/true"],
         wrapper: &["ptrace", "ptrace"],
     },
-    Wrong { name: "ordinary user without --rootless", prepare: nothing, args: TRUE, wrapper: &["user", "user"] },
     Wrong {
         name: "mount source unreadable",
         prepare: |d| mount(d, "bind", "/root"),

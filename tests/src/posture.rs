@@ -29,17 +29,20 @@ struct Rule {
 }
 
 const NAMESPACES: &[&str] = &["user", "pid", "net", "ipc", "mnt", "uts"];
-const KERNEL_OBJECTS: &[&str] = &["anon_inode:", "socket:[", "pipe:[", "/memfd:", "/dev/null"];
+/// The sort of descriptor that the gofer donates besides: no directory, no device, nothing to walk from.
+const REGULAR_FILE: &str = "a regular file";
+const DONATED: &[&str] = &["anon_inode:", "socket:[", "pipe:[", "/memfd:", "/dev/null", REGULAR_FILE];
 
 /// One row for each sort of process.
 const RULES: &[Rule] = &[
-    Rule { role: "sentry", namespaces: NAMESPACES, capabilities: 0, descriptors: KERNEL_OBJECTS, root: Some(&[]) },
-    Rule { role: "stub", namespaces: NAMESPACES, capabilities: 0, descriptors: KERNEL_OBJECTS, root: Some(&[]) },
+    Rule { role: "sentry", namespaces: NAMESPACES, capabilities: 0, descriptors: DONATED, root: Some(&[]) },
+    // A stub shares the sentry's descriptors; its filter lets no call take one but a verified mmap.
+    Rule { role: "stub", namespaces: NAMESPACES, capabilities: 0, descriptors: DONATED, root: Some(&[]) },
     // The gofer reads and writes as the container's root would: CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID,
     // SETGID, SETUID, MKNOD, SETFCAP, SYS_CHROOT; its descriptors are files of the trees it serves.
     Rule {
         role: "gofer",
-        namespaces: &["mnt", "net", "ipc", "pid"],
+        namespaces: &["mnt", "net", "ipc"],
         capabilities: 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x40 | 0x80 | 1 << 27 | 1 << 31 | 1 << 18,
         descriptors: &["anon_inode:", "socket:[", "pipe:[", "/"],
         root: None,
@@ -156,9 +159,13 @@ fn violations(id: u32, rule: &Rule) -> Vec<String> {
 
 fn descriptors(id: u32, rule: &Rule) -> Vec<String> {
     let Ok(entries) = fs::read_dir(format!("/proc/{id}/fd")) else { return vec!["descriptors unreadable".to_owned()] };
-    let targets = entries.filter_map(|e| fs::read_link(e.ok()?.path()).ok());
-    let targets = targets.map(|t| t.to_string_lossy().into_owned());
-    let odd = targets.filter(|t| !rule.descriptors.iter().any(|d| t.starts_with(d)));
+    let paths = entries.filter_map(|e| Some(e.ok()?.path()));
+    let odd = paths.filter_map(|path| {
+        let target = fs::read_link(&path).ok()?.to_string_lossy().into_owned();
+        let named = rule.descriptors.iter().any(|d| target.starts_with(d));
+        let regular = || rule.descriptors.contains(&REGULAR_FILE) && fs::metadata(&path).is_ok_and(|m| m.is_file());
+        (!named && !regular()).then_some(target)
+    });
     odd.map(|t| format!("holds {t}")).collect()
 }
 
