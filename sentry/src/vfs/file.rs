@@ -53,6 +53,8 @@ pub struct File {
     /// `F_SET_RW_HINT` of the inode as this description knows it.
     pub rw_hint: AtomicU64,
     pos: Mutex<u64>,
+    /// Mirrors `pos`, for those who look while an operation holds it (`/proc/self/fdinfo` of itself).
+    seen: AtomicU64,
 }
 
 /// Flags of `open` that a description keeps (the others act once).
@@ -90,7 +92,8 @@ impl File {
             own_locks: OnceLock::new(),
             owner: Mutex::new(Level::Leaf, Owner::default()),
             rw_hint: AtomicU64::new(0),
-            pos: Mutex::new(Level::File, 0),
+            pos: Mutex::new(Level::Offset, 0),
+            seen: AtomicU64::new(0),
         })
     }
 
@@ -141,12 +144,15 @@ impl File {
 
     /// Returns the position.
     pub fn position(&self) -> u64 {
-        *self.pos.lock()
+        self.seen.load(Ordering::Relaxed)
     }
 
     /// Runs `work` with the position locked.
     pub fn with_position<R>(&self, work: impl FnOnce(&mut u64) -> R) -> R {
-        work(&mut self.pos.lock())
+        let mut pos = self.pos.lock();
+        let result = work(&mut pos);
+        self.seen.store(*pos, Ordering::Relaxed);
+        result
     }
 
     /// Adds what the description's own flags say to those of one call.
@@ -178,7 +184,7 @@ impl File {
         let flags = self.io_flags(flags);
         let got = match pos {
             Some(pos) => self.ops.read(pos, flags | IoFlags::POSITIONED, dst),
-            None if self.seekable => self.ops.read(&mut self.pos.lock(), flags, dst),
+            None if self.seekable => self.with_position(|pos| self.ops.read(pos, flags, dst)),
             None => self.ops.read(&mut 0, flags, dst),
         }?;
         if got > 0 {
@@ -200,7 +206,7 @@ impl File {
         let flags = self.io_flags(flags);
         let done = match pos {
             Some(pos) => self.ops.write(pos, flags | IoFlags::POSITIONED, src),
-            None if self.seekable => self.ops.write(&mut self.pos.lock(), flags, src),
+            None if self.seekable => self.with_position(|pos| self.ops.write(pos, flags, src)),
             None => self.ops.write(&mut 0, flags, src),
         }?;
         if done > 0 {

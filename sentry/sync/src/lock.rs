@@ -7,6 +7,9 @@ use std::ops::{Deref, DerefMut};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Level {
+    /// The offset of an open file description: held while the file is read or written, whatever that looks at (files of
+    /// `/proc` look at everything).
+    Offset = 5,
     /// Tables of the whole kernel: processes, sessions.
     Kernel = 10,
     /// A mount namespace, the mount tree.
@@ -25,7 +28,7 @@ pub enum Level {
     SignalTask = 52,
     /// A file-descriptor table, a working directory.
     Files = 60,
-    /// An open file description: its offset.
+    /// Nesting of epoll sets.
     File = 65,
     /// Names in one overlay.
     OverlayNames = 67,
