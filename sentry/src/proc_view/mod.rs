@@ -37,10 +37,14 @@ impl KernelProc {
     /// can't read any more.
     pub fn new(kernel: &Arc<Kernel>, host_cpuinfo: &str) -> Arc<KernelProc> {
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        // Guests see the host's clocks, so the boot that they count from is the host's.
+        let up = crate::time::monotonic().duration().unwrap_or_default();
+        let now = Instant::now();
+        let booted = crate::time::realtime().sec.saturating_sub(i64::try_from(up.as_secs()).unwrap_or(0));
         Arc::new(KernelProc {
             kernel: Arc::downgrade(kernel),
-            booted: Instant::now(),
-            boot_time: u64::try_from(crate::time::realtime().sec).unwrap_or(0),
+            booted: now.checked_sub(up).unwrap_or(now),
+            boot_time: u64::try_from(booted).unwrap_or(0),
             cpus,
             cpuinfo: system::cpuinfo(host_cpuinfo, cpus),
         })

@@ -134,6 +134,11 @@ impl HostFd {
         Arc::new(HostInode::new(Arc::clone(self)))
     }
 
+    fn is_null(&self) -> bool {
+        let device = rustix::fs::fstat(&self.fd).map(|stat| stat.st_rdev);
+        device.is_ok_and(|device| (rustix::fs::major(device), rustix::fs::minor(device)) == (1, 3))
+    }
+
     fn poll(&self) -> Ready {
         let flags = PollFlags::IN | PollFlags::PRI | PollFlags::OUT | PollFlags::RDHUP;
         let mut fds = [PollFd::new(&self.fd, flags)];
@@ -344,6 +349,7 @@ impl FileOps for HostFd {
             FileKind::Fifo => "pipe",
             FileKind::Socket => "socket",
             _ if self.is_terminal() => return Some("/dev/console".to_owned()),
+            FileKind::CharDevice if self.is_null() => return Some("/dev/null".to_owned()),
             _ => "host",
         };
         Some(format!("{prefix}:[{}]", self.ino))

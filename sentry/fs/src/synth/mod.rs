@@ -271,7 +271,12 @@ impl Inode for SynthInode {
             uid: self.node.owner.0,
             gid: self.node.owner.1,
             rdev: DeviceId::default(),
-            size: if kind == FileKind::Regular && self.fs.kind == "sysfs" { PAGE_SIZE } else { 0 },
+            size: match kind {
+                FileKind::Regular if self.fs.kind == "sysfs" => PAGE_SIZE,
+                // As Linux shows the links of `/proc/PID/fd`.
+                FileKind::Symlink if self.node.perm != 0o777 => 64,
+                _ => 0,
+            },
             blksize: if self.fs.kind == "sysfs" { 4096 } else { 1024 },
             blocks: 0,
             atime: self.fs.made,
