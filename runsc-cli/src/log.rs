@@ -39,6 +39,15 @@ pub(crate) fn install(file: File, debug: bool) {
     let _ = tracing::subscriber::set_global_default(writer);
 }
 
+/// Has a panic of this process end in the debug log, with its backtrace.
+pub(crate) fn log_panics() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tracing::error!("{panic}\n{}", std::backtrace::Backtrace::force_capture());
+        default(panic);
+    }));
+}
+
 /// Writes events as lines of text. Spans are accepted and not shown.
 struct Writer {
     file: Mutex<File>,

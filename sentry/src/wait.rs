@@ -50,7 +50,7 @@ pub struct Waiter {
 
 impl Default for Waiter {
     fn default() -> Waiter {
-        Waiter { fired: AtomicBool::new(false), waker: Mutex::new(Level::Leaf, None) }
+        Waiter { fired: AtomicBool::new(false), waker: Mutex::new(Level::Wait, None) }
     }
 }
 

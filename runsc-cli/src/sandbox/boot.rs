@@ -27,6 +27,7 @@ use super::{confine, mounts};
 pub(crate) fn main() -> Result<u8> {
     let config = SandboxConfig::from_fd(inherited(0, "the configuration")?)?;
     crate::log::install(inherited(1, "the debug log")?.into(), config.debug);
+    crate::log::log_panics();
     let control = inherited(2, "the control socket")?;
     match run(config, &control) {
         Ok(status) => control::send(control.as_fd(), &FromSandbox::Exited(status))?,

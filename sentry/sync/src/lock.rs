@@ -58,8 +58,10 @@ pub enum Level {
     Timer = 90,
     /// A platform context or address space.
     Platform = 94,
-    /// Anything under which nothing else is taken.
+    /// Anything under which nothing is taken but a wait queue.
     Leaf = 100,
+    /// The entries of a wait queue, and who waits there: the very last.
+    Wait = 110,
 }
 
 #[cfg(debug_assertions)]
@@ -74,13 +76,12 @@ mod held {
     #[derive(Debug)]
     pub(super) struct Token(Level);
 
+    #[track_caller]
     pub(super) fn enter(level: Level) -> Token {
-        HELD.with_borrow_mut(|held| {
-            if let Some(highest) = held.iter().max() {
-                assert!(*highest < level, "lock order: {level:?} taken while {held:?} are held");
-            }
-            held.push(level);
-        });
+        // Outside the closures, so that the message names the caller.
+        let highest = HELD.with_borrow(|held| held.iter().max().copied());
+        assert!(highest.is_none_or(|highest| highest < level), "lock order: {level:?} taken while {highest:?} is held");
+        HELD.with_borrow_mut(|held| held.push(level));
         Token(level)
     }
 
@@ -145,6 +146,7 @@ impl<T> Mutex<T> {
 
 impl<T: ?Sized> Mutex<T> {
     /// Locks, waiting for the holder where there is one.
+    #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
         let token = held::enter(self.level);
         MutexGuard { guard: self.inner.lock(), _token: token }
@@ -206,12 +208,14 @@ impl<T> RwLock<T> {
 
 impl<T: ?Sized> RwLock<T> {
     /// Locks for reading.
+    #[track_caller]
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
         let token = held::enter(self.level);
         RwLockReadGuard { guard: self.inner.read(), _token: token }
     }
 
     /// Locks for writing.
+    #[track_caller]
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
         let token = held::enter(self.level);
         RwLockWriteGuard { guard: self.inner.write(), _token: token }

@@ -55,7 +55,7 @@ impl fmt::Debug for WaitQueue {
 impl WaitQueue {
     /// Creates an empty queue.
     pub fn new() -> WaitQueue {
-        WaitQueue(Arc::new(Shared { len: AtomicUsize::new(0), entries: Mutex::new(Level::Leaf, Entries::default()) }))
+        WaitQueue(Arc::new(Shared { len: AtomicUsize::new(0), entries: Mutex::new(Level::Wait, Entries::default()) }))
     }
 
     /// Adds a waiter until the registration is dropped. Check the condition after this, not before.
