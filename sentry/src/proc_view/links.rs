@@ -6,6 +6,7 @@ use abi::{Errno, Fd};
 use sentry_fs::FileSystem;
 use sentry_fs::proc::source::{FdInfo, MagicLink, MountInfo};
 
+use super::description;
 use crate::Task;
 use crate::mm::MappedDescription;
 use crate::task::served;
@@ -25,7 +26,10 @@ fn file_link(file: &Arc<File>) -> MagicLink {
     let text = file.shown_path(viewer_root().as_ref());
     match &file.path {
         Some(path) => MagicLink { text, object: Box::new(path.clone()) },
-        None => MagicLink { text, object: Box::new(Arc::clone(file)) },
+        None => match description::place(file) {
+            Some(path) => MagicLink { text, object: Box::new(path) },
+            None => MagicLink { text, object: Box::new(Arc::clone(file)) },
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 //! Looks only, and takes each lock for a moment. Figures that only the host knows per process (resident memory) are
 //! estimated from the books and said to be so where they are made.
 
+pub(crate) mod description;
 mod links;
 mod memory;
 mod task;

@@ -223,6 +223,10 @@ pub fn open_path(vfs: &Vfs, cred: &Cred, path: Path, how: &How, created: bool) -
     match kind {
         FileKind::Symlink => Err(Errno::ELOOP),
         FileKind::Socket => Err(Errno::ENXIO),
+        FileKind::Fifo if is_description(&path) => {
+            let ops = Arc::clone(path.inode()).open(flags)?;
+            Ok(Opened::File(opened(ops, path, flags)))
+        }
         FileKind::Fifo => open_fifo(vfs, path, &attr, flags),
         FileKind::CharDevice | FileKind::BlockDevice => {
             let ops = match Arc::clone(path.inode()).open(flags) {
@@ -240,6 +244,11 @@ pub fn open_path(vfs: &Vfs, cred: &Cred, path: Path, how: &How, created: bool) -
             Ok(Opened::File(opened(ops, path, flags)))
         }
     }
+}
+
+/// Tells whether this is an open pipe without a name, by its link in `/proc`.
+fn is_description(path: &Path) -> bool {
+    Arc::clone(path.inode()).as_any().is::<crate::proc_view::description::Description>()
 }
 
 fn truncate(cred: &Cred, path: &Path, attr: &Attr) -> Result<(), Errno> {
