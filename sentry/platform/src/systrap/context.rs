@@ -81,9 +81,9 @@ impl SystrapContext {
             return;
         }
         // An interrupter sets the flag, then looks whether the guest runs.
-        self.thread.state.store(RUNNING, Ordering::SeqCst);
+        self.thread.set_state(RUNNING);
         if self.thread.interrupt.load(Ordering::SeqCst) {
-            self.thread.state.store(IDLE, Ordering::SeqCst);
+            self.thread.set_state(IDLE);
             self.interrupted = true;
             return;
         }
@@ -149,7 +149,7 @@ impl SystrapContext {
         }
         self.batch.sent = u32::try_from(count).unwrap_or(0);
         shared.u32(field::OP_COUNT).store(self.batch.sent, Ordering::Relaxed);
-        self.thread.state.store(BUSY, Ordering::SeqCst);
+        self.thread.set_state(BUSY);
         self.thread.publish(&self.hub, command::OPS);
     }
 
@@ -215,7 +215,7 @@ impl SystrapContext {
 
     /// Waits for what an earlier, dropped future has left under way.
     pub(super) async fn settle(&mut self) -> Result<(), PlatformError> {
-        while self.thread.state.load(Ordering::SeqCst) != IDLE {
+        while self.thread.state() != IDLE {
             if !poll_fn(|cx| self.poll_taken(cx)).await {
                 return Err(PlatformError::Dead("it was asked for something"));
             }
@@ -235,7 +235,7 @@ impl SystrapContext {
     /// Asks for a clone; returns what the host answered to the stub.
     pub(super) async fn request_clone(&mut self, what: u32) -> Result<(), PlatformError> {
         self.thread.watch(&self.hub, true);
-        self.thread.state.store(BUSY, Ordering::SeqCst);
+        self.thread.set_state(BUSY);
         self.thread.publish(&self.hub, what);
         let alive = poll_fn(|cx| self.poll_taken(cx)).await;
         self.thread.watch(&self.hub, false);
@@ -261,7 +261,7 @@ impl Context for SystrapContext {
     fn start(&mut self, regs: &Registers) {
         self.regs = *regs;
         self.interrupted = false;
-        if self.thread.state.load(Ordering::SeqCst) == IDLE {
+        if self.thread.state() == IDLE {
             self.go();
         } else {
             self.deferred = true;
@@ -371,7 +371,7 @@ struct Interrupter {
 impl Interrupt for Interrupter {
     fn interrupt(&self) {
         self.thread.interrupt.store(true, Ordering::SeqCst);
-        if self.thread.state.load(Ordering::SeqCst) == RUNNING {
+        if self.thread.state() == RUNNING {
             self.thread.kick();
         }
     }

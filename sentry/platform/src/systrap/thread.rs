@@ -22,6 +22,10 @@ pub(super) const BUSY: u32 = 2;
 /// Added to the two above: done, and the task was woken.
 pub(super) const READY: u32 = 0x10;
 
+fn word(request: u32, state: u32) -> u64 {
+    u64::from(request) << 32 | u64::from(state)
+}
+
 /// A call that a stub is expected to make, to be let through as a notification.
 #[derive(Clone, Debug)]
 pub(super) struct ExpectedCall {
@@ -70,7 +74,9 @@ pub(super) struct Thread {
     pub(super) proc: OnceLock<Arc<Proc>>,
     /// Thread id, once the host has told it.
     pub(super) tid: AtomicI32,
-    pub(super) state: AtomicU32,
+    /// One of the constants above, and in the upper half the number of the request that it is about: a worker that has
+    /// looked at an earlier one must not succeed in claiming it.
+    state: AtomicU64,
     /// Number of the last request. The stub has answered when its event has the same number.
     request: AtomicU32,
     /// The notification in which the stub sleeps, if it does. 0: none.
@@ -94,7 +100,7 @@ impl Thread {
             shared,
             proc: OnceLock::new(),
             tid: AtomicI32::new(0),
-            state: AtomicU32::new(state),
+            state: AtomicU64::new(word(request, state)),
             request: AtomicU32::new(request),
             notification: AtomicU64::new(0),
             interrupt: AtomicBool::new(false),
@@ -106,14 +112,26 @@ impl Thread {
         })
     }
 
-    /// Tells whether the stub has answered the last request.
-    pub(super) fn answered(&self) -> bool {
-        self.shared.u32(field::EVENT).load(Ordering::Acquire) == self.request.load(Ordering::Relaxed)
+    /// Tells whether the stub is busy with the request of this state, and has answered it.
+    fn is_news(&self, state: u64) -> bool {
+        let answered = self.shared.u32(field::EVENT).load(Ordering::Acquire) == (state >> 32) as u32;
+        matches!(state as u32, RUNNING | BUSY) && answered
     }
 
     /// Tells whether there is something to claim.
     pub(super) fn has_news(&self) -> bool {
-        matches!(self.state.load(Ordering::SeqCst), RUNNING | BUSY) && self.answered()
+        self.is_news(self.state.load(Ordering::SeqCst))
+    }
+
+    /// Returns what the thread does.
+    pub(super) fn state(&self) -> u32 {
+        self.state.load(Ordering::SeqCst) as u32
+    }
+
+    /// Says what the thread will do with the next request, or that there is none.
+    pub(super) fn set_state(&self, state: u32) {
+        let next = self.request.load(Ordering::Relaxed).wrapping_add(1);
+        self.state.store(word(next, state), Ordering::SeqCst);
     }
 
     /// Gives the stub its next request, whose fields are written, and wakes it where it sleeps.
@@ -168,32 +186,35 @@ impl Thread {
     /// context's owner.
     pub(super) fn take(&self, hub: &Hub) -> Option<u32> {
         let state = self.state.load(Ordering::SeqCst);
-        if state & READY != 0 {
-            self.state.store(IDLE, Ordering::SeqCst);
-            return Some(state & !READY);
+        let kind = state as u32;
+        if kind & READY == 0 {
+            if !self.is_news(state) {
+                return None;
+            }
+            // A worker may be claiming it at the same time; then it has taken the slot off the list.
+            if self.state.compare_exchange(state, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                hub.table.deactivate(self.slot);
+                return Some(kind);
+            }
         }
-        if state == IDLE || !self.answered() {
-            return None;
-        }
-        // A worker may be claiming it at the same time.
-        if self.state.compare_exchange(state, IDLE, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
-            hub.table.deactivate(self.slot);
-        } else {
-            self.state.store(IDLE, Ordering::SeqCst);
-        }
-        Some(state)
+        self.set_state(IDLE);
+        Some(kind & !READY)
     }
 
     /// Claims the outcome for the owner and wakes it. Any worker may try, one succeeds.
     pub(super) fn claim(&self, hub: &Hub) -> bool {
         let state = self.state.load(Ordering::SeqCst);
-        if !matches!(state, RUNNING | BUSY) || !self.answered() {
+        if !self.is_news(state) {
             return false;
         }
-        if self.state.compare_exchange(state, state | READY, Ordering::SeqCst, Ordering::SeqCst).is_err() {
-            return false;
-        }
+        // Before the claim: once it is made, the owner may go on and put the slot on the list again.
         hub.table.deactivate(self.slot);
+        let claimed = state | u64::from(READY);
+        if self.state.compare_exchange(state, claimed, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            // Somebody else has, and the slot may have been there for the next request.
+            hub.table.activate(self.slot);
+            return false;
+        }
         if self.orphan.load(Ordering::SeqCst) {
             self.end_orphan(hub);
         }
@@ -205,7 +226,7 @@ impl Thread {
     fn end_orphan(&self, hub: &Hub) {
         let leader = self.proc.get().is_some_and(|proc| proc.pid == self.tid.load(Ordering::SeqCst));
         // The first thread of a process stays, asleep: without it the host would not let us reach the memory.
-        if !leader && self.state.swap(IDLE, Ordering::SeqCst) & READY != 0 {
+        if !leader && self.state.swap(0, Ordering::SeqCst) as u32 & READY != 0 {
             self.publish(hub, command::EXIT);
         }
     }
@@ -215,9 +236,9 @@ impl Thread {
         self.orphan.store(true, Ordering::SeqCst);
         let waker = self.waker.lock().take();
         drop(waker);
-        match self.state.load(Ordering::SeqCst) {
+        match self.state() {
             IDLE => {
-                self.state.store(RUNNING | READY, Ordering::SeqCst);
+                self.set_state(RUNNING | READY);
                 self.end_orphan(hub);
             }
             RUNNING => self.kick(),
