@@ -28,6 +28,7 @@ pub mod hostfd;
 pub mod inode;
 pub mod inotify;
 pub mod iobuf;
+pub mod mqueue;
 pub mod overlay;
 pub mod pipe;
 pub mod proc;

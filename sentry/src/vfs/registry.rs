@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use abi::Errno;
 use sentry_fs::FileSystem;
 use sentry_fs::dev::Devices;
+use sentry_fs::mqueue::QueueTable;
 use sentry_fs::pipe::FifoTable;
 use sentry_sync::{Level, RwLock};
 
@@ -62,6 +63,8 @@ pub struct Vfs {
     pub types: FsRegistry,
     /// Pipes behind FIFOs.
     pub fifos: FifoTable,
+    /// POSIX message queues by name.
+    pub queues: QueueTable,
     /// Who waits for whose file lock.
     pub lock_waits: LockWaits,
     namespace: OnceLock<Arc<MountNamespace>>,
