@@ -122,7 +122,11 @@ fn at_once(cur: &Current, fd: Fd, file: &Arc<File>, own: FdFlags, op: u32, arg: 
             files.set_flags(fd, flags).map(|()| 0)
         }
         F_GETFL => Ok(u64::from(file.flags().bits())),
-        F_SETFL => set_status(cur, file, OpenFlags::from_bits_retain(int_arg(arg).cast_unsigned())).map(|()| 0),
+        F_SETFL => {
+            set_status(cur, file, OpenFlags::from_bits_retain(int_arg(arg).cast_unsigned()))?;
+            file.set_async(cur.kernel(), fd);
+            Ok(0)
+        }
         F_GETLK | F_OFD_GETLK => get_lock(cur, file, op == F_OFD_GETLK, UserRef::new(UserAddr::new(arg))).map(|()| 0),
         F_SETOWN | F_GETOWN | F_SETSIG | F_GETSIG | F_SETOWN_EX | F_GETOWN_EX => owner(cur, file, op, arg),
         F_SETLEASE => lease(cur, file, int_arg(arg)),

@@ -72,7 +72,9 @@ fn generic(cur: &Current, fd: Fd, file: &Arc<File>, op: u32, argp: u64) -> Optio
         FIOCLEX => files.set_flags(fd, FdFlags::CLOEXEC).map(|()| 0),
         FIONCLEX => files.set_flags(fd, FdFlags::empty()).map(|()| 0),
         FIONBIO => cur.mem.read(arg).and_then(|on| set(OpenFlags::NONBLOCK, on != 0)),
-        FIOASYNC => cur.mem.read(arg).and_then(|on| set(OpenFlags::ASYNC, on != 0)),
+        FIOASYNC => cur.mem.read(arg).and_then(|on| set(OpenFlags::ASYNC, on != 0)).inspect(|_| {
+            file.set_async(cur.kernel(), fd);
+        }),
         FIFREEZE | FITHAW if file.inode.is_some() => Err(Errno::EPERM),
         _ => return None,
     })

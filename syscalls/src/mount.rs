@@ -127,10 +127,10 @@ pub fn umount2(cur: &mut Current, target: UserAddr, flags: u32) -> Result<(), Er
     }
     let follow = if flags & UMOUNT_NOFOLLOW == 0 { WalkFlags::FOLLOW } else { WalkFlags::empty() };
     let at = at::lookup(cur, Fd::CWD, target, follow)?;
+    check_capable(cur)?;
     if !at.is_mount_root() {
         return Err(Errno::EINVAL);
     }
-    check_capable(cur)?;
     if flags & MNT_EXPIRE != 0 {
         // Nothing expires here: a mount stays until somebody takes it away.
         return Err(if flags & (MNT_FORCE | MNT_DETACH) != 0 { Errno::EINVAL } else { Errno::EAGAIN });

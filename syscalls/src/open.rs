@@ -124,7 +124,9 @@ fn do_open<'a>(cur: &'a mut Current, dirfd: Fd, path: &[u8], how: &How) -> Outco
     // Linux reserves the descriptor first: EMFILE comes before anything that is wrong with the path. Here the table is
     // asked again when the file is there.
     let walker = at::walker(&cur.task);
-    let base = attempt!(at::base(cur, dirfd, path));
+    // With IN_ROOT even an absolute path starts at the descriptor.
+    let scoped = how.resolve.intersects(WalkFlags::IN_ROOT | WalkFlags::BENEATH);
+    let base = attempt!(at::base(cur, dirfd, if scoped { b"" } else { path }));
     match attempt!(vfs_open(&cur.kernel().vfs, &walker, &base, path, how)) {
         Opened::File(file) => {
             let fd = attempt!(at::install(cur, file, how.flags));

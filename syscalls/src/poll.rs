@@ -268,8 +268,7 @@ impl Sets {
     fn read(cur: &Current, nfds: i32, at: [UserAddr; 3]) -> Result<Sets, Errno> {
         let count = usize::try_from(nfds).map_err(|_| Errno::EINVAL)?;
         // Bits beyond the table name nothing.
-        let limit = usize::try_from(cur.process().limit(Resource::Nofile)).unwrap_or(usize::MAX).max(1024);
-        let count = count.min(limit);
+        let count = count.min(cur.task.files.load().capacity());
         let words = count.div_ceil(64);
         let mut wanted = [Vec::new(), Vec::new(), Vec::new()];
         for (set, at) in wanted.iter_mut().zip(at) {

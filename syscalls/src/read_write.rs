@@ -63,13 +63,19 @@ pub fn lseek(cur: &mut Current, fd: Fd, offset: i64, whence: i32) -> Result<u64,
     }
     let is_dir = file.path.as_ref().is_some_and(|path| path.dentry.is_dir());
     if !file.is_seekable() && !is_dir {
-        return Err(Errno::ESPIPE);
+        return if seeks_nowhere(&file) { Ok(0) } else { Err(Errno::ESPIPE) };
     }
     file.with_position(|pos| {
         let new = seek_target(&file, *pos, offset, whence, is_dir)?;
         *pos = new;
         Ok(new)
     })
+}
+
+/// Anonymous files accept a seek and stay where they are (kernel: `noop_llseek`); pidfds don't.
+fn seeks_nowhere(file: &File) -> bool {
+    let name = file.ops.anon_name();
+    name.is_some_and(|name| name.starts_with("anon_inode:") && !name.contains("pidfd"))
 }
 
 fn seek_target(file: &File, pos: u64, offset: i64, whence: u32, is_dir: bool) -> Result<u64, Errno> {

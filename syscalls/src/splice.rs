@@ -361,8 +361,8 @@ fn copy_sides(
     flags: u32,
 ) -> Result<(Side, Side), Errno> {
     let (input, output) = (io::file_of(cur, fd_in)?, io::file_of(cur, fd_out)?);
-    let from = Side::new(cur, Arc::clone(&input), off_in)?;
-    let to = Side::new(cur, Arc::clone(&output), off_out)?;
+    let wraps = |at: Option<i64>| at.is_some_and(|at| at.cast_unsigned().checked_add(len as u64).is_none());
+    let wrapped = wraps(cur.mem.read_opt(off_in)?) || wraps(cur.mem.read_opt(off_out)?);
     if flags != 0 {
         return Err(Errno::EINVAL);
     }
@@ -376,6 +376,11 @@ fn copy_sides(
     if !input.flags().readable() || !output.flags().writable() || appends {
         return Err(Errno::EBADF);
     }
+    if wrapped {
+        return Err(Errno::EOVERFLOW);
+    }
+    let from = Side::new(cur, Arc::clone(&input), off_in)?;
+    let to = Side::new(cur, Arc::clone(&output), off_out)?;
     let (Some(a), Some(b)) = (&input.inode, &output.inode) else { return Err(Errno::EINVAL) };
     let (a, b) = (a.attr()?, b.attr()?);
     if a.dev != b.dev {
@@ -385,7 +390,7 @@ fn copy_sides(
     let (in_start, out_start, len) = (start(&from), start(&to), len as u64);
     let fits = |start: u64| start.checked_add(len).is_some_and(|end| i64::try_from(end).is_ok());
     if !fits(in_start) || !fits(out_start) {
-        return Err(Errno::EOVERFLOW);
+        return Err(Errno::EINVAL);
     }
     let overlaps = in_start < out_start + len && out_start < in_start + len;
     if a.ino == b.ino && overlaps {

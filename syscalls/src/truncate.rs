@@ -6,7 +6,7 @@ use abi::{Errno, Fd, UserAddr};
 use sentry::Current;
 use sentry::task::Caps;
 use sentry::vfs::perm::{self, Access};
-use sentry::vfs::{WalkFlags, change, notify};
+use sentry::vfs::{FileUse, WalkFlags, change, notify};
 use sentry_fs::FileKind;
 use sentry_fs::inotify::InMask;
 
@@ -31,7 +31,11 @@ pub fn truncate(cur: &mut Current, path: UserAddr, length: i64) -> Result<(), Er
     let cred = cur.task.cred.load();
     path.mount.check_writable()?;
     perm::check(&cred, &path, Access::WRITE)?;
-    check_growth(cur, size, path.attr()?.size)?;
+    let attr = path.attr()?;
+    if FileUse::is_executed(&path.dentry.sb, &attr) {
+        return Err(Errno::ETXTBSY);
+    }
+    check_growth(cur, size, attr.size)?;
     change::truncate(&cred, path.inode(), Some(&path.dentry), size)
 }
 

@@ -60,6 +60,12 @@ fn check(cur: &Current, target: &Target, attr: &Attr, name: &[u8], write: bool) 
     perm::check_bits(&cred, attr, if write { Access::WRITE } else { Access::READ })
 }
 
+/// A name space alone is no name.
+fn check_suffix(name: &[u8]) -> Result<(), Errno> {
+    let spaces: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
+    if spaces.contains(&name) { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
 fn set(
     cur: &Current,
     target: impl FnOnce(&Current) -> Result<Target, Errno>,
@@ -78,6 +84,7 @@ fn set(
     let target = target(cur)?;
     let attr = target.attr()?;
     check(cur, &target, &attr, &name, true)?;
+    check_suffix(&name)?;
     inode_of(&target)?.set_xattr(&name, &bytes, flags)?;
     changed(&target);
     Ok(())
@@ -110,6 +117,7 @@ fn get(
     let target = target(cur)?;
     let attr = target.attr()?;
     check(cur, &target, &attr, &name, false)?;
+    check_suffix(&name)?;
     let bytes = inode_of(&target)?.get_xattr(&name)?;
     put(cur, &bytes, value, size.min(VALUE_MAX))
 }
@@ -132,6 +140,7 @@ fn remove(cur: &Current, target: impl FnOnce(&Current) -> Result<Target, Errno>,
     let target = target(cur)?;
     let attr = target.attr()?;
     check(cur, &target, &attr, &name, true)?;
+    check_suffix(&name)?;
     inode_of(&target)?.remove_xattr(&name)?;
     changed(&target);
     Ok(())

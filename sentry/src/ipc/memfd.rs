@@ -33,7 +33,7 @@ impl Memfds {
         let inode = memfd::create(fs, flags, uid, gid)?;
         let root = mount.root_path().dentry;
         let shown = [b"memfd:", name].concat();
-        let dentry = Dentry::unnamed(&root.sb, Arc::clone(&inode), &shown, Some(Arc::clone(&root)))?;
+        let dentry = Dentry::unnamed(&root.sb, Arc::clone(&inode), &shown, Some(Arc::clone(&root)), false)?;
         let open = OpenFlags::RDWR | OpenFlags::LARGEFILE;
         let ops = Inode::open(inode, open)?;
         Ok(File::with_path(ops, Path { mount: Arc::clone(mount), dentry }, open))

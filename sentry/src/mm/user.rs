@@ -21,12 +21,15 @@ impl UserMem {
     /// Copies an array of iovecs in and checks it: at most `UIO_MAXIOV`, no negative length, addresses of user space,
     /// the total cut to `MAX_RW_COUNT`.
     pub fn read_iovecs(&self, addr: UserAddr, count: u64) -> Result<IovecList, Errno> {
-        let list = self.read_remote_iovecs(addr, count)?;
-        if list.iter().all(|iovec| access_ok(iovec.base, iovec.len)) { Ok(list) } else { Err(Errno::EFAULT) }
+        self.read_list(addr, count, access_ok)
     }
 
     /// Copies in an array of iovecs that mean another process's memory: their addresses are not checked.
     pub fn read_remote_iovecs(&self, addr: UserAddr, count: u64) -> Result<IovecList, Errno> {
+        self.read_list(addr, count, |_, _| true)
+    }
+
+    fn read_list(&self, addr: UserAddr, count: u64, accept: impl Fn(u64, u64) -> bool) -> Result<IovecList, Errno> {
         let count = usize::try_from(count).ok().filter(|count| *count <= IOV_MAX).ok_or(Errno::EINVAL)?;
         let mut list: IovecList = SmallVec::from_elem(Iovec::default(), count);
         self.read_bytes(addr, list.as_mut_slice().as_mut_bytes())?;
@@ -34,6 +37,10 @@ impl UserMem {
         for iovec in &mut list {
             if i64::try_from(iovec.len).is_err() {
                 return Err(Errno::EINVAL);
+            }
+            // All of it is checked before it is cut.
+            if !accept(iovec.base, iovec.len) {
+                return Err(Errno::EFAULT);
             }
             iovec.len = iovec.len.min(left);
             left -= iovec.len;
@@ -43,10 +50,11 @@ impl UserMem {
 
     /// Returns the one buffer of a plain `read` or `write`: `EFAULT` outside user space, cut to `MAX_RW_COUNT`.
     pub fn one_iovec(addr: UserAddr, len: usize) -> Result<IovecList, Errno> {
-        let len = len.min(MAX_RW_COUNT) as u64;
-        if !access_ok(addr.raw(), len) {
+        // All of it is checked before it is cut.
+        if !access_ok(addr.raw(), len as u64) {
             return Err(Errno::EFAULT);
         }
+        let len = len.min(MAX_RW_COUNT) as u64;
         Ok(SmallVec::from_slice(&[Iovec { base: addr.raw(), len }]))
     }
 }

@@ -65,7 +65,12 @@ fn may_delete(cred: &Cred, dir: &Path, victim: &Dentry, want_dir: bool) -> Resul
 
 /// Makes an entry of a directory that a walk has reached: `EEXIST` where there is one.
 pub fn create_in(cred: &Cred, dir: &Path, name: &[u8], new: &NewFile<'_>) -> Result<Arc<Dentry>, Errno> {
+    if dir.dentry.sb.fs.kind() == "proc" {
+        // There a name that isn't found can't be made either: the look-up itself has failed.
+        return Err(Errno::ENOENT);
+    }
     let attr = may_create(cred, dir)?;
+    check_mknod(cred, new)?;
     let decided = new_inode(cred, &attr, new.kind, new.perm, new.rdev);
     let dentry = {
         let _rename = dir.dentry.sb.rename.read();
@@ -106,7 +111,7 @@ pub fn make(walker: &Walker, base: &Path, path: &[u8], new: &NewFile<'_>) -> Res
 }
 
 /// `mknod(2)`: device nodes need `CAP_MKNOD`.
-pub fn check_mknod(cred: &Cred, new: &NewFile<'_>) -> Result<(), Errno> {
+fn check_mknod(cred: &Cred, new: &NewFile<'_>) -> Result<(), Errno> {
     let device = matches!(new.kind, FileKind::CharDevice | FileKind::BlockDevice);
     let whiteout = new.kind == FileKind::CharDevice && new.rdev == DeviceId::default();
     if device && !whiteout && !cred.has(Caps::MKNOD) { Err(Errno::EPERM) } else { Ok(()) }
@@ -179,7 +184,7 @@ pub fn link(walker: &Walker, old: &Path, base: &Path, path: &[u8]) -> Result<(),
         let _rename = dir.dentry.sb.rename.read();
         let _dir = dir.dentry.dir.lock();
         // Only a temporary file may get a first name.
-        if old.attr()?.nlink == 0 && !is_linkable_tmpfile(old) {
+        if old.attr()?.nlink == 0 && !old.dentry.is_linkable() {
             return Err(Errno::ENOENT);
         }
         dir.inode().link(&name, old.inode())?;
@@ -188,11 +193,6 @@ pub fn link(walker: &Walker, old: &Path, base: &Path, path: &[u8]) -> Result<(),
     notify::self_event(&old.dentry, InMask::ATTRIB);
     notify::name_event(&dir.dentry, &name, false, InMask::CREATE, 0);
     Ok(())
-}
-
-/// An inode made by `O_TMPFILE` has a dentry named `#INO` that was never in its directory.
-fn is_linkable_tmpfile(path: &Path) -> bool {
-    path.dentry.is_unlinked() && path.dentry.name().first() == Some(&b'#')
 }
 
 /// `renameat2(2)`.
@@ -431,7 +431,8 @@ pub fn truncate(cred: &Cred, inode: &InodeRef, dentry: Option<&Dentry>, size: u6
     let attr = inode.attr()?;
     let lost = if cred.has(Caps::FSETID) { 0 } else { perm::setid_bits(&attr) };
     let perm = (lost != 0).then_some(attr.perm & !lost);
-    inode.set_attr(&SetAttr { size: Some(size), perm, ..SetAttr::default() })?;
+    // The time of change is set even where the size stays.
+    inode.set_attr(&SetAttr { size: Some(size), perm, mtime: Some(SetTime::Now), ..SetAttr::default() })?;
     if let Some(dentry) = dentry {
         notify::event(dentry, InMask::MODIFY);
     }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Weak};
 
 use abi::Errno;
 use sentry_fs::inotify::InotifyWatches;
-use sentry_fs::{CachePolicy, DeviceId, FileKind, FileSystem, InodeRef};
+use sentry_fs::{Attr, CachePolicy, DeviceId, FileKind, FileSystem, InodeRef};
 use sentry_sync::{Level, Mutex, RwLock};
 
 use super::locks::InodeLocks;
@@ -35,6 +35,8 @@ pub struct Super {
     watched: AtomicUsize,
     watches: Mutex<HashMap<(DeviceId, u64), Arc<InotifyWatches>>>,
     locks: Mutex<HashMap<(DeviceId, u64), Arc<InodeLocks>>>,
+    /// Regular files open for writing (counted up) or executed (counted down).
+    users: Mutex<HashMap<(DeviceId, u64), i64>>,
     mounts: AtomicUsize,
 }
 
@@ -57,6 +59,7 @@ impl Super {
             watched: AtomicUsize::new(0),
             watches: Mutex::new(Level::Leaf, HashMap::new()),
             locks: Mutex::new(Level::Leaf, HashMap::new()),
+            users: Mutex::new(Level::Leaf, HashMap::new()),
             mounts: AtomicUsize::new(0),
         });
         let kind = root.attr()?.kind;
@@ -168,10 +171,51 @@ impl Super {
     }
 }
 
+/// Keeps a regular file from being executed while it is written, or from being written while it is executed.
+pub struct FileUse {
+    sb: Arc<Super>,
+    key: (DeviceId, u64),
+    step: i64,
+}
+
+impl FileUse {
+    /// Begins to write or to execute: `ETXTBSY` where the other is going on.
+    pub fn begin(sb: &Arc<Super>, attr: &Attr, write: bool) -> Result<FileUse, Errno> {
+        let (key, step) = ((attr.dev, attr.ino), if write { 1 } else { -1 });
+        let mut users = sb.users.lock();
+        let count = users.entry(key).or_default();
+        if *count * step < 0 {
+            return Err(Errno::ETXTBSY);
+        }
+        *count += step;
+        drop(users);
+        Ok(FileUse { sb: Arc::clone(sb), key, step })
+    }
+
+    /// Tells whether a file is being executed.
+    pub fn is_executed(sb: &Super, attr: &Attr) -> bool {
+        sb.users.lock().get(&(attr.dev, attr.ino)).is_some_and(|count| *count < 0)
+    }
+}
+
+impl Drop for FileUse {
+    fn drop(&mut self) {
+        let mut users = self.sb.users.lock();
+        if let Some(count) = users.get_mut(&self.key) {
+            *count -= self.step;
+            if *count == 0 {
+                users.remove(&self.key);
+            }
+        }
+    }
+}
+
 struct Place {
     parent: Option<Arc<Dentry>>,
     name: Arc<[u8]>,
     unlinked: bool,
+    /// Never had a name but may get one (`O_TMPFILE` without `O_EXCL`).
+    linkable: bool,
 }
 
 enum Child {
@@ -247,22 +291,27 @@ impl Dentry {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             dir: Mutex::new(Level::Dentry, ()),
             mounts: AtomicUsize::new(0),
-            place: Mutex::new(Level::Leaf, Place { parent, name, unlinked: false }),
+            place: Mutex::new(Level::Leaf, Place { parent, name, unlinked: false, linkable: false }),
             children: Mutex::new(Level::Leaf, Children::default()),
             slot: AtomicUsize::new(usize::MAX),
         })
     }
 
-    /// Makes a dentry for an inode without a name (`O_TMPFILE`, a memfd): shown as deleted.
+    /// Makes a dentry for an inode without a name (`O_TMPFILE`, a memfd): shown as deleted. `linkable` lets it have one.
     pub fn unnamed(
         sb: &Arc<Super>,
         inode: InodeRef,
         name: &[u8],
         parent: Option<Arc<Dentry>>,
+        linkable: bool,
     ) -> Result<Arc<Dentry>, Errno> {
         let kind = inode.attr()?.kind;
         let dentry = Dentry::new(Arc::clone(sb), inode, kind, parent, Arc::from(name));
-        dentry.place.lock().unlinked = true;
+        {
+            let mut place = dentry.place.lock();
+            place.unlinked = true;
+            place.linkable = linkable;
+        }
         Ok(dentry)
     }
 
@@ -284,6 +333,11 @@ impl Dentry {
     /// Tells whether the name has been removed.
     pub fn is_unlinked(&self) -> bool {
         self.place.lock().unlinked
+    }
+
+    /// Tells whether an inode without a name may get one.
+    pub(super) fn is_linkable(&self) -> bool {
+        self.place.lock().linkable
     }
 
     /// Tells whether this is `other` or lies below it.

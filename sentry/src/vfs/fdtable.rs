@@ -137,6 +137,14 @@ impl FdTable {
             .collect()
     }
 
+    /// Returns for how many descriptors Linux would have made room: `select` looks at no others.
+    pub fn capacity(&self) -> usize {
+        const FIRST: usize = 64;
+        const STEP: usize = 128;
+        let highest = self.0.lock().list.len();
+        if highest <= FIRST { FIRST } else { ((highest - 1) / STEP + 1).next_power_of_two() * STEP }
+    }
+
     /// Copies the table (fork, `unshare`).
     #[must_use]
     pub fn duplicate(&self) -> FdTable {

@@ -7,10 +7,10 @@ use abi::Errno;
 use abi::flags::OpenFlags;
 use sentry_fs::inotify::InMask;
 use sentry_fs::{FileKind, FileOps, InodeRef, IoDst, IoFlags, IoSrc, SetAttr};
-use sentry_sync::{Level, Mutex};
+use sentry_sync::{Level, Mutex, Registration};
 
 use super::locks::{InodeLocks, LockOwner};
-use super::{Path, notify, perm};
+use super::{FileUse, Path, notify, perm};
 
 /// Who hears of a file's signals (`F_SETOWN`, `F_SETSIG`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -49,6 +49,10 @@ pub struct File {
     locked: AtomicBool,
     /// Locks of a file without a name, which nobody else can open.
     own_locks: OnceLock<Arc<InodeLocks>>,
+    /// Set while the file is written or executed.
+    usage: Option<FileUse>,
+    /// Set while `O_ASYNC` is.
+    pub(super) signals: Mutex<Option<Registration>>,
     owner: Mutex<Owner>,
     /// `F_SET_RW_HINT` of the inode as this description knows it.
     pub rw_hint: AtomicU64,
@@ -64,15 +68,26 @@ const KEPT: OpenFlags =
 impl File {
     /// Creates a description without a name at position 0.
     pub fn new(ops: Arc<dyn FileOps>, inode: Option<InodeRef>, flags: OpenFlags) -> Arc<File> {
-        File::build(ops, inode, None, flags)
+        File::build(ops, inode, None, flags, None)
     }
 
     /// Creates a description of a named file at position 0.
     pub fn with_path(ops: Arc<dyn FileOps>, path: Path, flags: OpenFlags) -> Arc<File> {
-        File::build(ops, Some(Arc::clone(path.inode())), Some(path), flags)
+        File::in_use(ops, path, flags, None)
     }
 
-    fn build(ops: Arc<dyn FileOps>, inode: Option<InodeRef>, path: Option<Path>, flags: OpenFlags) -> Arc<File> {
+    /// Creates a description of a named file that is written or executed.
+    pub fn in_use(ops: Arc<dyn FileOps>, path: Path, flags: OpenFlags, usage: Option<FileUse>) -> Arc<File> {
+        File::build(ops, Some(Arc::clone(path.inode())), Some(path), flags, usage)
+    }
+
+    fn build(
+        ops: Arc<dyn FileOps>,
+        inode: Option<InodeRef>,
+        path: Option<Path>,
+        flags: OpenFlags,
+        usage: Option<FileUse>,
+    ) -> Arc<File> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let kind = match (&path, &inode) {
             (Some(path), _) => Some(path.dentry.kind),
@@ -90,6 +105,8 @@ impl File {
             seekable,
             locked: AtomicBool::new(false),
             own_locks: OnceLock::new(),
+            usage,
+            signals: Mutex::new(Level::Leaf, None),
             owner: Mutex::new(Level::Leaf, Owner::default()),
             rw_hint: AtomicU64::new(0),
             pos: Mutex::new(Level::Offset, 0),
@@ -111,6 +128,11 @@ impl File {
     /// Tells whether operations answer `EAGAIN` instead of waiting.
     pub fn nonblocking(&self) -> bool {
         self.flags().contains(OpenFlags::NONBLOCK)
+    }
+
+    /// Tells whether the file counts as written or executed (`ETXTBSY` for the other).
+    pub fn is_in_use(&self) -> bool {
+        self.usage.is_some()
     }
 
     /// Tells whether this is a regular file.

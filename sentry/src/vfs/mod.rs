@@ -5,6 +5,7 @@
 //! working directory and umask of a task), [`FdTable`]. What file systems do is below, in `sentry_fs`; permission,
 //! read-only mounts, names and their caching are dealt with here.
 
+mod async_io;
 pub mod change;
 mod dentry;
 mod fdtable;
@@ -22,7 +23,7 @@ mod task;
 mod tests;
 pub mod walk;
 
-pub use dentry::{Dentry, Super};
+pub use dentry::{Dentry, FileUse, Super};
 pub use fdtable::{FdFlags, FdTable};
 pub use file::{File, Owner, OwnerKind};
 pub use fs_context::FsContext;

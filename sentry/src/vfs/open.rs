@@ -8,11 +8,11 @@ use abi::flags::OpenFlags;
 use abi::types::mode;
 use sentry_fs::inotify::InMask;
 use sentry_fs::pipe::Fifo;
-use sentry_fs::{Attr, DeviceId, FileKind, FileOps, SetAttr};
+use sentry_fs::{Attr, DeviceId, FileKind, FileOps, SetAttr, SetTime};
 
 use super::perm::{self, Access};
 use super::walk::{Last, Parent, Walk};
-use super::{Dentry, File, MountFlags, Path, Vfs, WalkFlags, Walker, change, notify};
+use super::{Dentry, File, FileUse, MountFlags, Path, Vfs, WalkFlags, Walker, change, notify};
 use crate::task::{Caps, Cred};
 
 /// `__O_TMPFILE` without `O_DIRECTORY`.
@@ -191,13 +191,11 @@ fn open_tmpfile(walker: &Walker, base: &Path, path: &[u8], how: &How) -> Result<
     let new =
         change::new_inode(&walker.cred, &dir.attr()?, FileKind::Regular, how.mode & !how.umask, DeviceId::default());
     let inode = dir.inode().tmpfile(&new)?;
+    let linkable = !how.flags.contains(OpenFlags::EXCL);
     let name = format!("#{}", inode.attr()?.ino);
-    let dentry = Dentry::unnamed(&dir.dentry.sb, Arc::clone(&inode), name.as_bytes(), Some(Arc::clone(&dir.dentry)))?;
+    let dentry = Dentry::unnamed(&dir.dentry.sb, Arc::clone(&inode), name.as_bytes(), Some(Arc::clone(&dir.dentry)), linkable)?;
     let ops = inode.open(how.flags)?;
-    let keep = OpenFlags::from_bits_retain(how.flags.bits() & !TMPFILE_BIT) | OpenFlags::TMPFILE;
-    let flags =
-        if how.flags.contains(OpenFlags::EXCL) { keep - OpenFlags::from_bits_retain(TMPFILE_BIT) } else { keep };
-    Ok(opened(ops, Path { mount: dir.mount, dentry }, flags))
+    Ok(opened(ops, Path { mount: dir.mount, dentry }, how.flags))
 }
 
 /// Opens what a walk has found. A file just made is opened whatever its permission bits say.
@@ -237,11 +235,16 @@ pub fn open_path(vfs: &Vfs, cred: &Cred, path: Path, how: &How, created: bool) -
             Ok(Opened::File(opened(ops, path, flags)))
         }
         FileKind::Regular | FileKind::Directory => {
+            let usage = match flags.writable() && kind == FileKind::Regular {
+                true => Some(FileUse::begin(&path.dentry.sb, &attr, true)?),
+                false => None,
+            };
             if flags.contains(OpenFlags::TRUNC) && !created && kind == FileKind::Regular {
                 truncate(cred, &path, &attr)?;
             }
             let ops = Arc::clone(path.inode()).open(flags)?;
-            Ok(Opened::File(opened(ops, path, flags)))
+            notify::event(&path.dentry, InMask::OPEN);
+            Ok(Opened::File(File::in_use(ops, path, flags, usage)))
         }
     }
 }
@@ -254,7 +257,7 @@ fn is_description(path: &Path) -> bool {
 fn truncate(cred: &Cred, path: &Path, attr: &Attr) -> Result<(), Errno> {
     let setid = if cred.has(Caps::FSETID) { 0 } else { perm::setid_bits(attr) };
     let perm = (setid != 0).then_some(attr.perm & !setid);
-    path.inode().set_attr(&SetAttr { size: Some(0), perm, ..SetAttr::default() })?;
+    path.inode().set_attr(&SetAttr { size: Some(0), perm, mtime: Some(SetTime::Now), ..SetAttr::default() })?;
     notify::event(&path.dentry, InMask::MODIFY);
     Ok(())
 }

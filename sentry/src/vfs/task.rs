@@ -6,7 +6,7 @@ use abi::flags::OpenFlags;
 use abi::{Errno, Fd};
 
 use super::perm::{Access, check, check_exec};
-use super::{File, MountFlags, Path, WalkFlags, walk};
+use super::{File, FileUse, MountFlags, Path, WalkFlags, walk};
 use crate::Task;
 
 /// Returns where a path relative to `dirfd` starts.
@@ -29,9 +29,10 @@ pub fn open_exec(task: &Task, dirfd: Fd, path: &[u8], follow: bool) -> Result<Ar
     if found.dentry.kind == sentry_fs::FileKind::Symlink {
         return Err(Errno::ELOOP);
     }
-    check_exec(&cred, &found)?;
+    let attr = check_exec(&cred, &found)?;
+    let usage = FileUse::begin(&found.dentry.sb, &attr, false)?;
     let ops = Arc::clone(found.inode()).open(OpenFlags::empty())?;
-    Ok(File::with_path(ops, found, OpenFlags::LARGEFILE))
+    Ok(File::in_use(ops, found, OpenFlags::LARGEFILE, Some(usage)))
 }
 
 /// Tells whether set-id bits of a program count where it is mounted.

@@ -179,6 +179,9 @@ impl Slots {
             let Some(first) = self.row.front_mut() else { break };
             let want = first.len.min(dst.remaining());
             let put = match dst.put(&first.bytes()[..want]) {
+                // As on Linux a page that can't be copied as a whole stays.
+                Ok(put) if put < want && done > 0 => break,
+                Ok(put) if put < want => return Err(Errno::EFAULT),
                 Ok(put) => put,
                 Err(_) if done > 0 => break,
                 Err(errno) => return Err(errno),
@@ -190,7 +193,7 @@ impl Slots {
                 let slot = self.row.pop_front();
                 slot.into_iter().for_each(|slot| self.recycle(slot.page));
             }
-            if packet || put < want {
+            if packet {
                 break;
             }
         }
