@@ -56,13 +56,7 @@ fn read_name(cur: &Current, name: UserAddr) -> Result<Vec<u8>, Errno> {
 }
 
 /// Serves `mq_open(2)`. The descriptor is close-on-exec, always.
-pub fn mq_open(
-    cur: &mut Current,
-    name: UserAddr,
-    oflag: u32,
-    mode: u32,
-    attr: UserRef<MqAttr>,
-) -> Result<Fd, Errno> {
+pub fn mq_open(cur: &mut Current, name: UserAddr, oflag: u32, mode: u32, attr: UserRef<MqAttr>) -> Result<Fd, Errno> {
     let attr = cur.mem.read_opt(attr)?;
     let flags = OpenFlags::from_bits_retain(oflag);
     let name = read_name(cur, name)?;

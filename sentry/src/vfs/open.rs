@@ -193,7 +193,8 @@ fn open_tmpfile(walker: &Walker, base: &Path, path: &[u8], how: &How) -> Result<
     let inode = dir.inode().tmpfile(&new)?;
     let linkable = !how.flags.contains(OpenFlags::EXCL);
     let name = format!("#{}", inode.attr()?.ino);
-    let dentry = Dentry::unnamed(&dir.dentry.sb, Arc::clone(&inode), name.as_bytes(), Some(Arc::clone(&dir.dentry)), linkable)?;
+    let dentry =
+        Dentry::unnamed(&dir.dentry.sb, Arc::clone(&inode), name.as_bytes(), Some(Arc::clone(&dir.dentry)), linkable)?;
     let ops = inode.open(how.flags)?;
     Ok(opened(ops, Path { mount: dir.mount, dentry }, how.flags))
 }
