@@ -87,6 +87,6 @@ pub(super) fn place(file: &Arc<File>) -> Option<Path> {
         }
     };
     let own: InodeRef = Arc::new(Description { file: Arc::clone(file), inode });
-    let dentry = Dentry::unnamed(&mount.sb, own, b"description", Some(Arc::clone(&mount.root))).ok()?;
+    let dentry = Dentry::unnamed(&mount.sb, own, b"description", Some(Arc::clone(&mount.root)), false).ok()?;
     Some(Path { mount: Arc::clone(mount), dentry })
 }
