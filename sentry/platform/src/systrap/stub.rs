@@ -15,6 +15,8 @@ use super::shared::CONTEXT_SIZE;
 std::arch::global_asm!(
     ".pushsection .rodata.systrap_stub, \"a\"",
     ".balign 64",
+    ".globl systrap_stub_start",
+    ".hidden systrap_stub_start",
     "systrap_stub_start:",
     // Signal handler: edi = signal, rsi = siginfo, rdx = ucontext, rsp = frame.
     "mov rbx, rsp",
@@ -246,6 +248,8 @@ std::arch::global_asm!(
     "mov eax, {SYS_rt_sigreturn}",
     "syscall",
     "jmp 99f",
+    ".globl systrap_stub_announce",
+    ".hidden systrap_stub_announce",
     "systrap_stub_announce:",
     "mov dword ptr [rbx + {KIND}], {KIND_HELLO}",
     "jmp 40b",
@@ -272,6 +276,8 @@ std::arch::global_asm!(
     "mov eax, {SYS_rt_sigreturn}",
     "syscall",
     "jmp 99b",
+    ".globl systrap_stub_end",
+    ".hidden systrap_stub_end",
     "systrap_stub_end:",
     ".popsection",
     SIZE = const CONTEXT_SIZE,
