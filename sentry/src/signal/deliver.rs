@@ -33,6 +33,8 @@ pub(crate) async fn before_guest(cur: &mut Current) {
         let action = cur.task.process.signals.action(signal);
         match action.handler {
             SIG_IGN if signal != Signal::SIGKILL => {}
+            // One that was blocked when it was sent.
+            SIG_DFL if send::init_ignores(&cur.task.process, action.handler, &info) => {}
             SIG_DFL => act_by_default(&cur.task, signal),
             _ => handle(cur, signal, &info, action).await,
         }

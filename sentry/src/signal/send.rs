@@ -123,15 +123,16 @@ fn resume(kernel: &Kernel, process: &Arc<Process>, threads: &[Arc<Task>], report
     }
 }
 
-/// Tells whether the signal is dropped at once. `init` of the sandbox takes no signal that it has no handler for.
+/// Tells whether the signal is dropped at once. One that is blocked waits, whatever its action is by then.
 fn drops(process: &Process, signal: Signal, blocked: bool, info: &SigInfo) -> bool {
     let action = process.signals.action(signal);
-    let from_guest = info.code <= 0 || info.code == abi::signal::si::USER;
-    if process.pid == Pid(1) && action.handler == SIG_DFL && from_guest && !matches!(signal, Signal::SIGCONT) {
-        let harmless = matches!(default_action(signal), DefaultAction::Ignore | DefaultAction::Continue);
-        return !(harmless && blocked);
-    }
-    !blocked && ignored(signal, &action)
+    !blocked && (ignored(signal, &action) || init_ignores(process, action.handler, info))
+}
+
+/// Tells whether this is `init` of the sandbox, which takes no signal of a guest that it has no handler for.
+pub(super) fn init_ignores(process: &Process, handler: u64, info: &SigInfo) -> bool {
+    let from_guest = info.code <= 0;
+    process.pid == crate::task::INIT && handler == SIG_DFL && from_guest
 }
 
 /// Gets the attention of one thread that can take the signal.
