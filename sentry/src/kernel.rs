@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use abi::table::Entry;
 use sentry_net::NetNamespace;
 use sentry_platform::Platform;
 use sentry_sync::{Level, Mutex, RwLock};
 
 use crate::futex::FutexTable;
 use crate::ipc::Ipc;
-use crate::syscall::{SysResult, SyscallTable};
-use crate::task::{Task, TaskTable};
+use crate::syscall::SyscallTable;
+use crate::task::TaskTable;
+use crate::trace::Tracer;
 use crate::tty_host::KernelTtyHost;
 use crate::vfs::Vfs;
 use crate::worker::Executor;
@@ -49,6 +49,8 @@ pub struct Kernel {
     pub ipc: Ipc,
     /// Mounts, file-system types, devices.
     pub vfs: Vfs,
+    /// The log of system calls.
+    pub tracer: Tracer,
     /// Run queue.
     pub executor: Arc<Executor>,
     tty_host: Arc<KernelTtyHost>,
@@ -64,6 +66,7 @@ impl Kernel {
             uts: Mutex::new(Level::Leaf, UtsNames { hostname: b"runsc".to_vec(), domainname: b"(none)".to_vec() }),
             futexes: FutexTable::default(),
             ipc: Ipc::default(),
+            tracer: Tracer::default(),
             vfs: Vfs::default(),
             platform,
             table,
@@ -97,10 +100,4 @@ impl Kernel {
         });
         self.exit_status.load(Ordering::SeqCst)
     }
-
-    /// Logs a call about to be served, where that is asked for.
-    pub(crate) fn trace_enter(&self, _task: &Task, _entry: &Entry, _args: &[u64; 6]) {}
-
-    /// Logs a call that was served, where that is asked for.
-    pub(crate) fn trace_exit(&self, _task: &Task, _entry: &Entry, _args: &[u64; 6], _result: &SysResult) {}
 }

@@ -24,6 +24,7 @@ pub mod signal;
 pub mod syscall;
 pub mod task;
 pub mod time;
+pub mod trace;
 pub mod tty_host;
 pub mod usermem;
 pub mod vfs;

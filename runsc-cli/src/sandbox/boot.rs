@@ -23,13 +23,20 @@ use super::control::{self, FromSandbox, ToSandbox};
 use super::serve::inherited;
 use super::{confine, mounts};
 
+/// Bytes of each buffer that `--strace` shows.
+const STRACE_BYTES: usize = 1024;
+
 /// Boots the guest kernel and works until the sandbox ends.
 pub(crate) fn main() -> Result<u8> {
     let config = SandboxConfig::from_fd(inherited(0, "the configuration")?)?;
-    crate::log::install(inherited(1, "the debug log")?.into(), config.debug);
-    crate::log::log_panics();
+    let log = inherited(1, "the debug log")?;
     let control = inherited(2, "the control socket")?;
-    match run(config, &control) {
+    // Every further descriptor is taken over before one is opened that could be mistaken for it.
+    let gofer: Vec<OwnedFd> = (3..).map_while(sentry_platform::spawn::inherited_fd).collect();
+    let trace = config.strace.then(|| log.try_clone()).transpose().context("copying the debug log")?;
+    crate::log::install(log.into(), config.debug);
+    crate::log::log_panics();
+    match run(config, &control, gofer, trace) {
         Ok(status) => control::send(control.as_fd(), &FromSandbox::Exited(status))?,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -39,11 +46,13 @@ pub(crate) fn main() -> Result<u8> {
     Ok(0)
 }
 
-fn run(config: SandboxConfig, control: &OwnedFd) -> Result<i32> {
-    let gofer: Vec<OwnedFd> = (3..).map_while(sentry_platform::spawn::inherited_fd).collect();
+fn run(config: SandboxConfig, control: &OwnedFd, gofer: Vec<OwnedFd>, trace: Option<OwnedFd>) -> Result<i32> {
     confine::enter()?;
     let platform = platform(&config.platform)?;
     let kernel = Kernel::new(platform, &syscalls::TABLE);
+    if let Some(trace) = trace {
+        kernel.tracer.start(trace, STRACE_BYTES);
+    }
     config.hostname.as_bytes().clone_into(&mut kernel.uts.lock().hostname);
     let (files, terminal) = standard_streams(&kernel)?;
     mounts::build(&kernel, &config, gofer, terminal.clone())?;

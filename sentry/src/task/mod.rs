@@ -81,6 +81,8 @@ pub struct Task {
     pub robust_list: Mutex<UserAddr>,
     /// What is taken back from semaphores at exit (`SEM_UNDO`); shared by `CLONE_SYSVSEM`.
     pub(crate) sem_undo: Mutex<Option<Arc<UndoList>>>,
+    /// The call that is being logged, with `--strace`.
+    pub(crate) traced: Mutex<Option<Box<crate::trace::Traced>>>,
     /// Set while a parent waits in vfork for this thread's exec or end.
     pub vfork_done: Mutex<Option<Arc<VforkDone>>>,
     /// Exit code in wait-status form once the thread was told to end; -1 before.
@@ -130,6 +132,7 @@ impl Task {
             timer_slack: AtomicU64::new(DEFAULT_SLACK),
             robust_list: Mutex::new(Level::Leaf, UserAddr::NULL),
             sem_undo: Mutex::new(Level::IpcObject, None),
+            traced: Mutex::new(Level::Leaf, None),
             vfork_done: Mutex::new(Level::Leaf, None),
             signals: new.signals,
             comm: Mutex::new(Level::Leaf, new.comm),

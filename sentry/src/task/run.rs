@@ -68,13 +68,13 @@ async fn syscall(cur: &mut Current) {
         None => Err(SysError::Errno(Errno::ENOSYS)),
         Some(slot) => {
             let task = Arc::clone(&cur.task);
-            task.kernel.trace_enter(&task, slot.entry, &args);
+            task.kernel.tracer.enter(&task, slot.entry, &args);
             let result = match (slot.handler)(cur, &args) {
                 Outcome::Done(result) => result,
                 Outcome::Block(future) => future.await,
                 Outcome::NoReturn => return,
             };
-            task.kernel.trace_exit(&task, slot.entry, &args, &result);
+            task.kernel.tracer.exit(&task, slot.entry, &args, &result);
             result
         }
     };

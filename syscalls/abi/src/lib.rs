@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod decode;
 pub mod errno;
 pub mod flags;
 pub mod ids;
