@@ -1,7 +1,7 @@
 //! Host calls of the file systems that keep data themselves: backing files, the clock, the size of the machine.
 //!
 //! A backing file is a memfd. The guest's mappings go straight to it, so a guest file that is open for reading only must
-//! be mapped through a descriptor that can't write: otherwise `mprotect(PROT_WRITE)` on a shared mapping, which the host
+//! be mapped shared through a descriptor that can't write: otherwise `mprotect(PROT_WRITE)` on a shared mapping, which the host
 //! alone decides, would let a guest write a file that it may only read. [`reopen_readonly`] makes such a descriptor by
 //! opening the memfd again below `/proc/self/fd`. The confined sentry has no `/proc` in its tree; whoever confines it
 //! opens `/proc/self/fd` of the sandbox's own pid namespace first (a mount with `subset=pid,ro` is enough) and hands it to

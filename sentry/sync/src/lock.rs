@@ -30,6 +30,8 @@ pub enum Level {
     Files = 60,
     /// Nesting of epoll sets.
     File = 65,
+    /// Memory maps of one address space. Planning a mapping asks the file what to map.
+    Mm = 66,
     /// Names in one overlay.
     OverlayNames = 67,
     /// The content of one file of an overlay while it is copied up.
@@ -40,8 +42,6 @@ pub enum Level {
     InodeWrite = 73,
     /// An inode: content and attributes.
     Inode = 75,
-    /// Memory maps of one address space.
-    Mm = 80,
     /// All System V objects of a kind.
     Ipc = 82,
     /// One System V object.

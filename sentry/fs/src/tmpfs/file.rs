@@ -62,8 +62,10 @@ impl FileOps for TmpFile {
         self.inode.content()?.seek(pos, data)
     }
 
-    fn map(&self, _shared: bool) -> Result<MapSource, Errno> {
-        let file = self.inode.content()?.map(self.flags.writable())?;
+    fn map(&self, shared: bool) -> Result<MapSource, Errno> {
+        // A private mapping never writes to the file, whatever the guest makes of its protection: only a shared one
+        // needs a descriptor without the right to.
+        let file = self.inode.content()?.map(self.flags.writable() || !shared)?;
         accessed(&self.inode, self.flags);
         Ok(MapSource::Host { file, offset: 0 })
     }
