@@ -50,10 +50,11 @@ pub fn clock_nanosleep(
     remain: UserRef<Timespec>,
 ) -> Outcome<'_> {
     Outcome::block(async move {
-        if clock == CLOCK_THREAD_CPUTIME {
-            return Err(Errno::EINVAL.into());
-        }
+        let thread_time = clock == CLOCK_THREAD_CPUTIME;
         let clock = Clock::from_id(&cur.task, clock)?;
+        if thread_time || matches!(clock, Clock::ReadOnly(_)) {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
         let time = cur.mem.read(request)?;
         let relative = time.duration()?;
         let absolute = flags & TIMER_ABSTIME != 0;

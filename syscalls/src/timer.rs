@@ -88,6 +88,9 @@ pub fn timer_create(
     timerid: UserRef<i32>,
 ) -> Result<(), Errno> {
     let clock = Clock::from_id(&cur.task, clock)?;
+    if matches!(clock, Clock::ReadOnly(_)) {
+        return Err(Errno::EOPNOTSUPP);
+    }
     let event = cur.mem.read_opt(event)?;
     let task = Arc::clone(&cur.task);
     let process = Arc::clone(cur.process());

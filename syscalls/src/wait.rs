@@ -91,6 +91,7 @@ pub fn wait4(cur: &mut Current, pid: Pid, status: UserRef<i32>, options: u32, ru
             peek: false,
             clone_only: options & flag::WCLONE != 0,
             all: options & flag::WALL != 0,
+            own_only: options & flag::WNOTHREAD != 0,
         };
         let Some(report) = wait(cur, which, wanted, options & flag::WNOHANG != 0).await? else { return Ok(0) };
         cur.mem.write_opt(status, &report.status)?;
@@ -151,6 +152,7 @@ async fn waitid_checked(
         peek: options & flag::WNOWAIT != 0,
         clone_only: options & flag::WCLONE != 0,
         all: options & flag::WALL != 0,
+        own_only: options & flag::WNOTHREAD != 0,
     };
     let nohang = options & flag::WNOHANG != 0;
     let found = wait(cur, which, wanted, nohang || nonblocking).await?;

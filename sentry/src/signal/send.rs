@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use abi::signal::{SIG_DFL, SigInfo, SigSet, Signal};
+use abi::signal::{SIG_DFL, SigInfo, SigSet, Signal, si};
 use abi::{Errno, Pid};
 
 use super::{DefaultAction, default_action, ignored};
+use crate::task::Resource;
 use crate::{Kernel, Process, Task};
 
 /// Signals that stop a process.
 const STOPS: SigSet = SigSet((1 << 18) | (1 << 19) | (1 << 20) | (1 << 21));
 
-/// Most signals queued per process before `sigqueue` fails (`RLIMIT_SIGPENDING` guards it on Linux).
+/// Most signals queued per process, whatever `RLIMIT_SIGPENDING` says.
 const QUEUE_LIMIT: usize = 65_536;
 
 /// Sends a signal to a process; any of its threads may take it. `EAGAIN` where the queue is full.
@@ -25,8 +26,8 @@ pub fn to_process(kernel: &Kernel, process: &Arc<Process>, info: SigInfo) -> Res
     if drops(process, signal, blocked, &info) {
         return Ok(());
     }
-    if signal.is_realtime() && info.code < 0 && process.signals.queued() >= QUEUE_LIMIT {
-        return Err(Errno::EAGAIN);
+    if !admits(process, &threads, process.signals.pending(), signal, &info)? {
+        return Ok(());
     }
     process.signals.push(signal, info);
     wake(&threads, signal);
@@ -41,8 +42,8 @@ pub fn to_task(task: &Arc<Task>, info: SigInfo) -> Result<(), Errno> {
     if drops(&task.process, signal, blocks(task, signal), &info) {
         return Ok(());
     }
-    if signal.is_realtime() && info.code < 0 && task.signals.queued() >= QUEUE_LIMIT {
-        return Err(Errno::EAGAIN);
+    if !admits(&task.process, &threads, task.signals.pending(), signal, &info)? {
+        return Ok(());
     }
     task.signals.push(signal, info);
     task.signals.arrival.wake(!0);
@@ -120,6 +121,30 @@ fn resume(kernel: &Kernel, process: &Arc<Process>, threads: &[Arc<Task>], report
     threads.iter().for_each(|thread| thread.kick());
     if was_stopped && report {
         crate::task::wait::report_continued(kernel, process);
+    }
+}
+
+/// Tells whether another instance of a signal is queued where `pending` is. Beyond `RLIMIT_SIGPENDING`, which counts the
+/// signals of one process here, a real-time signal that somebody queued is refused with `EAGAIN`, and of others one
+/// instance is kept.
+fn admits(
+    process: &Process,
+    threads: &[Arc<Task>],
+    pending: SigSet,
+    signal: Signal,
+    info: &SigInfo,
+) -> Result<bool, Errno> {
+    if !signal.is_realtime() {
+        return Ok(true);
+    }
+    let limit = usize::try_from(process.limit(Resource::Sigpending)).unwrap_or(usize::MAX).min(QUEUE_LIMIT);
+    let queued = process.signals.queued() + threads.iter().map(|thread| thread.signals.queued()).sum::<usize>();
+    if queued < limit {
+        return Ok(true);
+    }
+    match info.code {
+        si::USER | si::KERNEL | si::TIMER => Ok(!pending.contains(signal)),
+        _ => Err(Errno::EAGAIN),
     }
 }
 

@@ -238,12 +238,13 @@ fn enter(cur: &Current, task: &Arc<Task>, args: &CloneArgs) {
         && let Some(own) = table.processes.get(&cur.process().pid)
     {
         let (pgid, sid) = (own.pgid, own.sid);
-        let (parent, exit_signal) = if args.flags.contains(CloneFlags::PARENT) {
-            (own.parent, own.exit_signal)
+        let (parent, parent_thread, exit_signal) = if args.flags.contains(CloneFlags::PARENT) {
+            (own.parent, own.parent_thread, own.exit_signal)
         } else {
-            (own.process.pid, args.exit_signal)
+            (own.process.pid, cur.task.tid, args.exit_signal)
         };
-        table.insert_process(ProcessEntry::new(Arc::clone(&task.process), parent, pgid, sid, exit_signal));
+        let entry = ProcessEntry::new(Arc::clone(&task.process), parent, pgid, sid, exit_signal);
+        table.insert_process(ProcessEntry { parent_thread, ..entry });
     }
     table.insert_task(task);
     drop(table);

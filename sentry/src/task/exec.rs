@@ -266,6 +266,9 @@ fn take_over_leadership(cur: &mut Current) {
     let mut table = old.kernel.tasks.write();
     table.remove_task(&old);
     table.insert_task(&new);
+    // Its children know it by its new id.
+    let made = table.processes.values_mut().filter(|entry| entry.parent_thread == old.tid);
+    made.for_each(|entry| entry.parent_thread = new.tid);
     drop(table);
     super::current::replace(&new);
     cur.task = new;

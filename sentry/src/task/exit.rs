@@ -1,8 +1,10 @@
 //! How threads and processes end.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use abi::Pid;
+use abi::signal::{SigInfo, Signal, si};
 
 use super::table::INIT;
 use crate::{Current, Task};
@@ -34,6 +36,7 @@ pub(crate) async fn finish(mut cur: Current) {
     // The stub thread goes first: nobody may see a process as ended while its code still runs.
     drop(cur);
     let last = task.kernel.tasks.write().remove_task(&task);
+    leave_children(&task);
     // An exec of another thread may wait for this one.
     task.process.thread_gone.wake(!0);
     if !last {
@@ -48,6 +51,34 @@ pub(crate) async fn finish(mut cur: Current) {
         task.kernel.end(status);
     } else {
         super::wait::process_ended(&task.kernel, &task.process, status);
+    }
+}
+
+/// Gives the children that this thread has made to another thread of its group, and sends the signals that their threads
+/// want at the end of their parent (`PR_SET_PDEATHSIG`; kernel: `forget_original_parent`). Where no other thread is left,
+/// the end of the process gives them away.
+fn leave_children(task: &Task) {
+    let mut signals: Vec<(Arc<crate::Process>, Signal)> = Vec::new();
+    {
+        let mut table = task.kernel.tasks.write();
+        let Some(own) = table.processes.get(&task.process.pid) else { return };
+        let heir = own.threads.keys().next().copied();
+        for child in own.children.clone() {
+            let Some(entry) = table.processes.get_mut(&child).filter(|entry| entry.parent_thread == task.tid) else {
+                continue;
+            };
+            if let Some(heir) = heir {
+                entry.parent_thread = heir;
+            }
+            let wanted = entry.threads.values().map(|thread| thread.parent_death_signal.load(Ordering::Relaxed));
+            signals.extend(wanted.filter_map(Signal::new).map(|signal| (Arc::clone(&entry.process), signal)));
+        }
+    }
+    let (pid, uid) = (task.process.pid.0, task.cred.load().ruid);
+    for (process, signal) in signals {
+        let info = SigInfo::from_process(signal, si::USER, pid, uid, 0);
+        // Only a real-time signal can find its queue full, and is lost then as on Linux.
+        let _ = crate::signal::send::to_process(&task.kernel, &process, info);
     }
 }
 

@@ -25,6 +25,8 @@ pub struct ProcessEntry {
     pub threads: BTreeMap<Pid, Arc<Task>>,
     /// Parent process, 0 for init.
     pub parent: Pid,
+    /// Thread of the parent that made this process, or has taken it over (`PR_SET_PDEATHSIG`, `__WNOTHREAD`).
+    pub parent_thread: Pid,
     /// Living and zombie children.
     pub children: Vec<Pid>,
     /// Process group.
@@ -52,6 +54,7 @@ impl ProcessEntry {
             process,
             threads: BTreeMap::new(),
             parent,
+            parent_thread: parent,
             children: Vec::new(),
             pgid,
             sid,

@@ -49,6 +49,8 @@ pub struct Options {
     pub clone_only: bool,
     /// Both kinds (`__WALL`).
     pub all: bool,
+    /// Children that the calling thread itself has made (`__WNOTHREAD`).
+    pub own_only: bool,
 }
 
 /// A child's change of state.
@@ -109,7 +111,8 @@ pub fn try_wait(task: &Task, which: Which, options: &Options) -> Result<Option<R
             Which::Group(pgid) => entry.pgid == pgid,
         };
         let clone_child = entry.exit_signal != Some(Signal::SIGCHLD);
-        if !eligible || !(options.all || clone_child == options.clone_only) {
+        let others_child = options.own_only && entry.parent_thread != task.tid;
+        if !eligible || others_child || !(options.all || clone_child == options.clone_only) {
             continue;
         }
         any = true;
@@ -204,6 +207,8 @@ pub(crate) fn process_ended(kernel: &Kernel, process: &Arc<Process>, status: i32
     {
         let mut table = kernel.tasks.write();
         let reaper = table.reaper_of(process.pid);
+        let adopter = table.processes.get(&reaper).and_then(|entry| entry.threads.keys().next().copied());
+        let adopting_thread = adopter.unwrap_or(reaper);
         let Some(entry) = table.processes.get_mut(&process.pid) else { return };
         entry.zombie = Some(status);
         let orphans = std::mem::take(&mut entry.children);
@@ -211,6 +216,7 @@ pub(crate) fn process_ended(kernel: &Kernel, process: &Arc<Process>, status: i32
         for child in orphans {
             let Some(orphan) = table.processes.get_mut(&child) else { continue };
             orphan.parent = reaper;
+            orphan.parent_thread = adopting_thread;
             // An adopted child reports its end like any other (kernel: `reparent_leader`).
             orphan.exit_signal = Some(Signal::SIGCHLD);
             let (group, ended) = (orphan.pgid, orphan.zombie);

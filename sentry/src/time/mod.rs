@@ -13,17 +13,21 @@ use std::time::{Duration, Instant};
 
 use abi::time::Timespec;
 use abi::{Errno, Pid};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, DynamicClockId, clock_gettime, clock_gettime_dynamic};
 
 use crate::Task;
 
 /// A clock that a guest may name.
 #[derive(Clone, Debug)]
 pub enum Clock {
-    /// `CLOCK_REALTIME` and what follows it (`COARSE`, `ALARM`).
+    /// `CLOCK_REALTIME` and its `ALARM`.
     Realtime,
-    /// `CLOCK_MONOTONIC`, `RAW`, `COARSE`.
+    /// `CLOCK_MONOTONIC`.
     Monotonic,
+    /// A clock that can only be read: `RAW` and the `COARSE` ones.
+    ReadOnly(ClockId),
+    /// `CLOCK_TAI`.
+    Tai,
     /// `CLOCK_BOOTTIME` and its `ALARM`.
     Boottime,
     /// Processor time of a process.
@@ -51,11 +55,13 @@ impl Clock {
     /// Resolves a clock id of the calling task: `EINVAL` for unknown ones and for processes that don't exist.
     pub fn from_id(task: &Task, id: i32) -> Result<Clock, Errno> {
         Ok(match id {
-            REALTIME | REALTIME_COARSE | REALTIME_ALARM => Clock::Realtime,
-            MONOTONIC | MONOTONIC_RAW | MONOTONIC_COARSE => Clock::Monotonic,
+            REALTIME | REALTIME_ALARM => Clock::Realtime,
+            MONOTONIC => Clock::Monotonic,
+            MONOTONIC_RAW => Clock::ReadOnly(ClockId::MonotonicRaw),
+            REALTIME_COARSE => Clock::ReadOnly(ClockId::RealtimeCoarse),
+            MONOTONIC_COARSE => Clock::ReadOnly(ClockId::MonotonicCoarse),
             BOOTTIME | BOOTTIME_ALARM => Clock::Boottime,
-            // Its offset is 0 until somebody tells the kernel the leap seconds.
-            TAI => Clock::Realtime,
+            TAI => Clock::Tai,
             PROCESS_CPUTIME => Clock::Process(task.process.pid),
             THREAD_CPUTIME => Clock::Thread(task.tid),
             // The clock of a process or thread: the complement of its id, shifted past three bits.
@@ -87,6 +93,8 @@ impl Clock {
             Clock::Realtime => realtime(),
             Clock::Monotonic => monotonic(),
             Clock::Boottime => read(ClockId::Boottime),
+            Clock::ReadOnly(clock) => read(*clock),
+            Clock::Tai => tai(),
             Clock::Thread(tid) => {
                 let thread = task.kernel.tasks.read().tasks.get(tid).cloned().ok_or(Errno::EINVAL)?;
                 cpu(thread.cpu_time())
@@ -126,6 +134,14 @@ pub fn realtime() -> Timespec {
 /// Returns the monotonic time; the vDSO gives the guest the same.
 pub fn monotonic() -> Timespec {
     read(ClockId::Monotonic)
+}
+
+fn tai() -> Timespec {
+    match clock_gettime_dynamic(DynamicClockId::Tai) {
+        Ok(time) => Timespec { sec: time.tv_sec, nsec: time.tv_nsec },
+        // Its offset is 0 until somebody tells the kernel the leap seconds.
+        Err(_) => realtime(),
+    }
 }
 
 fn read(clock: ClockId) -> Timespec {
