@@ -121,8 +121,8 @@ fn do_open<'a>(cur: &'a mut Current, dirfd: Fd, path: &[u8], how: &How) -> Outco
     if path.is_empty() {
         return Outcome::Done(Err(Errno::ENOENT.into()));
     }
-    // Linux reserves the descriptor first: EMFILE comes before anything that is wrong with the path. Here the table is
-    // asked again when the file is there.
+    // Linux reserves the descriptor first: EMFILE comes before anything that is wrong with the path, and makes no file.
+    attempt!(cur.task.files.load().check_room(cur.process().fd_limit()));
     let walker = at::walker(&cur.task);
     // With IN_ROOT even an absolute path starts at the descriptor.
     let scoped = how.resolve.intersects(WalkFlags::IN_ROOT | WalkFlags::BENEATH);

@@ -94,6 +94,14 @@ impl FdTable {
         slots.list.len() < limit || slots.list.iter().take(limit).skip(slots.lowest_free).any(Option::is_none)
     }
 
+    /// Fails with `EMFILE` where no descriptor is free, so that a call can say so before it changes anything.
+    pub fn check_room(&self, limit: usize) -> Result<(), Errno> {
+        let slots = self.0.lock();
+        let free = slots.list.iter().skip(slots.lowest_free).position(Option::is_none);
+        let at = free.map_or(slots.list.len(), |at| at + slots.lowest_free);
+        if at >= limit { Err(Errno::EMFILE) } else { Ok(()) }
+    }
+
     /// Installs a file at exactly this descriptor and returns what was there (`dup2`). `EBADF` at `limit`.
     pub fn replace(&self, fd: Fd, file: Arc<File>, flags: FdFlags, limit: usize) -> Result<Option<Arc<File>>, Errno> {
         let at = index(fd)?;

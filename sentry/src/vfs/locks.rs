@@ -3,6 +3,8 @@
 //! [`InodeLocks`] holds what is locked of one inode. A lock that conflicts is reported, not waited for: the caller waits
 //! on [`InodeLocks::freed`]. [`LockWaits`] knows who waits for whom, to find deadlocks among POSIX locks.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use abi::Errno;
 use sentry_sync::{Level, Mutex, WaitQueue};
 
@@ -52,20 +54,29 @@ struct State {
 pub struct InodeLocks {
     /// Woken when something is unlocked.
     pub freed: WaitQueue,
+    /// How many locks there are, for a look without the lock.
+    held: AtomicUsize,
     state: Mutex<State>,
 }
 
 impl Default for InodeLocks {
     fn default() -> InodeLocks {
-        InodeLocks { freed: WaitQueue::new(), state: Mutex::new(Level::Leaf, State::default()) }
+        InodeLocks { freed: WaitQueue::new(), held: AtomicUsize::new(0), state: Mutex::new(Level::Leaf, State::default()) }
     }
 }
 
 impl InodeLocks {
     /// Tells whether nothing is locked.
     pub fn is_empty(&self) -> bool {
-        let state = self.state.lock();
-        state.ranges.is_empty() && state.whole.is_empty()
+        self.held.load(Ordering::SeqCst) == 0
+    }
+
+    /// Works on the state and counts what is held afterwards.
+    fn change<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.state.lock();
+        let result = work(&mut state);
+        self.held.store(state.ranges.len() + state.whole.len(), Ordering::SeqCst);
+        result
     }
 
     /// Returns a lock that stands against this one (`F_GETLK`).
@@ -75,8 +86,7 @@ impl InodeLocks {
 
     /// Locks a range, or returns what stands against it.
     pub fn lock(&self, want: RangeLock) -> Result<(), RangeLock> {
-        let weaker = {
-            let mut state = self.state.lock();
+        let weaker = self.change(|state| {
             if let Some(held) = state.ranges.iter().find(|held| held.conflicts(&want)) {
                 return Err(*held);
             }
@@ -84,8 +94,8 @@ impl InodeLocks {
             cut(&mut state.ranges, want.owner, want.start, want.end);
             state.ranges.push(want);
             merge(&mut state.ranges, want.owner);
-            weaker
-        };
+            Ok(weaker)
+        })?;
         if weaker {
             self.freed.wake(!0);
         }
@@ -94,18 +104,17 @@ impl InodeLocks {
 
     /// Unlocks a range.
     pub fn unlock(&self, owner: LockOwner, start: u64, end: u64) {
-        cut(&mut self.state.lock().ranges, owner, start, end);
+        self.change(|state| cut(&mut state.ranges, owner, start, end));
         self.freed.wake(!0);
     }
 
     /// Releases all range locks of an owner.
     pub fn release(&self, owner: LockOwner) {
-        let had = {
-            let mut state = self.state.lock();
+        let had = self.change(|state| {
             let before = state.ranges.len();
             state.ranges.retain(|held| held.owner != owner);
             before != state.ranges.len()
-        };
+        });
         if had {
             self.freed.wake(!0);
         }
@@ -114,18 +123,19 @@ impl InodeLocks {
     /// Locks the whole for a description: `EAGAIN` where another one's lock stands against it. A lock held before is
     /// given up first, as on Linux.
     pub fn flock(&self, description: u64, exclusive: bool) -> Result<(), Errno> {
-        let mut state = self.state.lock();
-        if state.whole.contains(&(description, exclusive)) {
-            return Ok(());
-        }
-        let before = state.whole.len();
-        state.whole.retain(|(holder, _)| *holder != description);
-        let dropped = before != state.whole.len();
-        let free = state.whole.iter().all(|(_, held)| !exclusive && !held);
-        if free {
-            state.whole.push((description, exclusive));
-        }
-        drop(state);
+        let (free, dropped) = self.change(|state| {
+            if state.whole.contains(&(description, exclusive)) {
+                return (true, false);
+            }
+            let before = state.whole.len();
+            state.whole.retain(|(holder, _)| *holder != description);
+            let dropped = before != state.whole.len();
+            let free = state.whole.iter().all(|(_, held)| !exclusive && !held);
+            if free {
+                state.whole.push((description, exclusive));
+            }
+            (free, dropped)
+        });
         if dropped {
             self.freed.wake(!0);
         }
@@ -134,7 +144,7 @@ impl InodeLocks {
 
     /// Gives up what a description holds of the whole.
     pub fn funlock(&self, description: u64) {
-        self.state.lock().whole.retain(|(holder, _)| *holder != description);
+        self.change(|state| state.whole.retain(|(holder, _)| *holder != description));
         self.freed.wake(!0);
     }
 }

@@ -192,7 +192,7 @@ macro_rules! syscall_table {
             69 msgsnd(msqid: Int, msgp: In("msgbuf"), msgsz: Size, msgflg: Flags("ipc")) = full sysv_msg;
             70 msgrcv(msqid: Int, msgp: Out("msgbuf"), msgsz: Size, msgtyp: Long, msgflg: Flags("ipc")) = full sysv_msg;
             71 msgctl(msqid: Int, cmd: Op("ipcctl"), buf: InOut("msqid_ds")) = full sysv_msg;
-            72 fcntl(fd: Fd, op: Op("fcntl"), arg: Ulong) = full fcntl;
+            72 fcntl(fd: Fd, op: Op("fcntl"), arg: Ulong) = partial("leases and F_NOTIFY are refused") fcntl;
             73 flock(fd: Fd, op: Flags("flock")) = full fcntl;
             74 fsync(fd: Fd) = full sync;
             75 fdatasync(fd: Fd) = full sync;
@@ -285,8 +285,8 @@ macro_rules! syscall_table {
             162 sync() = full sync;
             163 acct(filename: Path) = missing(ENOSYS, "CONFIG_BSD_PROCESS_ACCT off");
             164 settimeofday(tv: In("timeval"), tz: In("timezone")) = full clock;
-            165 mount(source: Path, target: Path, filesystemtype: Str, mountflags: Flags("mount"), data: Addr) = full mount;
-            166 umount2(target: Path, flags: Flags("umount")) = full mount;
+            165 mount(source: Path, target: Path, filesystemtype: Str, mountflags: Flags("mount"), data: Addr) = partial("mount events are not propagated between peers") mount;
+            166 umount2(target: Path, flags: Flags("umount")) = partial("MNT_EXPIRE never expires") mount;
             167 swapon(path: Path, swapflags: Flags("swap")) = missing(ENOSYS, "CONFIG_SWAP off");
             168 swapoff(path: Path) = missing(ENOSYS, "CONFIG_SWAP off");
             169 reboot(magic: Int, magic2: Int, op: Op("reboot"), arg: Addr) = missing(EPERM, "a container may not reboot its host");
@@ -364,7 +364,7 @@ macro_rules! syscall_table {
             241 mq_unlink(name: Str) = full mqueue;
             242 mq_timedsend(mqdes: Fd, msg_ptr: InBuf(2), msg_len: Size, msg_prio: Uint, abs_timeout: In("timespec")) = full mqueue;
             243 mq_timedreceive(mqdes: Fd, msg_ptr: OutBuf(2), msg_len: Size, msg_prio: Out("u32"), abs_timeout: In("timespec")) = full mqueue;
-            244 mq_notify(mqdes: Fd, sevp: In("sigevent")) = full mqueue;
+            244 mq_notify(mqdes: Fd, sevp: In("sigevent")) = partial("SIGEV_THREAD is refused") mqueue;
             245 mq_getsetattr(mqdes: Fd, newattr: In("mq_attr"), oldattr: Out("mq_attr")) = full mqueue;
             246 kexec_load(entry: Addr, nr_segments: Ulong, segments: Addr, flags: Ulong) = missing(ENOSYS, "CONFIG_KEXEC off");
             247 waitid(idtype: Op("idtype"), id: Pid, infop: Out("siginfo"), options: Flags("wait"), rusage: Out("rusage")) = full wait;
