@@ -5,9 +5,10 @@ use std::sync::Arc;
 use abi::flags::OpenFlags;
 use abi::{Errno, Fd, Pid, SysError, UserAddr, UserRef};
 use sentry::usermem::UserMem;
-use sentry::vfs::{FdFlags, File};
+use sentry::vfs::{FdFlags, File, WalkFlags};
 use sentry::{Current, SysResult};
-use sentry_fs::{FileKind, UserMemory};
+use sentry_fs::tty::PtyMaster;
+use sentry_fs::{FileKind, FileOps, UserMemory};
 
 use crate::{at, io};
 
@@ -17,6 +18,8 @@ const FIONBIO: u32 = 0x5421;
 const FIONCLEX: u32 = 0x5450;
 const FIOCLEX: u32 = 0x5451;
 const FIOASYNC: u32 = 0x5452;
+/// Opens the other side of a pseudo-terminal.
+const TIOCGPTPEER: u32 = 0x5441;
 const FIOQSIZE: u32 = 0x5460;
 const FICLONE: u32 = 0x4004_9409;
 const FICLONERANGE: u32 = 0x4020_940d;
@@ -75,9 +78,27 @@ fn generic(cur: &Current, fd: Fd, file: &Arc<File>, op: u32, argp: u64) -> Optio
         FIOASYNC => cur.mem.read(arg).and_then(|on| set(OpenFlags::ASYNC, on != 0)).inspect(|_| {
             file.set_async(cur.kernel(), fd);
         }),
+        TIOCGPTPEER => peer(cur, file, argp)?,
         FIFREEZE | FITHAW if file.inode.is_some() => Err(Errno::EPERM),
         _ => return None,
     })
+}
+
+/// Serves `TIOCGPTPEER` of a pseudo-terminal's master; `None` for anything else. The slave gets its usual name where the
+/// caller sees it.
+fn peer(cur: &Current, file: &File, flags: u64) -> Option<Result<u64, Errno>> {
+    let ops: Arc<dyn FileOps> = Arc::clone(&file.ops);
+    let master = ops.as_any().downcast::<PtyMaster>().ok()?;
+    let flags = OpenFlags::from_bits_retain(u32::try_from(flags & 0xffff_ffff).unwrap_or_default());
+    let opened = master.open_peer(flags).and_then(|slave| {
+        let name = format!("/dev/pts/{}", master.pty().index());
+        let slave = match at::lookup_text(cur, Fd::CWD, name.as_bytes(), WalkFlags::empty()) {
+            Ok(path) => File::with_path(slave, path, flags),
+            Err(_) => File::new(slave, None, flags),
+        };
+        at::install(cur, slave, flags)
+    });
+    Some(opened.map(|fd| u64::from(fd.0.cast_unsigned())))
 }
 
 /// Serves what regular files and directories have in common.

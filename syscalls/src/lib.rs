@@ -21,6 +21,8 @@ pub mod eventfd;
 pub mod exec;
 pub mod exit;
 mod ext;
+#[cfg(test)]
+mod file_tests;
 pub mod fadvise;
 pub mod fcntl;
 pub mod futex;
