@@ -215,8 +215,7 @@ fn copy_file_range_moves_both_offsets() {
     let (a, b) = (create(&mut guest, "/a"), create(&mut guest, "/b"));
     ok(write(&mut guest, a, b"0123456789"));
     let (from, to) = (guest.put(&2i64.to_ne_bytes()), guest.put(&0i64.to_ne_bytes()));
-    let copied = guest
-        .call(|cur| splice::copy_file_range(cur, a, UserRef::new(from), b, UserRef::new(to), 5, 0));
+    let copied = guest.call(|cur| splice::copy_file_range(cur, a, UserRef::new(from), b, UserRef::new(to), 5, 0));
     assert_eq!(ok(copied), 5);
     assert_eq!((guest.get(from, 1)[0], guest.get(to, 1)[0]), (7, 5));
     assert_eq!(read(&mut guest, b, 99).unwrap(), b"23456");

@@ -21,10 +21,10 @@ pub mod eventfd;
 pub mod exec;
 pub mod exit;
 mod ext;
-#[cfg(test)]
-mod file_tests;
 pub mod fadvise;
 pub mod fcntl;
+#[cfg(test)]
+mod file_tests;
 pub mod futex;
 pub mod getdents;
 pub mod ids;

@@ -61,7 +61,11 @@ pub struct InodeLocks {
 
 impl Default for InodeLocks {
     fn default() -> InodeLocks {
-        InodeLocks { freed: WaitQueue::new(), held: AtomicUsize::new(0), state: Mutex::new(Level::Leaf, State::default()) }
+        InodeLocks {
+            freed: WaitQueue::new(),
+            held: AtomicUsize::new(0),
+            state: Mutex::new(Level::Leaf, State::default()),
+        }
     }
 }
 
