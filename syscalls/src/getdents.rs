@@ -33,7 +33,8 @@ impl DirSink for Buffer {
     fn entry(&mut self, entry: &DirEntry<'_>) -> bool {
         let kind = entry.kind.map_or(0, |kind| kind.dirent_type());
         // Header of 18 or 19 bytes, name, NUL; the old format ends with the type.
-        let fixed = if self.format == Format::New { 19 + 1 } else { 18 + 2 };
+        // Header and NUL of the new form; header, NUL and type byte of the old one.
+        let fixed = 20;
         let len = (fixed + entry.name.len()).next_multiple_of(8);
         let Ok(reclen) = u16::try_from(len) else { return true };
         if self.bytes.len() + len > self.max {

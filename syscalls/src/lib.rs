@@ -81,12 +81,3 @@ pub mod wait;
 pub mod xattr;
 
 pub use table::TABLE;
-
-use abi::Errno;
-use sentry::Current;
-
-/// Answers for a call that is declared but has no handler yet, and logs it.
-pub(crate) fn unserved(cur: &mut Current, name: &'static str) -> Result<u64, Errno> {
-    tracing::warn!(task = ?cur.task, name, "system call without a handler");
-    Err(Errno::ENOSYS)
-}

@@ -92,10 +92,9 @@ fn read_how(cur: &Current, at: UserAddr, size: usize) -> Result<How, Errno> {
         return Err(Errno::EINVAL);
     }
     let resolve = resolve_flags(how.resolve)?;
-    if how.resolve & RESOLVE_CACHED != 0 {
-        if word.intersects(OpenFlags::TRUNC | OpenFlags::CREAT) || word.contains(OpenFlags::TMPFILE) {
-            return Err(Errno::EAGAIN);
-        }
+    let changes = word.intersects(OpenFlags::TRUNC | OpenFlags::CREAT) || word.contains(OpenFlags::TMPFILE);
+    if how.resolve & RESOLVE_CACHED != 0 && changes {
+        return Err(Errno::EAGAIN);
     }
     How::new(flags, mode, resolve, cur.task.fs.load().umask())
 }

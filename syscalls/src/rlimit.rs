@@ -62,7 +62,8 @@ pub fn prlimit64(
         let (own, other) = (cur.task.cred.load(), target.cred.load());
         let users = [other.euid, other.suid, other.ruid].iter().all(|uid| *uid == own.ruid);
         let groups = [other.egid, other.sgid, other.rgid].iter().all(|gid| *gid == own.rgid);
-        if !(users && groups) && !own.has(Caps::SYS_RESOURCE) {
+        let same = users && groups;
+        if !same && !own.has(Caps::SYS_RESOURCE) {
             return Err(Errno::EPERM);
         }
     }

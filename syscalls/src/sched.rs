@@ -223,7 +223,7 @@ pub fn sched_setaffinity(cur: &mut Current, pid: Pid, len: u32, mask: UserAddr) 
 
 /// Serves `sched_getaffinity(2)`: returns the bytes written.
 pub fn sched_getaffinity(cur: &mut Current, pid: Pid, len: u32, mask: UserAddr) -> Result<u64, Errno> {
-    if len % 8 != 0 || (len as usize) * 8 < cpu_count() {
+    if !len.is_multiple_of(8) || (len as usize) * 8 < cpu_count() {
         return Err(Errno::EINVAL);
     }
     let affinity = find(cur, pid)?.sched.lock().affinity.unwrap_or_else(all_cpus);
@@ -294,7 +294,7 @@ pub fn ioprio_set(cur: &mut Current, which: i32, who: Pid, ioprio: i32) -> Resul
     let (class, level) = (ioprio >> 13, ioprio & 7);
     match class {
         REALTIME if !cur.task.cred.load().has(Caps::SYS_NICE) => return Err(Errno::EPERM),
-        1 | 2 | 3 => {}
+        1..=3 => {}
         0 if level == 0 => {}
         _ => return Err(Errno::EINVAL),
     }

@@ -1,7 +1,6 @@
 //! Priority-inheritance futexes: the word holds the owner's thread id, and the kernel hands it on. Priorities don't
 //! exist here, so the longest sleeper is next.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -141,7 +140,7 @@ fn next_owner(cur: &Current, key: &FutexKey) -> Result<Option<(Sleeper, bool)>, 
 
 fn put_back(cur: &Current, key: FutexKey, sleeper: Sleeper) {
     let mut queues = cur.kernel().futexes.lock(&key);
-    queues.entry(key).or_insert_with(VecDeque::new).push_front(sleeper);
+    queues.entry(key).or_default().push_front(sleeper);
 }
 
 /// `FUTEX_UNLOCK_PI`: hands the word to the next sleeper. `EPERM` where the caller doesn't own it.

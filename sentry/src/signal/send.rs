@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use abi::signal::{SIG_DFL, SigInfo, SigSet, Signal, si};
 use abi::{Errno, Pid};
 
-use super::{DefaultAction, default_action, ignored};
+use super::ignored;
 use crate::task::Resource;
 use crate::{Kernel, Process, Task};
 

@@ -1,15 +1,7 @@
 //! Scheduling attributes: what a program asks for is remembered and reported; the host schedules as it likes.
 
-/// `SCHED_*` policies.
-#[allow(missing_docs)]
-pub mod policy {
-    pub const OTHER: i32 = 0;
-    pub const FIFO: i32 = 1;
-    pub const RR: i32 = 2;
-    pub const BATCH: i32 = 3;
-    pub const IDLE: i32 = 5;
-    pub const DEADLINE: i32 = 6;
-}
+/// `SCHED_OTHER`.
+const OTHER: i32 = 0;
 
 /// Policy and priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +29,7 @@ pub struct Sched {
 
 impl Default for Sched {
     fn default() -> Sched {
-        let schedule = Schedule { policy: policy::OTHER, priority: 0, reset_on_fork: false };
+        let schedule = Schedule { policy: OTHER, priority: 0, reset_on_fork: false };
         Sched { schedule, nice: 0, affinity: None, io_priority: 0 }
     }
 }

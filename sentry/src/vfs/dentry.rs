@@ -48,7 +48,7 @@ struct Ring {
 
 impl Super {
     /// Takes a file system into use and returns the dentry of its root.
-    pub fn new(fs: Arc<dyn FileSystem>) -> Result<Arc<Dentry>, Errno> {
+    pub fn root_of(fs: Arc<dyn FileSystem>) -> Result<Arc<Dentry>, Errno> {
         let root = fs.root();
         let policy = fs.cache_policy();
         let sb = Arc::new(Super {

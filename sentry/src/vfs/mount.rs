@@ -92,7 +92,7 @@ impl Mount {
 
     /// Mounts a whole file system, nowhere yet.
     pub fn of(fs: Arc<dyn FileSystem>, source: &[u8], flags: MountFlags) -> Result<Arc<Mount>, Errno> {
-        Ok(Mount::new(Super::new(fs)?, source, flags))
+        Ok(Mount::new(Super::root_of(fs)?, source, flags))
     }
 
     /// Returns the path of the mount's root.

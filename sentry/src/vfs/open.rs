@@ -39,10 +39,8 @@ impl How {
         if flags.contains(OpenFlags::DIRECTORY | OpenFlags::CREAT) {
             return Err(Errno::EINVAL);
         }
-        if tmpfile {
-            if !flags.contains(OpenFlags::DIRECTORY) || flags.bits() & OpenFlags::ACCMODE == 0 {
-                return Err(Errno::EINVAL);
-            }
+        if tmpfile && (!flags.contains(OpenFlags::DIRECTORY) || flags.bits() & OpenFlags::ACCMODE == 0) {
+            return Err(Errno::EINVAL);
         }
         if flags.contains(OpenFlags::PATH) {
             flags &= OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW | OpenFlags::PATH | OpenFlags::CLOEXEC;
@@ -132,7 +130,7 @@ fn find_or_create(walker: &Walker, base: &Path, path: &[u8], how: &How) -> Resul
     let flags = how.walk_flags();
     let mut walk = Walk::start(walker, base, path, flags)?;
     loop {
-        let parent = walk.to_parent()?;
+        let parent = walk.walk_to_parent()?;
         let Last::Name { name, slash } = &parent.last else {
             // `.`, `..` and `/` exist and are directories.
             return Err(if how.flags.contains(OpenFlags::EXCL) { Errno::EEXIST } else { Errno::EISDIR });

@@ -77,13 +77,13 @@ pub struct Parent {
 /// Walks to the end of a path. `base` is where a relative one starts.
 pub fn resolve(walker: &Walker, base: &Path, path: &[u8], flags: WalkFlags) -> Result<Path, Errno> {
     let mut walk = Walk::start(walker, base, path, flags)?;
-    walk.to_end()
+    walk.walk_to_end()
 }
 
 /// Walks to the directory of a path's last component, which isn't looked up.
 pub fn resolve_parent(walker: &Walker, base: &Path, path: &[u8], flags: WalkFlags) -> Result<Parent, Errno> {
     let mut walk = Walk::start(walker, base, path, flags - WalkFlags::EMPTY)?;
-    walk.to_parent()
+    walk.walk_to_parent()
 }
 
 /// A walk under way.
@@ -150,9 +150,8 @@ impl<'a> Walk<'a> {
     }
 
     /// Walks the rest, following the last component as the flags say.
-    pub(super) fn to_end(&mut self) -> Result<Path, Errno> {
-        loop {
-            let Some((start, end, last)) = self.next() else { break };
+    pub(super) fn walk_to_end(&mut self) -> Result<Path, Errno> {
+        while let Some((start, end, last)) = self.next() {
             if self.dots(start, end)? {
                 continue;
             }
@@ -174,7 +173,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Walks up to the last component.
-    pub(super) fn to_parent(&mut self) -> Result<Parent, Errno> {
+    pub(super) fn walk_to_parent(&mut self) -> Result<Parent, Errno> {
         loop {
             let Some((start, end, last)) = self.next() else {
                 return Ok(Parent { dir: self.at.clone(), last: self.last.clone() });
@@ -203,7 +202,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Goes on from the last component, which [`Walk::to_parent`] has found to be this symbolic link.
+    /// Goes on from the last component, which [`Walk::walk_to_parent`] has found to be this symbolic link.
     pub(super) fn follow_last(&mut self, link: &Arc<Dentry>) -> Result<(), Errno> {
         let end = self.pos;
         self.follow(link, end)
