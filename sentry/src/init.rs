@@ -147,6 +147,7 @@ impl Kernel {
             tasks.insert_process(entry);
             tasks.insert_task(&task);
         }
+        crate::task::cpu_limit::watch(self, &task.process);
         self.executor.spawn(Serving::new(Arc::clone(&task), run(current)));
         Ok(task)
     }

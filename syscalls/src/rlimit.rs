@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use abi::types::Rlimit;
 use abi::{Errno, Pid, UserRef};
+use sentry::task::cpu_limit::watch;
 use sentry::task::{Caps, Resource};
 use sentry::{Current, Task};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -31,7 +32,11 @@ fn set(cur: &Current, task: &Task, resource: Resource, new: Rlimit) -> Result<Rl
     if new.max > get(task, resource).max && !cur.task.cred.load().has(Caps::SYS_RESOURCE) {
         return Err(Errno::EPERM);
     }
-    Ok(task.process.set_limit(resource, new))
+    let before = task.process.set_limit(resource, new);
+    if resource == Resource::Cpu {
+        watch(cur.kernel(), &task.process);
+    }
+    Ok(before)
 }
 
 /// Serves `getrlimit(2)`.

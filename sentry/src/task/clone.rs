@@ -248,6 +248,9 @@ fn enter(cur: &Current, task: &Arc<Task>, args: &CloneArgs) {
     }
     table.insert_task(task);
     drop(table);
+    if !args.flags.contains(CloneFlags::THREAD) {
+        super::cpu_limit::watch(cur.kernel(), &task.process);
+    }
     // A group that is being killed takes its new thread along.
     if let Some(status) = task.process.group_exit() {
         task.request_exit(status);

@@ -6,6 +6,7 @@
 
 mod access;
 pub mod clone;
+pub mod cpu_limit;
 mod cred;
 mod current;
 pub mod exec;

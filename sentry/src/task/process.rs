@@ -12,6 +12,7 @@ use sentry_sync::{Level, Mutex, WaitQueue};
 use super::{Caps, ProcessEntry};
 use crate::Task;
 use crate::signal::ProcessSignals;
+use crate::time::alarm::Alarm;
 use crate::time::itimer::{IntervalTimers, PosixTimers};
 
 /// How many resources have limits.
@@ -58,6 +59,8 @@ pub struct Process {
     /// Flags set by `prctl` that the whole group shares.
     pub attributes: Mutex<Attributes>,
     terminal: Mutex<Option<Arc<dyn Terminal>>>,
+    /// Looks at the consumed time where `RLIMIT_CPU` is set.
+    pub(super) cpu_alarm: Mutex<Option<Alarm>>,
     limits: Mutex<[Rlimit; RLIMITS]>,
     times: Mutex<Times>,
     real_uid: AtomicU32,
@@ -119,6 +122,7 @@ impl Process {
             posix_timers: PosixTimers::default(),
             attributes: Mutex::new(Level::Leaf, Attributes::default()),
             terminal: Mutex::new(Level::Leaf, None),
+            cpu_alarm: Mutex::new(Level::Timer, None),
             limits: Mutex::new(Level::Leaf, limits),
             times: Mutex::new(Level::Leaf, Times::default()),
             real_uid: AtomicU32::new(real_uid),
