@@ -35,6 +35,7 @@ const F_OFD_SETLK: u32 = 37;
 const F_OFD_SETLKW: u32 = 38;
 const F_SETLEASE: u32 = 1024;
 const F_GETLEASE: u32 = 1025;
+const F_NOTIFY: u32 = 1026;
 const F_DUPFD_QUERY: u32 = 1027;
 const F_DUPFD_CLOEXEC: u32 = 1030;
 const F_SETPIPE_SZ: u32 = 1031;
@@ -50,6 +51,9 @@ const F_UNLCK: i16 = 2;
 
 /// Highest write-lifetime hint (`RWH_WRITE_LIFE_EXTREME`).
 const RW_HINT_MAX: u64 = 5;
+
+/// `F_NOTIFY` reports more than once.
+const DN_MULTISHOT: u32 = 0x8000_0000;
 
 const LOCK_SH: u32 = 1;
 const LOCK_EX: u32 = 2;
@@ -156,7 +160,9 @@ fn at_once(cur: &Current, fd: Fd, file: &Arc<File>, own: FdFlags, op: u32, arg: 
             file.rw_hint.store(hint, Ordering::Relaxed);
             Ok(0)
         }
-        // F_NOTIFY and the description's own hints, too: as where the kernel has no dnotify.
+        // Without an event F_NOTIFY ends all watches, of which there never is one: events are refused below, as where the
+        // kernel has no dnotify. So are the description's own hints.
+        F_NOTIFY if int_arg(arg).cast_unsigned() & !DN_MULTISHOT == 0 => Ok(0),
         _ => Err(Errno::EINVAL),
     }
 }

@@ -224,7 +224,9 @@ mod tests {
         let queue = MessageQueue::new(3, 16, (0, 0), 0o600);
         let count = Arc::new(AtomicUsize::new(0));
         let told = Arc::clone(&count);
-        let deliver = Box::new(move || drop(told.fetch_add(1, Ordering::SeqCst)));
+        let deliver = Box::new(move || {
+            told.fetch_add(1, Ordering::SeqCst);
+        });
         queue.notify(Notice { process: Pid(1), shown: (0, 10), deliver }).unwrap();
         let busy = queue.notify(Notice { process: Pid(2), shown: (0, 10), deliver: Box::new(|| ()) });
         assert_eq!(busy, Err(Errno::EBUSY));

@@ -192,7 +192,7 @@ macro_rules! syscall_table {
             69 msgsnd(msqid: Int, msgp: In("msgbuf"), msgsz: Size, msgflg: Flags("ipc")) = full sysv_msg;
             70 msgrcv(msqid: Int, msgp: Out("msgbuf"), msgsz: Size, msgtyp: Long, msgflg: Flags("ipc")) = full sysv_msg;
             71 msgctl(msqid: Int, cmd: Op("ipcctl"), buf: InOut("msqid_ds")) = full sysv_msg;
-            72 fcntl(fd: Fd, op: Op("fcntl"), arg: Ulong) = partial("leases and F_NOTIFY are refused") fcntl;
+            72 fcntl(fd: Fd, op: Op("fcntl"), arg: Ulong) = partial("leases and the events of F_NOTIFY are refused") fcntl;
             73 flock(fd: Fd, op: Flags("flock")) = full fcntl;
             74 fsync(fd: Fd) = full sync;
             75 fdatasync(fd: Fd) = full sync;
