@@ -24,6 +24,20 @@ fn find(cur: &Current, fd: Fd) -> Result<(Arc<PidFd>, Arc<File>), Errno> {
     Ok((pidfd, file))
 }
 
+/// Finds whom a signal is for: a pidfd, or as of old the directory `/proc/PID`.
+fn recipient(cur: &Current, fd: Fd) -> Result<Arc<PidFd>, Errno> {
+    match find(cur, fd) {
+        Err(Errno::EBADF) => {}
+        found => return found.map(|(pidfd, _)| pidfd),
+    }
+    let file = cur.task.files.load().get(fd)?;
+    let dentry = file.path.as_ref().map(|path| &path.dentry).filter(|dentry| dentry.sb.fs.kind() == "proc");
+    let dentry = dentry.filter(|d| d.is_dir() && d.parent().is_some_and(|parent| parent.parent().is_none()));
+    let name = dentry.ok_or(Errno::EBADF)?.name();
+    let pid = std::str::from_utf8(&name).ok().and_then(|name| name.parse().ok()).ok_or(Errno::EBADF)?;
+    PidFd::open(cur.kernel(), Pid(pid), false)
+}
+
 /// Returns the id that a pidfd waits for, and whether the descriptor is non-blocking. `ECHILD` where nothing is left.
 pub(crate) fn waitable(cur: &Current, fd: Fd) -> Result<(Pid, bool), Errno> {
     let (pidfd, file) = find(cur, fd)?;
@@ -68,7 +82,7 @@ pub fn pidfd_send_signal(
         PIDFD_SIGNAL_PROCESS_GROUP => Some(Scope::Group),
         _ => return Err(Errno::EINVAL),
     };
-    let (pidfd, _) = find(cur, pidfd)?;
+    let pidfd = recipient(cur, pidfd)?;
     let scope = asked.unwrap_or(match pidfd.target() {
         Target::Process => Scope::Process,
         Target::Thread(_) => Scope::Thread,

@@ -32,6 +32,11 @@ fn find(cur: &Current, pid: Pid) -> Result<Arc<Task>, Errno> {
     }
 }
 
+/// Finds a thread as the affinity calls do: to them a negative id is just one that doesn't exist.
+fn find_any(cur: &Current, pid: Pid) -> Result<Arc<Task>, Errno> {
+    if pid.0 < 0 { Err(Errno::ESRCH) } else { find(cur, pid) }
+}
+
 /// Tells whether the caller may change another thread's scheduling.
 fn may_change(cur: &Current, target: &Task) -> bool {
     let (own, other) = (cur.task.cred.load(), target.cred.load());
@@ -209,7 +214,7 @@ pub fn sched_setaffinity(cur: &mut Current, pid: Pid, len: u32, mask: UserAddr) 
     let mut bytes = [0; 8];
     let len = usize::try_from(len).unwrap_or(usize::MAX).min(8);
     cur.mem.read_bytes(mask, &mut bytes[..len])?;
-    let target = find(cur, pid)?;
+    let target = find_any(cur, pid)?;
     if !may_change(cur, &target) {
         return Err(Errno::EPERM);
     }
@@ -226,7 +231,7 @@ pub fn sched_getaffinity(cur: &mut Current, pid: Pid, len: u32, mask: UserAddr) 
     if !len.is_multiple_of(8) || (len as usize) * 8 < cpu_count() {
         return Err(Errno::EINVAL);
     }
-    let affinity = find(cur, pid)?.sched.lock().affinity.unwrap_or_else(all_cpus);
+    let affinity = find_any(cur, pid)?.sched.lock().affinity.unwrap_or_else(all_cpus);
     cur.mem.write(UserRef::new(mask), &affinity)?;
     Ok(8)
 }
