@@ -41,7 +41,7 @@ pub(crate) fn build(
     let policy = if config.root.exclusive { CachePolicy::Exclusive } else { CachePolicy::Shared };
     let root = tree(&client, &trees, 0, policy)?;
     let root: Arc<dyn FileSystem> = if config.root.overlay {
-        let upper = TmpFs::new(TmpfsOptions::unlimited()).context("making the root's memory overlay")?;
+        let upper = TmpFs::new(TmpfsOptions::default()).context("making the root's memory overlay")?;
         Arc::new(OverlayFs::new(vec![root], Arc::new(upper)).context("making the root's memory overlay")?)
     } else {
         root
