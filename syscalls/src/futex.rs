@@ -69,6 +69,9 @@ pub fn futex(
     let realtime = operation & op::CLOCK_REALTIME != 0;
     let command = operation & !(op::PRIVATE | op::CLOCK_REALTIME);
     let val2 = u32::from_arg(timeout);
+    if realtime && !matches!(command, op::WAIT_BITSET | op::LOCK_PI2) {
+        return Outcome::Done(Err(Errno::ENOSYS.into()));
+    }
     match command {
         op::WAKE => Outcome::Done(wake(cur, addr, private, val, MATCH_ANY)),
         op::WAKE_BITSET => Outcome::Done(wake(cur, addr, private, val, val3)),
@@ -134,8 +137,8 @@ fn requeue(
     let word = Word { key, addr: UserRef::new(from), value: expected.unwrap_or(0), bitset: MATCH_ANY };
     let (woken, moved) =
         cur.kernel().futexes.requeue(&cur.mem, word, &target, nr_wake, nr_requeue, expected.is_some())?;
-    // REQUEUE counts the woken only, CMP_REQUEUE the moved too.
-    Ok(if expected.is_some() { woken + moved } else { woken } as u64)
+    // Both operations count the moved too, whatever the manual says of the older one.
+    Ok((woken + moved) as u64)
 }
 
 async fn wait(

@@ -78,9 +78,19 @@ pub async fn lock(
 struct Queued {
     kernel: Arc<crate::Kernel>,
     woken: Arc<Woken>,
+    left: bool,
 }
 
 impl Queued {
+    /// Leaves the queue, once: a sleeper that is no longer there would be looked for until someone wakes it. Tells
+    /// whether someone had.
+    fn leave(&mut self) -> Option<usize> {
+        if !std::mem::replace(&mut self.left, true) {
+            self.kernel.futexes.forget(&self.woken);
+        }
+        self.first_woken()
+    }
+
     fn first_woken(&self) -> Option<usize> {
         self.woken.done.load(Ordering::SeqCst).then_some(0)
     }
@@ -88,7 +98,7 @@ impl Queued {
 
 impl Drop for Queued {
     fn drop(&mut self) {
-        self.kernel.futexes.forget(&self.woken);
+        self.leave();
     }
 }
 
@@ -103,23 +113,20 @@ fn enqueue(cur: &Current, key: FutexKey, waiter: &Arc<Waiter>) -> Queued {
         pi_tid: Some(cur.task.tid),
     };
     kernel.futexes.lock(&key).entry(key).or_default().push_back(sleeper);
-    Queued { kernel, woken }
+    Queued { kernel, woken, left: false }
 }
 
 async fn sleep(
     cur: &mut Current,
-    asleep: Queued,
+    mut asleep: Queued,
     waiter: &Arc<Waiter>,
     deadline: Option<Instant>,
 ) -> Result<(), FutexError> {
     let task = Arc::clone(&cur.task);
     match task.wait_for(waiter, deadline, Interruptible::Signals, || asleep.first_woken()).await {
         Ok(_) => Ok(()),
-        Err(error) => {
-            asleep.kernel.futexes.forget(&asleep.woken);
-            // Whoever took the sleeper out has made this thread the owner.
-            asleep.first_woken().map(drop).ok_or(FutexError::Wait(error))
-        }
+        // Whoever took the sleeper out has made this thread the owner.
+        Err(error) => asleep.leave().map(drop).ok_or(FutexError::Wait(error)),
     }
 }
 
