@@ -68,6 +68,8 @@ impl Mm {
             Backing::File { file, .. } if vma.shared() || !vma.prot.contains(Prot::WRITE) => {
                 FutexKey::File { device: file.device().encode(), inode: file.inode(), offset }
             }
+            // Without the flag the kernel takes hold of the page, and a private one it must be able to write to.
+            _ if !vma.prot.contains(Prot::WRITE) => return Err(Errno::EFAULT),
             _ => FutexKey::Unshared { mm, addr },
         })
     }
