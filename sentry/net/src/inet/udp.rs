@@ -364,7 +364,8 @@ impl Socket for UdpSocket {
             (false, true) => options.get(sol::IPV6, ipv6::MULTICAST_HOPS),
             (false, false) => options.get(sol::IPV6, ipv6::UNICAST_HOPS),
         };
-        let default_tos = if v4 { options.get(sol::IP, ip::TOS) } else { options.get(sol::IPV6, ipv6::TCLASS) };
+        // A traffic class of -1 is the default, which is 0 on the wire.
+        let default_tos = if v4 { options.get(sol::IP, ip::TOS) } else { options.get(sol::IPV6, ipv6::TCLASS).max(0) };
         let (ttl, tos) = (asked.ttl.unwrap_or(default_ttl), asked.tos.unwrap_or(default_tos));
         let make = |data| Datagram { data, from, to: dst, ttl, tos, stamp: Stamp::now() };
         if multicast {
