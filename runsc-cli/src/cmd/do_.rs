@@ -51,7 +51,7 @@ pub(crate) fn run(global: &Global, args: &DoArgs) -> Result<u8> {
             groups: Vec::new(),
             umask: umask(),
             caps: CapsConfig { bounding: ALL_CAPS, effective: ALL_CAPS, permitted: ALL_CAPS, ..CapsConfig::default() },
-            rlimits: Vec::new(),
+            rlimits: caller_limits(),
             no_new_privs: false,
             terminal: true,
         },
@@ -66,6 +66,17 @@ pub(crate) fn run(global: &Global, args: &DoArgs) -> Result<u8> {
     let signals = wait::block_signals()?;
     let sandbox = launch::launch(global, &config)?;
     wait::wait(sandbox, &signals)
+}
+
+/// The caller's limits that hold for a process or its files, by the numbers of `getrlimit(2)`.
+fn caller_limits() -> Vec<(u32, u64, u64)> {
+    use rustix::process::{Resource, getrlimit};
+    let passed = [(Resource::Fsize, 1), (Resource::Stack, 3), (Resource::Core, 4), (Resource::Nofile, 7)];
+    let limits = passed.into_iter().map(|(resource, number)| {
+        let limit = getrlimit(resource);
+        (number, limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX))
+    });
+    limits.collect()
 }
 
 /// The caller's umask, which can only be read by setting it.
