@@ -136,7 +136,14 @@ impl FileSystem for OverlayFs {
     }
 
     fn statfs(&self) -> Result<Statfs, Errno> {
-        Ok(Statfs { kind: MAGIC, ..self.shared.upper.statfs()? })
+        let mut stat = self.shared.upper.statfs()?;
+        // Memory without a limit has no size. Programs that look for room want one: that of what is below.
+        if stat.blocks == 0
+            && let Some(lower) = self.shared.lower.first()
+        {
+            stat = lower.statfs()?;
+        }
+        Ok(Statfs { kind: MAGIC, ..stat })
     }
 
     fn cache_policy(&self) -> CachePolicy {
