@@ -123,7 +123,8 @@ impl GapHint {
 
     /// Hears that the mappings in `range` are gone.
     pub(super) fn freed(&mut self, tree: &VmaTree, range: Range<u64>) {
-        if range.end > self.top {
+        // What ends just at the top may join a free part above it.
+        if range.end >= self.top {
             let above = tree.find(range.end).map_or(TASK_SIZE, |vma| vma.start);
             let below = tree.before(range.start).map_or(0, |vma| vma.end);
             self.skipped = self.skipped.max(above.saturating_sub(below));
