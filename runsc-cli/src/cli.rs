@@ -108,6 +108,9 @@ pub(crate) struct Global {
     /// Run as an ordinary user, in a user namespace.
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) rootless: bool,
+    /// For development: host calls that the sentry's seccomp filter doesn't know go to the host's audit log, and pass.
+    #[arg(long = "TESTONLY-seccomp-log", global = true, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub(crate) seccomp_log: bool,
 }
 
 /// What to do.

@@ -1,6 +1,6 @@
 //! Readiness of host descriptors: one thread in `epoll_wait`, which wakes wait queues.
 //!
-//! The thread starts with the first watch, so a sandbox whose standard streams are plain files has none.
+//! The thread starts with the first watch after [`Reactor::start`], so a sandbox whose standard streams are plain files has none.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -23,6 +23,7 @@ struct Shared {
 struct Queues {
     next: u64,
     by_key: HashMap<u64, WaitQueue>,
+    started: bool,
     running: bool,
 }
 
@@ -38,10 +39,28 @@ struct Watched {
 }
 
 impl Reactor {
-    /// Creates a reactor without a thread.
+    /// Creates a reactor that watches nothing before [`Reactor::start`].
     pub fn new() -> Result<Reactor, Errno> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(errno)?;
         Ok(Reactor(Arc::new(Shared { epoll, queues: Mutex::new(Level::Leaf, Queues::default()) })))
+    }
+
+    /// Lets the reactor have its thread, as soon as there is something to watch. Called once the process is confined: a
+    /// thread from before would keep what the others give up.
+    pub fn start(&self) -> Result<(), Errno> {
+        let start = {
+            let mut queues = self.0.queues.lock();
+            queues.started = true;
+            !queues.by_key.is_empty() && !std::mem::replace(&mut queues.running, true)
+        };
+        if start { self.spawn() } else { Ok(()) }
+    }
+
+    fn spawn(&self) -> Result<(), Errno> {
+        let shared = Arc::downgrade(&self.0);
+        let thread = std::thread::Builder::new().name("reactor".to_owned());
+        thread.spawn(move || run(&shared)).map_err(|error| Errno::from_io(&error))?;
+        Ok(())
     }
 }
 
@@ -56,7 +75,7 @@ impl HostReactor for Reactor {
             let key = queues.next;
             queues.next += 1;
             queues.by_key.insert(key, queue.clone());
-            (key, !std::mem::replace(&mut queues.running, true))
+            (key, queues.started && !std::mem::replace(&mut queues.running, true))
         };
         let watched = Watched { shared: Arc::downgrade(&self.0), fd: Arc::clone(fd), key };
         let flags = epoll::EventFlags::IN
@@ -66,9 +85,7 @@ impl HostReactor for Reactor {
             | epoll::EventFlags::ET;
         epoll::add(&self.0.epoll, fd, epoll::EventData::new_u64(key), flags).map_err(errno)?;
         if start {
-            let shared = Arc::downgrade(&self.0);
-            let thread = std::thread::Builder::new().name("reactor".to_owned());
-            thread.spawn(move || run(&shared)).map_err(|error| Errno::from_io(&error))?;
+            self.spawn()?;
         }
         Ok(Box::new(watched))
     }

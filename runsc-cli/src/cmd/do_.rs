@@ -41,6 +41,7 @@ pub(crate) fn run(global: &Global, args: &DoArgs) -> Result<u8> {
         platform: global.platform.name().to_owned(),
         strace: global.strace,
         debug: global.debug,
+        seccomp_log: global.seccomp_log,
         hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         process: ProcessConfig {
             args: args.command.iter().map(|arg| arg.as_bytes().to_vec()).collect(),

@@ -82,6 +82,7 @@ fn read_bundle(global: &Global, bundle: &Path, id: &str) -> Result<SandboxConfig
         platform: global.platform.name().to_owned(),
         strace: global.strace,
         debug: global.debug,
+        seccomp_log: global.seccomp_log,
         hostname: spec.hostname().clone().unwrap_or_else(|| id.to_owned()),
         process: convert_process(process)?,
         root: RootConfig { overlay, readonly, exclusive: global.file_access == FileAccess::Exclusive },

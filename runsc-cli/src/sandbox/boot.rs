@@ -21,7 +21,7 @@ use sentry_platform::systrap::{Options, Systrap};
 use super::config::{ProcessConfig, SandboxConfig};
 use super::control::{self, FromSandbox, ToSandbox};
 use super::serve::inherited;
-use super::{confine, mounts};
+use super::{confine, filter, mounts};
 
 /// Bytes of each buffer that `--strace` shows.
 const STRACE_BYTES: usize = 1024;
@@ -54,9 +54,12 @@ fn run(config: SandboxConfig, control: &OwnedFd, gofer: Vec<OwnedFd>, trace: Opt
         kernel.tracer.start(trace, STRACE_BYTES);
     }
     config.hostname.as_bytes().clone_into(&mut kernel.uts.lock().hostname);
-    let (files, terminal) = standard_streams(&kernel)?;
+    let reactor = Reactor::new().context("making the event loop for host descriptors")?;
+    let (files, terminal) = standard_streams(&kernel, &reactor)?;
     mounts::build(&kernel, &config, gofer, terminal.clone())?;
     confine::lock()?;
+    filter::install(&config.platform, config.seccomp_log)?;
+    reactor.start().context("starting the event loop for host descriptors")?;
     let init = init(&config.process, files)?;
     let failure = Arc::new(std::sync::OnceLock::new());
     start(&kernel, init, terminal.clone(), Arc::clone(&failure));
@@ -82,8 +85,10 @@ fn platform(name: &str) -> Result<Arc<dyn Platform>> {
 }
 
 /// Makes guest files of the caller's standard streams; those that are closed stay closed.
-fn standard_streams(kernel: &Arc<Kernel>) -> Result<(Vec<Arc<File>>, Option<Arc<HostTerminal>>)> {
-    let reactor = Reactor::new().context("making the event loop for host descriptors")?;
+fn standard_streams(
+    kernel: &Arc<Kernel>,
+    reactor: &Reactor,
+) -> Result<(Vec<Arc<File>>, Option<Arc<HostTerminal>>)> {
     let mut terminal: Option<Arc<HostTerminal>> = None;
     let mut files = Vec::new();
     let streams: [(OwnedFd, &str); 3] = [
@@ -93,7 +98,7 @@ fn standard_streams(kernel: &Arc<Kernel>) -> Result<(Vec<Arc<File>>, Option<Arc<
     ];
     for (fd, name) in streams {
         let status = rustix::fs::fcntl_getfl(&fd).with_context(|| format!("asking for the flags of {name}"))?;
-        let mut host = HostFd::new(fd, &reactor).with_context(|| format!("taking over {name}"))?;
+        let mut host = HostFd::new(fd, reactor).with_context(|| format!("taking over {name}"))?;
         if host.is_terminal() {
             let shared = terminal.get_or_insert_with(|| HostTerminal::new(kernel.tty_host()));
             host = host.with_terminal(Arc::clone(shared));

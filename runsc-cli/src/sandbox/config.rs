@@ -18,6 +18,8 @@ pub(crate) struct SandboxConfig {
     pub(crate) strace: bool,
     /// Log debug messages.
     pub(crate) debug: bool,
+    /// Let host calls that the sentry's filter doesn't know pass, and have the host log them.
+    pub(crate) seccomp_log: bool,
     /// UTS names.
     pub(crate) hostname: String,
     /// The first process.

@@ -4,7 +4,7 @@
 //! will be (host memory copies between processes of different users are refused). The seccomp filter comes last, in
 //! [`super::filter`].
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::fs::{Mode, mkdirat};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind_recursive, mount_change, mount_remount, unmount,
@@ -58,6 +58,11 @@ fn become_nobody() -> Result<()> {
 
 /// Gives up what [`enter`] has kept: `/proc`, every capability, and new privileges for good.
 pub(crate) fn lock() -> Result<()> {
+    // Capabilities belong to threads: another one would keep its own.
+    let threads = std::fs::read_dir("/proc/self/task").context("counting the sentry's threads")?.count();
+    if threads != 1 {
+        bail!("the sentry has {threads} threads before it is confined");
+    }
     unmount("/proc", UnmountFlags::DETACH).context("unmounting /proc")?;
     mount_remount("/", MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, c"")
         .context("making the sentry's root read-only")?;

@@ -1,0 +1,108 @@
+//! The sentry's seccomp filter, made from [`HOST_CALLS`] and its platform's table.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+};
+use sentry_platform::host_calls::{HostCall as PlatformCall, PTRACE, SYSTRAP};
+
+use super::host_calls::{Check, HOST_CALLS};
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// Installs the filter on all threads. Whatever it doesn't know kills the process, or, with `log`, is let through and
+/// goes to the host's audit log: for development only.
+pub(crate) fn install(platform: &str, log: bool) -> Result<()> {
+    let action = if log { SeccompAction::Log } else { SeccompAction::KillProcess };
+    let allowed = program(rules(platform_calls(platform))?, action, SeccompAction::Allow)?;
+    // Two filters, as one knows two outcomes only; the stricter of their answers counts. The second to be installed
+    // forbids a third.
+    let no_clone3 = Rules::from([(libc::SYS_clone3, Vec::new())]);
+    let enosys = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+    let refused = program(no_clone3, SeccompAction::Allow, enosys)?;
+    for filter in [&refused, &allowed] {
+        seccompiler::apply_filter_all_threads(filter).context("installing the sentry's seccomp filter")?;
+    }
+    Ok(())
+}
+
+fn platform_calls(platform: &str) -> &'static [PlatformCall] {
+    if platform == "ptrace" { PTRACE } else { SYSTRAP }
+}
+
+fn program(rules: Rules, otherwise: SeccompAction, listed: SeccompAction) -> Result<BpfProgram> {
+    let arch: TargetArch = std::env::consts::ARCH.try_into().context("making the sentry's seccomp filter")?;
+    let filter = SeccompFilter::new(rules, otherwise, listed, arch).context("making the sentry's seccomp filter")?;
+    filter.try_into().context("making the sentry's seccomp filter")
+}
+
+/// Merges both tables. A call passes when any of its rules holds; a call without rules always does.
+fn rules(platform: &[PlatformCall]) -> Result<Rules> {
+    let mut rules: BTreeMap<i64, Option<Vec<SeccompRule>>> = BTreeMap::new();
+    let own = HOST_CALLS.iter().map(|call| (call.nr, call.checks.to_vec()));
+    let platform = platform.iter().map(|call| {
+        let checks = call.args.iter().map(|(index, values)| Check::In(*index, values));
+        (call.nr, checks.collect())
+    });
+    for (nr, checks) in own.chain(platform) {
+        let entry = rules.entry(nr).or_insert_with(|| Some(Vec::new()));
+        match entry {
+            Some(list) if !checks.is_empty() => list.extend(alternatives(&checks)?),
+            _ => *entry = None,
+        }
+    }
+    Ok(rules.into_iter().map(|(nr, list)| (nr, list.unwrap_or_default())).collect())
+}
+
+/// Spells out checks that all must hold, some of which allow several values, as rules of single values.
+fn alternatives(checks: &[Check]) -> Result<Vec<SeccompRule>> {
+    let mut spelled: Vec<Vec<SeccompCondition>> = vec![Vec::new()];
+    for check in checks {
+        let choices = match *check {
+            Check::In(index, values) => {
+                values.iter().map(|value| condition(index, SeccompCmpOp::Eq, *value)).collect::<Result<Vec<_>>>()?
+            }
+            Check::Clear(index, bits) => vec![condition(index, SeccompCmpOp::MaskedEq(bits), 0)?],
+            Check::Own(index) => vec![condition(index, SeccompCmpOp::Eq, u64::from(std::process::id()))?],
+        };
+        let with = |so_far: &Vec<SeccompCondition>| {
+            let so_far = so_far.clone();
+            choices.clone().into_iter().map(move |choice| [so_far.clone(), vec![choice]].concat())
+        };
+        spelled = spelled.iter().flat_map(with).collect();
+    }
+    spelled.into_iter().map(|rule| SeccompRule::new(rule).context("making the sentry's seccomp filter")).collect()
+}
+
+/// Compares the low half: the host looks at no more of these arguments, or refuses what is set above.
+fn condition(index: u8, op: SeccompCmpOp, value: u64) -> Result<SeccompCondition> {
+    SeccompCondition::new(index, SeccompCmpArgLen::Dword, op, value).context("making the sentry's seccomp filter")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_platforms_make_a_program_that_the_host_can_load() {
+        for platform in ["systrap", "ptrace"] {
+            let made = program(rules(platform_calls(platform)).unwrap(), SeccompAction::KillProcess, SeccompAction::Allow);
+            assert!(made.unwrap().len() < 4096);
+        }
+    }
+
+    #[test]
+    fn a_free_entry_wins_over_a_checked_one() {
+        let free = PlatformCall { nr: libc::SYS_ioctl, args: &[], why: "test" };
+        assert!(rules(&[free]).unwrap()[&libc::SYS_ioctl].is_empty());
+        assert!(!rules(&[]).unwrap()[&libc::SYS_ioctl].is_empty());
+    }
+
+    #[test]
+    fn values_of_several_arguments_are_combined() {
+        let made = alternatives(&[Check::In(0, &[1, 2]), Check::In(1, &[3, 4, 5]), Check::Clear(2, 4)]).unwrap();
+        assert_eq!(made.len(), 6);
+    }
+}
