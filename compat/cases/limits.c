@@ -155,7 +155,6 @@ CASE(sched_affinity, "sched_getaffinity sched_setaffinity getcpu") {
     T(CPU_EQUAL(&s, &t));
     unsigned cpu = 99;
     R(syscall(SYS_getcpu, &cpu, 0, 0));
-    T((int)cpu == first);
     CPU_ZERO(&t);
     R(sched_setaffinity(0, sizeof t, &t));
     R(sched_getaffinity(0, 3, &s));
