@@ -217,6 +217,25 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, cla
     Cli::try_parse_from(normalise(args))
 }
 
+/// Finds `--log` and `--log-format` on a command line that doesn't parse.
+pub(crate) fn log_flags(args: impl IntoIterator<Item = OsString>) -> (Option<PathBuf>, LogFormat) {
+    let (mut path, mut format) = (None, LogFormat::Text);
+    let mut args = args.into_iter().skip(1).map(|arg| arg.to_string_lossy().into_owned());
+    while let Some(arg) = args.next() {
+        let flag = arg.trim_start_matches('-').to_owned();
+        let (name, value) = match flag.split_once('=') {
+            Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+            None => (flag, None),
+        };
+        match name.as_str() {
+            "log" => path = value.or_else(|| args.next()).map(PathBuf::from),
+            "log-format" if value.or_else(|| args.next()).as_deref() == Some("json") => format = LogFormat::Json,
+            _ => {}
+        }
+    }
+    (path, format)
+}
+
 /// Gives single-dash long flags their second dash, up to the guest's own command; `--version` becomes the command.
 fn normalise(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut out = Vec::new();

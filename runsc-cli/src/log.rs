@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -102,18 +103,23 @@ pub(crate) fn fatal(global: &Global, error: &anyhow::Error) {
     let text = format!("{error:#}").replace('\n', " ");
     eprintln!("runsc: {text}");
     tracing::error!("{text}");
-    let Some(path) = &global.log else { return };
+    if let Some(path) = &global.log {
+        record(path, global.log_format, &text);
+    }
+}
+
+/// Appends one error record to the file of `--log`.
+pub(crate) fn record(path: &Path, format: LogFormat, text: &str) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let record = match global.log_format {
+    let record = match format {
         LogFormat::Text => format!("time={} level=error msg={text:?}\n", timestamp(now.as_secs())),
         LogFormat::Json => {
             let record = serde_json::json!({"msg": text, "level": "error", "time": timestamp(now.as_secs())});
             format!("{record}\n")
         }
     };
-    let written =
-        File::options().create(true).append(true).open(path).and_then(|mut file| file.write_all(record.as_bytes()));
-    if let Err(error) = written {
+    let file = File::options().create(true).append(true).open(path);
+    if let Err(error) = file.and_then(|mut file| file.write_all(record.as_bytes())) {
         eprintln!("runsc: writing --log {}: {error}", path.display());
     }
 }

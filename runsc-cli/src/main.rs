@@ -16,14 +16,28 @@ use std::process::ExitCode;
 /// Exit status for failures of the runtime itself.
 const FAILURE: u8 = 128;
 
+/// What is wrong with a command line, without the advice that follows it.
+fn one_line(text: &str) -> String {
+    let said = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+    let words: Vec<&str> = said.split_whitespace().collect();
+    format!("{}; see `runsc help`", words.join(" "))
+}
+
 fn main() -> ExitCode {
     let parsed = match cli::parse(std::env::args_os()) {
         Ok(parsed) => parsed,
         Err(error) => {
-            // Help and version go to stdout with status 0, mistakes to stderr.
-            let code = if error.use_stderr() { ExitCode::from(FAILURE) } else { ExitCode::SUCCESS };
-            let _ = error.print();
-            return code;
+            // Help goes to stdout with status 0, a mistake to stderr in one line.
+            if !error.use_stderr() {
+                let _ = error.print();
+                return ExitCode::SUCCESS;
+            }
+            let text = one_line(&error.to_string());
+            eprintln!("runsc: {text}");
+            if let (Some(path), format) = cli::log_flags(std::env::args_os()) {
+                log::record(&path, format, &text);
+            }
+            return ExitCode::from(FAILURE);
         }
     };
     log::start(&parsed.global, parsed.command.name());

@@ -57,9 +57,9 @@ struct Common {
 enum Command {
     /// Everything below but the benchmark.
     Test {
-        /// Leave out what takes minutes: CPython's tests and debootstrap.
+        /// Also what takes many minutes: CPython's tests and debootstrap.
         #[arg(long)]
-        quick: bool,
+        all: bool,
     },
     /// The compatibility matrix; further arguments go to `compat`.
     Compat {
@@ -122,7 +122,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli, tally: &mut Tally) -> Result<()> {
     let common = &cli.common;
     match &cli.command {
-        Command::Test { quick } => everything(common, *quick, tally),
+        Command::Test { all } => everything(common, !*all, tally),
         Command::Compat { rest } => matrix::run(common, rest, tally),
         Command::Lint => lint::run(tally),
         Command::Docs { check } => docs::run(*check, tally),

@@ -85,10 +85,7 @@ fn platform(name: &str) -> Result<Arc<dyn Platform>> {
 }
 
 /// Makes guest files of the caller's standard streams; those that are closed stay closed.
-fn standard_streams(
-    kernel: &Arc<Kernel>,
-    reactor: &Reactor,
-) -> Result<(Vec<Arc<File>>, Option<Arc<HostTerminal>>)> {
+fn standard_streams(kernel: &Arc<Kernel>, reactor: &Reactor) -> Result<(Vec<Arc<File>>, Option<Arc<HostTerminal>>)> {
     let mut terminal: Option<Arc<HostTerminal>> = None;
     let mut files = Vec::new();
     let streams: [(OwnedFd, &str); 3] = [

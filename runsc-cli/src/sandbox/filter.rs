@@ -88,7 +88,8 @@ mod tests {
     #[test]
     fn both_platforms_make_a_program_that_the_host_can_load() {
         for platform in ["systrap", "ptrace"] {
-            let made = program(rules(platform_calls(platform)).unwrap(), SeccompAction::KillProcess, SeccompAction::Allow);
+            let made =
+                program(rules(platform_calls(platform)).unwrap(), SeccompAction::KillProcess, SeccompAction::Allow);
             assert!(made.unwrap().len() < 4096);
         }
     }

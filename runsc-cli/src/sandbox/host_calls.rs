@@ -46,8 +46,20 @@ const FCNTL: &[u64] = &[
 ];
 /// Settings, size, queues and flow of a terminal; not `TIOCSTI`, which types into it, nor job control.
 const TERMINAL: &[u64] = &[
-    0x5401, 0x5402, 0x5403, 0x5404, 0x5409, 0x540a, 0x540b, 0x5413, 0x5414, 0x541b, 0x802c_542a, 0x402c_542b,
-    0x402c_542c, 0x402c_542d,
+    0x5401,
+    0x5402,
+    0x5403,
+    0x5404,
+    0x5409,
+    0x540a,
+    0x540b,
+    0x5413,
+    0x5414,
+    0x541b,
+    0x802c_542a,
+    0x402c_542b,
+    0x402c_542c,
+    0x402c_542d,
 ];
 /// `FUTEX_WAIT`, `WAKE`, `REQUEUE`, `CMP_REQUEUE`, `WAKE_OP`, `WAIT_BITSET` on private memory, and with the real clock.
 const FUTEX: &[u64] = &[128, 129, 131, 132, 133, 137, 256 | 137];
@@ -135,7 +147,11 @@ pub(crate) const HOST_CALLS: &[HostCall] = &[
     call(libc::SYS_brk, &[], "memory"),
     // Threads, signals, the end.
     call(libc::SYS_clone, &[Check::In(0, THREAD)], "threads, no processes"),
-    call(libc::SYS_clone3, &[], "answered with ENOSYS: its arguments can't be checked, and the C library then uses clone"),
+    call(
+        libc::SYS_clone3,
+        &[],
+        "answered with ENOSYS: its arguments can't be checked, and the C library then uses clone",
+    ),
     call(libc::SYS_set_robust_list, &[], "start of a thread"),
     call(libc::SYS_rseq, &[], "start of a thread"),
     call(libc::SYS_prctl, &[Check::In(0, PRCTL)], "names of threads and of memory"),
