@@ -164,7 +164,7 @@ fn names_are_made_listed_moved_and_removed() {
     let mut guest = Guest::new();
     assert_eq!(with_path(&mut guest, "/d", |cur, at| mknod::mkdir(cur, at, 0o777)), Ok(()));
     assert_eq!(with_path(&mut guest, "/d", |cur, at| mknod::mkdir(cur, at, 0o777)), Err(Errno::EEXIST));
-    assert_eq!(with_path(&mut guest, "/d", |cur, at| cwd::chdir(cur, at)), Ok(()));
+    assert_eq!(with_path(&mut guest, "/d", cwd::chdir), Ok(()));
     create(&mut guest, "a");
     let (from, to) = (path(&mut guest, "a"), path(&mut guest, "/d/b"));
     assert_eq!(rename::rename(&mut guest.cur, from, to), Ok(()));
@@ -181,7 +181,7 @@ fn names_are_made_listed_moved_and_removed() {
     assert_eq!(unlink::rmdir(&mut guest.cur, to), Err(Errno::ENOTDIR));
     assert_eq!(unlink::unlink(&mut guest.cur, from), Ok(()));
     assert_eq!(unlink::unlink(&mut guest.cur, to), Ok(()));
-    assert_eq!(with_path(&mut guest, "/d", |cur, at| unlink::rmdir(cur, at)), Ok(()));
+    assert_eq!(with_path(&mut guest, "/d", unlink::rmdir), Ok(()));
     let cwd = guest.put(&[0; 64]);
     assert_eq!(err(guest.call(|cur| cwd::getcwd(cur, cwd, 64))), Errno::ENOENT);
 }
@@ -203,7 +203,7 @@ fn inotify_sees_names_come_and_go() {
     let root = path(&mut guest, "/");
     assert_eq!(ok(guest.call(|cur| inotify::inotify_add_watch(cur, fd, root, 0x300))), 1);
     create(&mut guest, "/f");
-    assert_eq!(with_path(&mut guest, "/f", |cur, at| unlink::unlink(cur, at)), Ok(()));
+    assert_eq!(with_path(&mut guest, "/f", unlink::unlink), Ok(()));
     let raw = read(&mut guest, fd, 256).unwrap();
     let masks: Vec<u8> = raw.chunks(32).map(|event| event[5]).collect();
     assert_eq!(masks, [1, 2], "IN_CREATE and IN_DELETE, 32 bytes each");
