@@ -58,6 +58,7 @@ fn run(config: SandboxConfig, control: &OwnedFd, gofer: Vec<OwnedFd>, trace: Opt
     let (files, terminal) = standard_streams(&kernel, &reactor)?;
     mounts::build(&kernel, &config, gofer, terminal.clone())?;
     confine::lock()?;
+    sentry_fs::host::set_confined();
     filter::install(&config.platform, config.seccomp_log)?;
     reactor.start().context("starting the event loop for host descriptors")?;
     let init = init(&config.process, files)?;

@@ -9,6 +9,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use abi::Errno;
 use abi::time::Timespec;
@@ -20,6 +21,13 @@ static PROC_FD: OnceLock<OwnedFd> = OnceLock::new();
 /// Gives this crate `/proc/self/fd` of the running process. Only the first call counts.
 pub fn set_proc_fd(dir: OwnedFd) {
     let _ = PROC_FD.set(dir);
+}
+
+static CONFINED: AtomicBool = AtomicBool::new(false);
+
+/// Says that this process may open nothing by name from now on: an attempt would be its end.
+pub fn set_confined() {
+    CONFINED.store(true, Ordering::Relaxed);
 }
 
 /// Converts an error of a host call made on the guest's behalf, deliberately one to one.
@@ -43,6 +51,7 @@ pub(crate) fn reopen_readonly(file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let number = file.as_raw_fd().to_string();
     let opened = match PROC_FD.get() {
         Some(dir) => rustix::fs::openat(dir, number, flags, Mode::empty()),
+        None if CONFINED.load(Ordering::Relaxed) => return Err(Errno::EACCES),
         None => rustix::fs::open(format!("/proc/self/fd/{number}"), flags, Mode::empty()),
     };
     opened.map_err(|error| match exhausted(error) {

@@ -213,16 +213,12 @@ impl HostFile {
         rustix::fs::seek(&self.file, what).map_err(host::errno)
     }
 
-    /// Returns a descriptor to map for reading. A confined sentry has no `/proc` to open its file again through; then it
-    /// is the writable one, and that the mapping stays read-only rests on the sentry's own books of memory.
+    /// Returns a descriptor to map shared for reading: `EACCES` where none without the right to write can be made.
     pub(super) fn readonly(&mut self) -> Result<Arc<OwnedFd>, Errno> {
         if let Some(file) = &self.readonly {
             return Ok(Arc::clone(file));
         }
-        let file = match host::reopen_readonly(self.file.as_fd()) {
-            Err(Errno::EACCES) => Arc::clone(&self.file),
-            reopened => Arc::new(reopened?),
-        };
+        let file = Arc::new(host::reopen_readonly(self.file.as_fd())?);
         self.readonly = Some(Arc::clone(&file));
         Ok(file)
     }
