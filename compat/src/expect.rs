@@ -9,6 +9,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+/// Platforms that an entry may name.
+const PLATFORMS: [&str; 2] = ["systrap", "ptrace"];
+
 /// Explained differences by case and platform.
 #[derive(Debug, Default)]
 pub struct Expectations {
@@ -38,6 +41,9 @@ impl Expectations {
                 bail!("`{line}` doesn't explain the difference: say what differs and why");
             }
             for platform in platforms.trim().split(',') {
+                if !PLATFORMS.contains(&platform.trim()) {
+                    bail!("`{line}` names the platform {platform}, known are {}", PLATFORMS.join(" and "));
+                }
                 reasons.insert((case.to_owned(), platform.trim().to_owned()), reason.to_owned());
             }
         }
@@ -70,5 +76,10 @@ mod tests {
     #[test]
     fn an_excuse_is_refused() {
         assert!(Expectations::parse("foo systrap: flaky").is_err());
+    }
+
+    #[test]
+    fn an_unknown_platform_is_refused() {
+        assert!(Expectations::parse("foo sistrap: the host has no such thing at all").is_err());
     }
 }

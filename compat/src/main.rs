@@ -21,7 +21,7 @@ use compat::run::{Limits, Outcome, Ran, Target, batch};
 /// Runs small programs natively and in the sandbox and compares what they print, return and leave behind.
 #[derive(Parser)]
 struct Options {
-    /// Only cases whose name, family or system call matches; may be repeated.
+    /// Only cases whose name, family or system call matches, or, as `=NAME`, the case of that name; may be repeated.
     #[arg(long, short)]
     filter: Vec<String>,
     /// Platforms to run on.
@@ -221,12 +221,7 @@ fn judge(
         let (Some(native), Some(ran)) = (native.get(&case.name), results.get(&case.name)) else {
             bail!("case {} was not run on {platform}", case.name);
         };
-        let verdict = match (difference(native, ran), expectations.reason(&case.name, platform)) {
-            (None, None) => Verdict::Same,
-            (None, Some(_)) => Verdict::Unexpected,
-            (Some(_), Some(why)) => Verdict::Explained(why.to_owned()),
-            (Some(how), None) => Verdict::Differs(how),
-        };
+        let verdict = Verdict::new(native, ran, expectations.reason(&case.name, platform));
         verdicts.insert(case.name.clone(), verdict);
     }
     Ok(verdicts)
@@ -249,6 +244,7 @@ fn summarize(report: &Report, out: &Path) {
         for (case, verdict) in verdicts {
             match verdict {
                 Verdict::Differs(how) => print!("DIFFERS {platform} {case}\n{how}"),
+                Verdict::Lost(how) => print!("LOST {platform} {case}\n{how}"),
                 Verdict::Unexpected => println!("UNEXPECTED {platform} {case}: listed as differing, but passes"),
                 Verdict::Same | Verdict::Explained(_) => {}
             }

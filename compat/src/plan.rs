@@ -53,12 +53,16 @@ fn parse(line: &str) -> Option<Case> {
     })
 }
 
-/// Keeps the cases whose name, family or one of whose calls contains one of the words.
+/// Keeps the cases whose name contains one of the words, or whose family or one of whose calls is one of them; `=name`
+/// keeps that case alone.
 pub fn filter(cases: Vec<Case>, words: &[String]) -> Vec<Case> {
     if words.is_empty() {
         return cases;
     }
-    let hit = |c: &Case, w: &str| c.name.contains(w) || c.family == w || c.calls.iter().any(|s| s == w);
+    let hit = |c: &Case, w: &str| match w.strip_prefix('=') {
+        Some(name) => c.name == name,
+        None => c.name.contains(w) || c.family == w || c.calls.iter().any(|s| s == w),
+    };
     cases.into_iter().filter(|c| words.iter().any(|w| hit(c, w))).collect()
 }
 
@@ -84,5 +88,6 @@ mod tests {
         assert_eq!(names(&["memory"]), ["a_b"]);
         assert_eq!(names(&["open"]), ["c_d"]);
         assert_eq!(names(&["_b", "_d"]), ["a_b", "c_d"]);
+        assert_eq!(names(&["=a_b", "=c"]), ["a_b"]);
     }
 }

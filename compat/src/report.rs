@@ -9,7 +9,9 @@ use abi::table::{ENTRIES, Entry, Support};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::compare::difference;
 use crate::plan::Case;
+use crate::run::{Outcome, Ran};
 
 /// How a case went on one platform.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
@@ -21,14 +23,28 @@ pub enum Verdict {
     Explained(String),
     /// Differs.
     Differs(String),
+    /// The program did not come to an end in the sandbox: no reason explains that.
+    Lost(String),
     /// Listed as differing, but the same.
     Unexpected,
 }
 
 impl Verdict {
+    /// Judges one run by the native result and the reason, if any, why it may differ. Only a program that has ended
+    /// can differ for a reason: a dead sandbox or a time limit hit is a failure, whatever the reason says.
+    pub fn new(native: &Outcome, ran: &Ran, reason: Option<&str>) -> Self {
+        match (difference(native, ran), reason) {
+            (None, None) => Self::Same,
+            (None, Some(_)) => Self::Unexpected,
+            (Some(how), _) if !ran.ended() => Self::Lost(how),
+            (Some(_), Some(why)) => Self::Explained(why.to_owned()),
+            (Some(how), None) => Self::Differs(how),
+        }
+    }
+
     /// True when this fails the run.
     pub fn fails(&self) -> bool {
-        matches!(self, Self::Differs(_) | Self::Unexpected)
+        matches!(self, Self::Differs(_) | Self::Lost(_) | Self::Unexpected)
     }
 }
 
@@ -185,7 +201,7 @@ impl Report {
             let _ = writeln!(text, "\n## Differences on {platform}\n");
             for case in &self.cases {
                 match verdicts.get(&case.name) {
-                    Some(Verdict::Differs(how)) => {
+                    Some(Verdict::Differs(how) | Verdict::Lost(how)) => {
                         let _ = writeln!(text, "### {} / {}\n\n```\n{how}```\n", case.family, case.name);
                     }
                     Some(Verdict::Explained(why)) => {
@@ -199,5 +215,35 @@ impl Report {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(how: &str, stdout: &str) -> Outcome {
+        Outcome { how: how.into(), stdout: stdout.into(), stderr: String::new(), left: String::new() }
+    }
+
+    #[test]
+    fn a_reason_explains_a_finished_program_only() {
+        let native = outcome("exit:0", "a");
+        let done = |how, out| Ran::Done(outcome(how, out));
+        assert_eq!(Verdict::new(&native, &done("exit:0", "b"), Some("why")), Verdict::Explained("why".into()));
+        assert_eq!(Verdict::new(&native, &done("signal:11", "a"), Some("why")), Verdict::Explained("why".into()));
+        for ran in [Ran::Lost("sentry gone".into()), done("timeout", "a")] {
+            assert!(matches!(Verdict::new(&native, &ran, Some("why")), Verdict::Lost(_)));
+            assert!(Verdict::new(&native, &ran, None).fails());
+        }
+    }
+
+    #[test]
+    fn a_reason_that_explains_nothing_fails() {
+        let same = Ran::Done(outcome("exit:0", "a"));
+        assert_eq!(Verdict::new(&outcome("exit:0", "a"), &same, None), Verdict::Same);
+        let stale = Verdict::new(&outcome("exit:0", "a"), &same, Some("why"));
+        assert_eq!(stale, Verdict::Unexpected);
+        assert!(stale.fails());
     }
 }

@@ -54,6 +54,13 @@ pub enum Ran {
     Lost(String),
 }
 
+impl Ran {
+    /// True when the program came to an end by itself.
+    pub fn ended(&self) -> bool {
+        matches!(self, Self::Done(outcome) if outcome.how != "timeout")
+    }
+}
+
 /// Limits of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
