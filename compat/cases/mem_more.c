@@ -1,5 +1,6 @@
 // Memory: moving, advising, locking, limits.
 #include "case.h"
+#include <sys/rseq.h>
 #include <linux/membarrier.h>
 #include <sys/prctl.h>
 #define FAMILY "memory"
@@ -344,6 +345,106 @@ CASE(rseq_register_and_unregister, "rseq") {
     pid_t p = clone(raw_rseq, stack + 16 * PAGE, CLONE_VM | CLONE_SIGHAND | SIGCHLD, area);
     MUST(waitpid(p, &status, 0));
     show_status("child", status);
+}
+
+#define RSEQ_SIGNATURE 0x53053053
+// What libc has registered for this thread.
+static char *rseq_area(void) {
+    return (char *)__builtin_thread_pointer() + __rseq_offset;
+}
+
+static volatile uint64_t rip_seen, abort_at;
+static void note_rip(int sig, siginfo_t *info, void *context) {
+    (void)sig, (void)info;
+    rip_seen = ((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
+}
+
+// Loops in a critical section, which only its abort ends.
+static int endless_section(char *area) {
+    int aborted = 0;
+    uint64_t handler = 0;
+    __asm__ volatile(".pushsection .data.rel.local, \"aw\"\n"
+                     ".balign 32\n"
+                     "5: .long 0, 0\n"
+                     ".quad 1f, 2f - 1f, 4f\n"
+                     ".popsection\n"
+                     "leaq 4f(%%rip), %[handler]\n"
+                     "movq %[handler], %[note]\n"
+                     "leaq 5b(%%rip), %%rax\n"
+                     "movq %%rax, 8(%[area])\n"
+                     "1: pause\n"
+                     "jmp 1b\n"
+                     "2: jmp 6f\n"
+                     ".long 0x53053053\n"
+                     "4: movl $1, %[aborted]\n"
+                     "6:\n"
+                     : [aborted] "+r"(aborted), [handler] "=&r"(handler), [note] "=m"(abort_at)
+                     : [area] "r"(area)
+                     : "rax", "memory");
+    return aborted;
+}
+
+static void section_with_timer(void) {
+    struct sigaction action = {.sa_sigaction = note_rip, .sa_flags = SA_SIGINFO};
+    MUST(sigaction(SIGALRM, &action, 0));
+    struct itimerval soon = {.it_value = {.tv_usec = 20000}};
+    MUST(setitimer(ITIMER_REAL, &soon, 0));
+    R(endless_section(rseq_area()));
+    // By the signal, or already by a preemption before it.
+    while (!rip_seen) usleep(1000);
+    T(*(uint64_t *)(rseq_area() + 8) == 0);
+}
+
+CASE(rseq_signal_aborts_section, "rseq") {
+    T(__rseq_size > 0);
+    section_with_timer();
+    rip_seen = 0;
+    say("after fork\n");
+    IN_CHILD(section_with_timer());
+}
+
+static void *spin(void *stop) {
+    while (!*(volatile int *)stop) __builtin_ia32_pause();
+    return 0;
+}
+
+CASE(rseq_preemption_aborts_section, "rseq") {
+    // Two spinning threads on one CPU: the section loses it after a time slice.
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    MUST(sched_setaffinity(0, sizeof one, &one));
+    int stop = 0;
+    pthread_t other[4];
+    for (int i = 0; i < 4; i++) other[i] = thread(spin, &stop);
+    R(endless_section(rseq_area()));
+    stop = 1;
+    for (int i = 0; i < 4; i++) pthread_join(other[i], 0);
+}
+
+CASE(rseq_abort_without_signature, "rseq") {
+    IN_CHILD({
+        static struct { uint32_t version, flags; uint64_t start, length, abort; } __attribute__((aligned(32))) section;
+        // Nearly all of memory, and an abort handler that no signature vouches for.
+        char *nowhere = mmap((void *)0x10000, PAGE, RW, AP | MAP_FIXED_NOREPLACE, -1, 0);
+        section.start = 0x11000;
+        section.length = 0x7fffffff0000 - 0x11000;
+        section.abort = (uint64_t)nowhere + 64;
+        *(void *volatile *)(rseq_area() + 8) = &section;
+        for (;;) sched_yield();
+    });
+}
+
+CASE(rseq_after_exec, "rseq execve") {
+    IN_CHILD(execl(program("cases"), "cases", "helper", "rseq_registered", (char *)0));
+}
+HELPER(rseq_registered) {
+    T(__rseq_size > 0);
+    // libc's own is in place: the kernel has forgotten that of the old program.
+    R(syscall(SYS_rseq, rseq_area(), 32, 0, RSEQ_SIGNATURE));
+    R(syscall(SYS_rseq, rseq_area(), 32, 1, RSEQ_SIGNATURE));
+    R(syscall(SYS_rseq, rseq_area(), 32, 1, RSEQ_SIGNATURE));
+    return 0;
 }
 
 static void as_limit(size_t bytes) {

@@ -123,7 +123,7 @@ fn run(options: &Options) -> Result<bool> {
         }
     }
     report.write(&out)?;
-    summarize(&report, &out);
+    summarize(&report, &out, options.filter.is_empty());
     Ok(report.failures() == 0)
 }
 
@@ -235,7 +235,7 @@ fn show(chosen: &[Case], native: &BTreeMap<String, Outcome>) {
     }
 }
 
-fn summarize(report: &Report, out: &Path) {
+fn summarize(report: &Report, out: &Path, whole: bool) {
     for (case, why) in &report.broken {
         println!("BROKEN {case}: {why}");
     }
@@ -252,7 +252,7 @@ fn summarize(report: &Report, out: &Path) {
     }
     println!("report: {}", out.join("report.md").display());
     let untested = report.untested();
-    if !report.platforms.is_empty() && !untested.is_empty() {
+    if !report.platforms.is_empty() && whole && !untested.is_empty() {
         println!("served but untested: {}", untested.join(" "));
     }
     let checks = report.broken.len() + report.verdicts.values().map(BTreeMap::len).sum::<usize>();

@@ -6,6 +6,7 @@ use abi::Restart;
 use sentry_platform::{Context, Registers};
 
 use crate::mm::Mm;
+use crate::task::rseq::Rseq;
 use crate::usermem::UserMem;
 use crate::{Kernel, Process, Task};
 
@@ -30,6 +31,8 @@ pub struct Current {
     pub saved_mask: Option<abi::signal::SigSet>,
     /// The hardware fault whose signal is being delivered: its numbers go into the signal frame.
     pub fault: Option<sentry_platform::Fault>,
+    /// The area registered with `rseq(2)`.
+    pub rseq: Option<Rseq>,
     /// Set by a blocking call that has replaced the registers itself (a successful `execve`).
     pub registers_final: bool,
 }
@@ -50,6 +53,7 @@ impl Current {
             restart_block: None,
             saved_mask: None,
             fault: None,
+            rseq: None,
             registers_final: false,
         }
     }

@@ -54,6 +54,7 @@ pub mod random;
 pub mod read_write;
 pub mod rename;
 pub mod rlimit;
+pub mod rseq;
 pub mod sched;
 pub mod session;
 pub mod signal;

@@ -130,6 +130,10 @@ impl Context for Nothing {
     }
 
     fn reset_fpstate(&mut self) {}
+
+    fn aborts_rseq(&self) -> bool {
+        true
+    }
 }
 
 /// A guest thread to call handlers on.

@@ -4,6 +4,12 @@ use std::future::poll_fn;
 
 use crate::{Context, Event, MemOp, MemOpError, Registers};
 
+/// Returns an entry of the sentry's own auxiliary vector, 0 where there is none (`man 3 getauxval`).
+pub fn auxiliary(kind: u64) -> u64 {
+    // SAFETY: looks a number up.
+    unsafe { libc::getauxval(kind) }
+}
+
 /// Awaitable forms of [`Context`]'s poll-style methods.
 pub trait ContextExt: Context {
     /// Runs guest code until the next event. Allocates nothing.

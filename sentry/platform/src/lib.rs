@@ -26,7 +26,7 @@ pub mod spawn;
 pub mod systrap;
 
 pub use error::PlatformError;
-pub use ext::ContextExt;
+pub use ext::{ContextExt, auxiliary};
 pub use regs::Registers;
 
 /// Why a context stopped running guest code.
@@ -96,6 +96,10 @@ pub enum MemOp {
     Unlock { addr: u64, len: u64 },
     /// `membarrier(2)`; the result is the call's.
     Membarrier { cmd: i32, flags: u32, cpu: i32 },
+    /// `rseq(2)` of the thread that performs it: its guest code runs in that host thread, so the host's own aborts at
+    /// preemption, migration and signals are the guest's. A new thread of the address space has no registration, a copy
+    /// of the process keeps it (as the guest's do).
+    Rseq { addr: u64, len: u32, flags: u32, signature: u32 },
     /// Atomically replaces the 32-bit word at `addr` by `new` if it equals `old`; the result is the word found.
     CompareExchange { addr: u64, old: u32, new: u32 },
     /// `mincore(2)`; the residency bytes are written to guest memory at `vec` by the host itself.
@@ -205,6 +209,10 @@ pub trait Context: Send {
 
     /// Puts the floating-point state to that of a new program.
     fn reset_fpstate(&mut self);
+
+    /// Tells whether an event that stops guest code inside an `rseq` critical section has already led to the section's
+    /// abort. Else the kernel does it where it sees such an event.
+    fn aborts_rseq(&self) -> bool;
 }
 
 /// Interrupts one context.

@@ -75,6 +75,10 @@ pub struct MachineInfo {
     pub clock_ticks: u64,
     /// Address of the vDSO image, 0 for none.
     pub vdso: u64,
+    /// `AT_RSEQ_FEATURE_SIZE`, 0 where the host doesn't say.
+    pub rseq_size: u64,
+    /// `AT_RSEQ_ALIGN`, 0 where the host doesn't say.
+    pub rseq_align: u64,
 }
 
 impl MachineInfo {
@@ -87,6 +91,8 @@ impl MachineInfo {
             min_signal_stack: rustix::param::linux_minsigstksz() as u64,
             clock_ticks: rustix::param::clock_ticks_per_second(),
             vdso: if vdso.is_empty() { 0 } else { vdso.start },
+            rseq_size: sentry_platform::auxiliary(stack::at::RSEQ_FEATURE_SIZE),
+            rseq_align: sentry_platform::auxiliary(stack::at::RSEQ_ALIGN),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{Args, Identity, MachineInfo};
 use crate::mm::ImageInfo;
 
 /// Numbers of the auxiliary vector (`man 3 getauxval`).
-mod at {
+pub(super) mod at {
     pub(super) const NULL: u64 = 0;
     pub(super) const PHDR: u64 = 3;
     pub(super) const PHENT: u64 = 4;
@@ -25,6 +25,8 @@ mod at {
     pub(super) const SECURE: u64 = 23;
     pub(super) const RANDOM: u64 = 25;
     pub(super) const HWCAP2: u64 = 26;
+    pub(in crate::loader) const RSEQ_FEATURE_SIZE: u64 = 27;
+    pub(in crate::loader) const RSEQ_ALIGN: u64 = 28;
     pub(super) const EXECFN: u64 = 31;
     pub(super) const SYSINFO_EHDR: u64 = 33;
     pub(super) const MINSIGSTKSZ: u64 = 51;
@@ -127,9 +129,12 @@ pub(super) fn build(
         (at::HWCAP2, machine.hwcap2),
         (at::EXECFN, execfn),
         (at::PLATFORM, platform),
+        (at::RSEQ_FEATURE_SIZE, machine.rseq_size),
+        (at::RSEQ_ALIGN, machine.rseq_align),
         (at::NULL, 0),
     ];
-    let present = auxv.iter().filter(|(kind, value)| *kind != at::SYSINFO_EHDR || *value != 0);
+    let optional = [at::SYSINFO_EHDR, at::RSEQ_FEATURE_SIZE, at::RSEQ_ALIGN];
+    let present = auxv.iter().filter(|(kind, value)| !optional.contains(kind) || *value != 0);
     let auxv: Vec<u64> = present.flat_map(|(kind, value)| [*kind, *value]).collect();
     let words = 1 + argv.len() as u64 + 1 + envp.len() as u64 + 1 + auxv.len() as u64;
     let sp = (stack.at().checked_sub(words * 8).ok_or(Errno::ENOMEM)?) & !15;

@@ -5,7 +5,7 @@
 //! to be polled to their end, not dropped on a signal.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use abi::Errno;
 use abi::flags::Prot;
@@ -29,6 +29,8 @@ pub struct Mm {
     structure: async_lock::Mutex<()>,
     books: Mutex<Books>,
     exe: Mutex<Option<Arc<dyn MappedFile>>>,
+    /// Living threads that have this memory.
+    users: AtomicUsize,
 }
 
 impl std::fmt::Debug for Mm {
@@ -57,7 +59,23 @@ impl Mm {
             structure: async_lock::Mutex::new(()),
             books: Mutex::new(Level::Mm, books),
             exe: Mutex::new(Level::Mm, exe),
+            users: AtomicUsize::new(1),
         }
+    }
+
+    /// Counts one more thread that has this memory; the first is counted from the start.
+    pub(crate) fn add_user(&self) {
+        self.users.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Takes back a count: a thread has ended or gone on with another program.
+    pub(crate) fn remove_user(&self) {
+        self.users.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Tells whether more than one thread has this memory.
+    pub fn is_shared(&self) -> bool {
+        self.users.load(Ordering::SeqCst) > 1
     }
 
     /// Returns a number that no other address space of the sandbox has or had.

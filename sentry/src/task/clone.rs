@@ -182,7 +182,10 @@ pub async fn clone(cur: &mut Current, args: &CloneArgs) -> Result<Pid, Errno> {
     if share(CloneFlags::SETTLS) {
         regs.fs_base = args.tls;
     }
-    let child = Current::new(Arc::clone(&task), mem, mm, context, regs);
+    let mut child = Current::new(Arc::clone(&task), mem, mm, context, regs);
+    if !share(CloneFlags::VM) {
+        child.rseq = cur.rseq;
+    }
     let vfork = share(CloneFlags::VFORK).then(|| {
         let done = Arc::new(VforkDone::default());
         *task.vfork_done.lock() = Some(Arc::clone(&done));
@@ -190,6 +193,9 @@ pub async fn clone(cur: &mut Current, args: &CloneArgs) -> Result<Pid, Errno> {
     });
     if share(CloneFlags::PIDFD) {
         give_pidfd(cur, &task, args)?;
+    }
+    if share(CloneFlags::VM) {
+        child.mm.add_user();
     }
     enter(cur, &task, args);
     if share(CloneFlags::PARENT_SETTID) {

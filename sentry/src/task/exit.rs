@@ -97,10 +97,13 @@ fn leave_terminal(task: &Task) {
 /// thread id, the parent waiting in vfork.
 pub(crate) async fn release_memory(cur: &mut Current) {
     crate::futex::robust::release(cur).await;
+    super::rseq::leave(cur).await;
     let clear = std::mem::take(&mut *cur.task.clear_child_tid.lock());
-    if !clear.is_null() {
+    // Where nobody else has the memory, nobody looks.
+    if !clear.is_null() && cur.mm.is_shared() {
         crate::futex::robust::clear_tid(cur, clear);
     }
+    cur.mm.remove_user();
     if let Some(done) = cur.task.vfork_done.lock().take() {
         done.finish();
     }

@@ -13,6 +13,7 @@ pub mod exec;
 pub mod exit;
 pub mod pidfd;
 mod process;
+pub mod rseq;
 mod run;
 mod sched;
 pub mod session;

@@ -31,6 +31,7 @@ pub async fn run(mut cur: Current) {
         }
         let event = cur.context.run(&mut cur.regs).await;
         cur.task.leave_guest();
+        super::rseq::after_event(&mut cur, &event);
         match event {
             Event::Syscall => syscall(&mut cur).await,
             Event::Fault(fault) => {
@@ -41,7 +42,8 @@ pub async fn run(mut cur: Current) {
             Event::Interrupted => {}
             Event::Dead(death) => {
                 tracing::warn!(task = ?cur.task, ?death, "guest thread lost its stub; the process is killed");
-                super::exit::exit_group(&cur.task, abi::signal::Signal::SIGKILL.number());
+                let signal = if super::rseq::explains(&cur, death) { Signal::SIGSEGV } else { Signal::SIGKILL };
+                super::exit::exit_group(&cur.task, signal.number());
             }
         }
     }

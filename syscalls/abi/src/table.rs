@@ -454,7 +454,7 @@ macro_rules! syscall_table {
             331 pkey_free(pkey: Int) = missing(EINVAL, "no protection keys, as on a CPU without them");
             332 statx(dirfd: DirFd, pathname: Path, flags: Flags("at"), mask: Flags("statx"), statxbuf: Out("statx")) = full stat;
             333 io_pgetevents(ctx_id: Ulong, min_nr: Long, nr: Long, events: Addr, timeout: In("timespec"), sig: Addr) = missing(ENOSYS, "CONFIG_AIO off");
-            334 rseq(rseq: Addr, rseq_len: Uint, flags: Flags("rseq"), sig: Uint) = missing(ENOSYS, "not registered with the host yet: without that, aborts after preemption would be lost");
+            334 rseq(rseq: Addr, rseq_len: Uint, flags: Flags("rseq"), sig: Uint) = full rseq;
             335 uretprobe() = missing(ENOSYS, "CONFIG_UPROBES off");
             424 pidfd_send_signal(pidfd: Fd, sig: Sig, info: In("siginfo"), flags: Flags("pidfd_signal")) = full pidfd;
             425 io_uring_setup(entries: Uint, params: InOut("io_uring_params")) = missing(ENOSYS, "CONFIG_IO_URING off");

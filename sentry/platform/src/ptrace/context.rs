@@ -137,6 +137,10 @@ impl PtraceContext {
             MemOp::Membarrier { cmd, flags, cpu } => {
                 call(libc::SYS_membarrier, [bits(*cmd), u64::from(*flags), bits(*cpu), 0, 0, 0])
             }
+            MemOp::Rseq { addr, len, flags, signature } => {
+                let args = [*addr, u64::from(*len), u64::from(*flags), u64::from(*signature), 0, 0];
+                call(libc::SYS_rseq, args)
+            }
             MemOp::CompareExchange { addr, old, new } => {
                 self.inner.tracees.compare_exchange(&self.thread, *addr, *old, *new)
             }
@@ -261,6 +265,12 @@ impl Context for PtraceContext {
             // Only a thread that is gone refuses, and its next event says so.
             tracing::debug!(tid = self.thread.tid, %error, "resetting the floating-point state failed");
         }
+    }
+
+    /// A stop for the tracer is none of the host's reasons to abort before the registers are read, and calls made in the
+    /// stub meanwhile would make the host forget the section.
+    fn aborts_rseq(&self) -> bool {
+        false
     }
 }
 

@@ -144,6 +144,7 @@ impl Inner {
                 inside(old, old_len)?;
                 inside(new, new_len)
             }
+            MemOp::Rseq { addr, len, .. } => inside(addr, len.into()),
             MemOp::CompareExchange { addr, .. } => inside(addr, 4).map_err(|_| InjectError::Fault),
             MemOp::Membarrier { .. } => Ok(()),
         }

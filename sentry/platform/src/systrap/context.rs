@@ -354,6 +354,11 @@ impl Context for SystrapContext {
     fn reset_fpstate(&mut self) {
         frame::write_fpstate(&self.hub, &self.thread.shared, &self.hub.setup.fpu.initial);
     }
+
+    /// Every stop is a signal to the stub, and the host aborts before it delivers one.
+    fn aborts_rseq(&self) -> bool {
+        true
+    }
 }
 
 impl Drop for SystrapContext {

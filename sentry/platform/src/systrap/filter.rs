@@ -75,6 +75,7 @@ const RULES: &[Rule] = &[
     rule(libc::SYS_munlock, &[Guest(0, 1)], Allow, "guest memory"),
     rule(libc::SYS_mincore, &[Guest(0, 1)], Allow, "tells what is resident"),
     rule(libc::SYS_membarrier, &[], Allow, "orders memory accesses of the caller's own threads"),
+    rule(libc::SYS_rseq, &[Guest(0, 1)], Allow, "aborts critical sections of the caller's own code"),
     rule(libc::SYS_clone, &[Is(0, FORK_FLAGS as u64)], Notify, "new processes: only those the sentry asked for"),
     rule(libc::SYS_clone, &[Is(0, THREAD_FLAGS as u64)], Notify, "new threads: only those the sentry asked for"),
     rule(call::HELLO, &[], Notify, "tells the sentry who a new thread is"),

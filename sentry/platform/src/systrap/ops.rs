@@ -105,6 +105,10 @@ pub(super) fn translate(op: &MemOp, user: &Range<u64>) -> Result<RawOp, Errno> {
             let (cmd, cpu) = (u64::from(cmd.cast_unsigned()), u64::from(cpu.cast_unsigned()));
             raw(libc::SYS_membarrier, [cmd, flags.into(), cpu, 0, 0, 0])
         }
+        MemOp::Rseq { addr, len, flags, signature } => {
+            inside(addr, len.into())?;
+            raw(libc::SYS_rseq, [addr, len.into(), flags.into(), signature.into(), 0, 0])
+        }
         MemOp::CompareExchange { addr, old, new } => {
             inside(addr, 4)?;
             raw(call::COMPARE_EXCHANGE, [addr, old.into(), new.into(), 0, 0, 0])
