@@ -56,6 +56,7 @@ pub mod rename;
 pub mod rlimit;
 pub mod rseq;
 pub mod sched;
+pub mod seccomp;
 pub mod session;
 pub mod signal;
 pub mod signalfd;

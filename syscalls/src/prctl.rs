@@ -19,6 +19,7 @@ mod op {
     pub(super) const SET_NAME: i32 = 15;
     pub(super) const GET_NAME: i32 = 16;
     pub(super) const GET_SECCOMP: i32 = 21;
+    pub(super) const SET_SECCOMP: i32 = 22;
     pub(super) const CAPBSET_READ: i32 = 23;
     pub(super) const CAPBSET_DROP: i32 = 24;
     pub(super) const GET_TSC: i32 = 25;
@@ -108,7 +109,8 @@ pub fn prctl(cur: &mut Current, operation: i32, a2: u64, a3: u64, a4: u64, a5: u
         op::GET_TIMERSLACK => Ok(cur.task.timer_slack.load(Ordering::Relaxed)),
         op::GET_TIMING => Ok(0),
         op::SET_TIMING => zeros(&[a2]).map(|()| 0),
-        op::GET_SECCOMP => Ok(0),
+        op::GET_SECCOMP => Ok(u64::from(cur.task.seccomp.lock().number())),
+        op::SET_SECCOMP => crate::seccomp::set_mode(cur, a2, a3),
         // The time-stamp counter may be read: PR_TSC_ENABLE.
         op::GET_TSC => int(cur, a2, 1),
         op::CAPBSET_READ..=op::SET_SECUREBITS | op::GET_KEEPCAPS | op::SET_KEEPCAPS | op::CAP_AMBIENT => {

@@ -240,6 +240,9 @@ fn give_pidfd(cur: &Current, task: &Arc<Task>, args: &CloneArgs) -> Result<(), E
 /// Enters a new task into the table, with its process unless it is a thread.
 fn enter(cur: &Current, task: &Arc<Task>, args: &CloneArgs) {
     let mut table = cur.kernel().tasks.write();
+    // Not before: another thread may have put a filter on this one.
+    let restriction = cur.task.seccomp.lock().clone();
+    *task.seccomp.lock() = restriction;
     if !args.flags.contains(CloneFlags::THREAD)
         && let Some(own) = table.processes.get(&cur.process().pid)
     {

@@ -16,6 +16,7 @@ mod process;
 pub mod rseq;
 mod run;
 mod sched;
+pub mod seccomp;
 pub mod session;
 mod table;
 pub mod wait;
@@ -83,6 +84,8 @@ pub struct Task {
     pub robust_list: Mutex<UserAddr>,
     /// What is taken back from semaphores at exit (`SEM_UNDO`); shared by `CLONE_SYSVSEM`.
     pub(crate) sem_undo: Mutex<Option<Arc<UndoList>>>,
+    /// What the thread has forbidden itself.
+    pub seccomp: Mutex<seccomp::Mode>,
     /// The call that is being logged, with `--strace`.
     pub(crate) traced: Mutex<Option<Box<crate::trace::Traced>>>,
     /// Set while a parent waits in vfork for this thread's exec or end.
@@ -134,6 +137,7 @@ impl Task {
             timer_slack: AtomicU64::new(DEFAULT_SLACK),
             robust_list: Mutex::new(Level::Leaf, UserAddr::NULL),
             sem_undo: Mutex::new(Level::IpcObject, None),
+            seccomp: Mutex::new(Level::Leaf, seccomp::Mode::Disabled),
             traced: Mutex::new(Level::Leaf, None),
             vfork_done: Mutex::new(Level::Leaf, None),
             signals: new.signals,

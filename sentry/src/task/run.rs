@@ -7,6 +7,7 @@ use abi::table::TABLE_LEN;
 use abi::{Errno, SysError};
 use sentry_platform::{ContextExt, Event, Fault};
 
+use super::seccomp::Decision;
 use crate::mm::Limits;
 use crate::syscall::Outcome;
 use crate::{Current, signal};
@@ -65,6 +66,14 @@ async fn grows_stack(cur: &mut Current, fault: &Fault) -> bool {
 async fn syscall(cur: &mut Current) {
     let number = cur.regs.orig_rax;
     let args = cur.regs.syscall_args();
+    match super::seccomp::check(cur) {
+        Decision::Serve => {}
+        Decision::Fail(errno) => {
+            cur.regs.rax = u64::from(errno).wrapping_neg();
+            return;
+        }
+        Decision::Gone => return,
+    }
     let slot = usize::try_from(number).ok().filter(|number| *number < TABLE_LEN).and_then(|at| cur.kernel().table[at]);
     let result = match slot {
         None => Err(SysError::Errno(Errno::ENOSYS)),

@@ -193,6 +193,13 @@ impl SigInfo {
         SigInfo::with(signal, code, &[addr])
     }
 
+    /// `_sigsys`: a filter of `seccomp(2)` sent it instead of the call; `told` is the filter's own data.
+    pub fn seccomp(told: i32, instruction_pointer: u64, number: i32, arch: u32) -> SigInfo {
+        const SYS_SECCOMP: i32 = 1;
+        let info = SigInfo::with(Signal::SIGSYS, SYS_SECCOMP, &[instruction_pointer, pair(number, arch)]);
+        SigInfo { errno: told, ..info }
+    }
+
     /// `_sigchld`: a child changed state. Times in clock ticks of 10 ms.
     pub fn child(code: i32, pid: i32, uid: u32, status: i32, utime: i64, stime: i64) -> SigInfo {
         let words = [pair(pid, uid), u64::from(status.cast_unsigned()), utime.cast_unsigned(), stime.cast_unsigned()];

@@ -437,7 +437,7 @@ macro_rules! syscall_table {
             314 sched_setattr(pid: Pid, attr: In("sched_attr"), flags: Uint) = full sched;
             315 sched_getattr(pid: Pid, attr: Out("sched_attr"), size: Uint, flags: Uint) = full sched;
             316 renameat2(olddirfd: DirFd, oldpath: Path, newdirfd: DirFd, newpath: Path, flags: Flags("rename")) = full rename;
-            317 seccomp(op: Op("seccomp"), flags: Flags("seccomp"), args: Addr) = missing(ENOSYS, "CONFIG_SECCOMP off");
+            317 seccomp(op: Op("seccomp"), flags: Flags("seccomp"), args: Addr) = partial("no listeners (SECCOMP_RET_USER_NOTIF), as before Linux 5.0") seccomp;
             318 getrandom(buf: OutBuf(1), buflen: Size, flags: Flags("getrandom")) = full random;
             319 memfd_create(name: Str, flags: Flags("memfd")) = full memfd;
             320 kexec_file_load(kernel_fd: Fd, initrd_fd: Fd, cmdline_len: Ulong, cmdline: Str, flags: Ulong) = missing(ENOSYS, "CONFIG_KEXEC_FILE off");

@@ -433,7 +433,17 @@ const SETS: &[(&str, Names)] = &[
     ),
     ("poll", POLL),
     ("epoll_events", EPOLL_EVENTS),
-    ("seccomp", &[(1, "SECCOMP_FILTER_FLAG_TSYNC"), (2, "SECCOMP_FILTER_FLAG_LOG")]),
+    (
+        "seccomp",
+        &[
+            (1, "SECCOMP_FILTER_FLAG_TSYNC"),
+            (2, "SECCOMP_FILTER_FLAG_LOG"),
+            (4, "SECCOMP_FILTER_FLAG_SPEC_ALLOW"),
+            (8, "SECCOMP_FILTER_FLAG_NEW_LISTENER"),
+            (16, "SECCOMP_FILTER_FLAG_TSYNC_ESRCH"),
+            (32, "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"),
+        ],
+    ),
     ("rseq", &[(1, "RSEQ_FLAG_UNREGISTER")]),
 ];
 
