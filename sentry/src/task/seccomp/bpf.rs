@@ -289,8 +289,12 @@ mod tests {
 
     #[test]
     fn data_is_read_at_linux_offsets() {
-        let data =
-            Data { nr: 7, arch: 9, instruction_pointer: 0x1_0000_0002, args: [0, 0x3_0000_0004, 0, 0, 0, 0x5_0000_0006] };
+        let data = Data {
+            nr: 7,
+            arch: 9,
+            instruction_pointer: 0x1_0000_0002,
+            args: [0, 0x3_0000_0004, 0, 0, 0, 0x5_0000_0006],
+        };
         for (offset, want) in [(0, 7), (4, 9), (8, 2), (12, 1), (24, 4), (28, 3), (56, 6), (60, 5)] {
             assert_eq!(run(&[insn(0x20, offset), RET_A], &data), want);
         }

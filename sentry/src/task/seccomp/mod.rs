@@ -137,12 +137,7 @@ fn filtered(cur: &mut Current, filters: &[Arc<Program>]) -> Decision {
     let regs = &cur.regs;
     // The number is the low half of the register, as the host's filters see it.
     let number = (regs.orig_rax & u64::from(u32::MAX)) as u32;
-    let data = Data {
-        nr: number.cast_signed(),
-        arch: ARCH,
-        instruction_pointer: regs.rip,
-        args: regs.syscall_args(),
-    };
+    let data = Data { nr: number.cast_signed(), arch: ARCH, instruction_pointer: regs.rip, args: regs.syscall_args() };
     let order = |value: u32| (value & action::MASK).cast_signed();
     let mut verdict = action::ALLOW;
     for filter in filters.iter().rev() {
