@@ -102,6 +102,10 @@ pub enum MemOp {
     Rseq { addr: u64, len: u32, flags: u32, signature: u32 },
     /// Atomically replaces the 32-bit word at `addr` by `new` if it equals `old`; the result is the word found.
     CompareExchange { addr: u64, old: u32, new: u32 },
+    /// Stores eight bytes at once, and atomically where they lie in one cache line. Need not be aligned.
+    Store { addr: u64, bytes: [u8; 8] },
+    /// Stores one byte.
+    StoreByte { addr: u64, byte: u8 },
     /// `mincore(2)`; the residency bytes are written to guest memory at `vec` by the host itself.
     Mincore { addr: u64, len: u64, vec: u64 },
 }
@@ -148,6 +152,11 @@ pub trait Platform: Send + Sync {
     /// Makes an empty address space (nothing mapped in the user range) and its first context.
     fn new_process(&self) -> BoxFuture<'_, Result<NewProcess, PlatformError>>;
 
+    /// Returns how system calls of a guest can be made cheaper by patching its code, where that is possible.
+    fn patching(&self) -> Option<&dyn Patching> {
+        None
+    }
+
     /// Looks for events of running contexts without waiting, and wakes the tasks that they belong to. Returns whether
     /// there were any. Called by workers, often.
     fn poll(&self) -> bool;
@@ -158,6 +167,25 @@ pub trait Platform: Send + Sync {
 
     /// Wakes one worker that is in, or about to enter, [`Platform::park`]. May be called from any thread.
     fn unpark(&self);
+}
+
+/// Makes the code by which a patched system call reaches the sentry without a trap.
+///
+/// The kernel keeps a *region* of guest memory within 2 GiB of the sites it patches: first [`Patching::common`], then
+/// thunks. A site whose call is displaced jumps to its thunk instead of executing the instruction before its `syscall`;
+/// the event that comes of it is [`Event::Syscall`] with the registers that a trap would have had, except that `rip`
+/// may be told otherwise (`resume`).
+pub trait Patching: Send + Sync {
+    /// Returns the code at the start of each region.
+    fn common(&self) -> &[u8];
+
+    /// Returns the bytes from one thunk to the next, a multiple of 8.
+    fn thunk_len(&self) -> u64;
+
+    /// Returns the thunk at address `at` of the region at `region`: executes `displaced` (position-independent, leaves the
+    /// call's number in `rax`), and makes a system call that returns to `resume`, two bytes before which a `syscall`
+    /// instruction stands. `None` where the places are too far apart.
+    fn thunk(&self, region: u64, at: u64, displaced: &[u8], resume: u64) -> Option<Vec<u8>>;
 }
 
 /// One guest memory.
@@ -180,6 +208,11 @@ pub trait Context: Send {
 
     /// Returns the event that ended the run, with the registers at that point, or arranges for `cx` to be woken.
     fn poll_event(&mut self, cx: &mut std::task::Context<'_>, regs: &mut Registers) -> Poll<Event>;
+
+    /// Tells whether the last event was a system call that came by a trap, whose site is worth patching.
+    fn trapped(&self) -> bool {
+        false
+    }
 
     /// Begins a batch of memory operations in this context's address space. Only between an event and the next start,
     /// one batch at a time.

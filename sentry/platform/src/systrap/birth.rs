@@ -63,6 +63,7 @@ fn map_context(hub: &Hub, slot: u32) -> [u64; 6] {
 /// Has a stub that waits make a thread or process; returns when that waits as well.
 pub(super) async fn give(parent: &mut SystrapContext, kind: Kind) -> Result<Arc<Thread>, PlatformError> {
     let hub = Arc::clone(&parent.hub);
+    let image = parent.read_fpstate().await?;
     let proc = (kind == Kind::Thread).then(|| Arc::clone(&parent.process.proc));
     let used = proc.as_ref().and_then(|proc| proc.reusable_slot(&hub));
     let slot = match used {
@@ -82,7 +83,6 @@ pub(super) async fn give(parent: &mut SystrapContext, kind: Kind) -> Result<Arc<
     hub.table.put(slot, Some(Arc::clone(&thread)));
     let cookie = random();
     let mut unborn = Unborn { hub: &hub, thread: Some(Arc::clone(&thread)), cookie, kind };
-    let image = frame::read_fpstate(&hub, &parent.thread.shared);
     frame::prepare(&hub, &shared, slot, &image);
     shared.u32(field::ALIVE).store(1, Ordering::Relaxed);
     shared.u32(field::REQUEST).store(1, Ordering::SeqCst);
@@ -110,7 +110,7 @@ pub(super) async fn give(parent: &mut SystrapContext, kind: Kind) -> Result<Arc<
     hub.expect_birth(cookie, Birth { thread: Arc::clone(&thread), process: proc });
     ask(parent, &thread, cookie, kind);
     thread.watch(&hub, true);
-    hub.table.activate(slot);
+    thread.list(&hub);
     let what = if kind == Kind::Process { command::FORK } else { command::THREAD };
     parent.request_clone(what).await?;
     // The child is there; it says so when it is ready.

@@ -11,8 +11,9 @@ use abi::Errno;
 
 use super::birth::{self, Kind};
 use super::frame::{self, Cause};
-use super::hub::Hub;
-use super::layout::{command, field, outcome};
+use super::hub::{self, Hub};
+use super::layout::{command, field, load, outcome};
+use super::patched;
 use super::ops::{self, RawOp};
 use super::process::Process;
 use super::thread::{BUSY, IDLE, RUNNING, Thread};
@@ -29,9 +30,40 @@ pub(super) struct SystrapContext {
     bases: Option<(u64, u64)>,
     /// The run was not begun, since an interrupt was there before.
     interrupted: bool,
-    /// A run to be begun when the stub has finished what a dropped future had asked of it.
+    /// A run to be begun when the stub has finished what it was asked for before.
     deferred: bool,
     batch: Batch,
+    entry: Entry,
+    /// Registers at the last event: what the stub has.
+    seen: Registers,
+    /// The last event was a system call that came by a trap.
+    trapped: bool,
+    /// Times that we look for an answer before we leave that to all workers.
+    patience: u32,
+    /// Answers since that was given up.
+    cold: u32,
+}
+
+/// Where the guest's state is while the stub waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entry {
+    /// In the signal frame.
+    Frame,
+    /// After a patched call: general registers in the context.
+    Call(Fpu),
+    /// As above, and the stub was asked to trap, upon which it is in a frame.
+    Trapping(Fpu),
+}
+
+/// Where the floating-point state is after a patched call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fpu {
+    /// In the processor.
+    Live,
+    /// In the processor, with a copy in the context.
+    Saved,
+    /// In the context, to be loaded.
+    Replaced,
 }
 
 /// Progress of a batch of operations.
@@ -68,6 +100,11 @@ impl SystrapContext {
             interrupted: false,
             deferred: false,
             batch: Batch::default(),
+            entry: Entry::Frame,
+            seen: Registers::default(),
+            trapped: false,
+            patience: 0,
+            cold: 0,
         }
     }
 
@@ -87,32 +124,82 @@ impl SystrapContext {
             self.interrupted = true;
             return;
         }
-        let shared = &self.thread.shared;
-        frame::write(&self.hub, shared, self.thread.slot, &self.regs);
-        self.set_bases();
-        self.thread.publish(&self.hub, command::GO);
+        match self.entry {
+            Entry::Frame => {
+                frame::write(&self.hub, &self.thread.shared, self.thread.slot, &self.regs);
+                let flags = self.set_bases();
+                self.thread.shared.u32(field::FLAGS).store(flags, Ordering::Relaxed);
+                self.thread.publish(&self.hub, command::GO);
+            }
+            // The way back from a patched call needs gs.
+            Entry::Call(fpu) if self.regs.gs_base != 0 => {
+                self.entry = Entry::Trapping(fpu);
+                self.deferred = true;
+                self.thread.set_state(BUSY);
+                self.thread.publish(&self.hub, command::TRAP);
+            }
+            Entry::Call(fpu) | Entry::Trapping(fpu) => {
+                let shared = &self.thread.shared;
+                let mut flags = self.set_bases();
+                if fpu == Fpu::Replaced {
+                    flags |= load::FPU;
+                }
+                if patched::only_result(&self.seen, &self.regs) {
+                    shared.set(field::RESULT, self.regs.rax);
+                } else {
+                    patched::write(shared, &self.regs);
+                    flags |= load::REGS;
+                }
+                shared.u32(field::FLAGS).store(flags, Ordering::Relaxed);
+                self.thread.publish(&self.hub, command::RETURN);
+            }
+        }
     }
 
-    fn set_bases(&mut self) {
+    /// Writes the bases that the stub has to load; returns which.
+    fn set_bases(&mut self) -> u32 {
         let shared = &self.thread.shared;
-        let (fs, gs) = (self.regs.fs_base, self.regs.gs_base);
+        let (fs, mut gs) = (self.regs.fs_base, self.regs.gs_base);
+        if gs == 0 && self.hub.setup.thunks.is_some() {
+            gs = hub::address(self.thread.slot);
+        }
         let mut flags = 0;
         if self.bases.is_none_or(|known| known.0 != fs) && is_user_base(fs) {
             shared.set(field::FS_BASE, fs);
-            flags |= 1;
+            flags |= load::FS;
         }
         if self.bases.is_none_or(|known| known.1 != gs) && is_user_base(gs) {
             shared.set(field::GS_BASE, gs);
-            flags |= 2;
+            flags |= load::GS;
         }
-        shared.u32(field::FLAGS).store(flags, Ordering::Relaxed);
+        flags
     }
 
     /// Makes an event of what the stub has published; `None`: nothing for the guest's kernel.
     fn event(&mut self) -> Option<Event> {
-        let kind = self.thread.shared.u32(field::KIND).load(Ordering::Relaxed);
-        let cause = frame::read(&self.hub, &self.thread.shared, &mut self.regs, kind);
+        let shared = &self.thread.shared;
+        let kind = shared.u32(field::KIND).load(Ordering::Relaxed);
+        let cause = match kind {
+            outcome::CALL => {
+                patched::read(shared, &mut self.regs);
+                self.entry = Entry::Call(Fpu::Live);
+                self.regs.orig_rax = self.regs.rax;
+                Cause::Syscall(self.regs.rax)
+            }
+            outcome::INTERRUPTED => {
+                patched::read_stopped(shared, &mut self.regs);
+                self.entry = Entry::Call(Fpu::Live);
+                Cause::Interrupt
+            }
+            _ => {
+                self.entry = Entry::Frame;
+                frame::read(&self.hub, shared, &mut self.regs, kind)
+            }
+        };
         self.bases = Some((self.regs.fs_base, self.regs.gs_base));
+        self.regs.gs_base = patched::gs_seen(self.thread.slot, self.regs.gs_base);
+        self.seen = self.regs;
+        self.trapped = self.entry == Entry::Frame && matches!(cause, Cause::Syscall(_));
         let interrupted = self.thread.interrupt.swap(false, Ordering::SeqCst);
         match cause {
             Cause::Syscall(_) => Some(Event::Syscall),
@@ -126,6 +213,50 @@ impl SystrapContext {
             Cause::Nonsense => {
                 self.process.proc.kill("it published an event that there is not");
                 None
+            }
+        }
+    }
+
+    /// Hears that the stub has trapped as it was asked to.
+    fn end_trapping(&mut self) {
+        let Entry::Trapping(fpu) = self.entry else { return };
+        let shared = &self.thread.shared;
+        if shared.u32(field::KIND).load(Ordering::Relaxed) != libc::SIGSYS.cast_unsigned() {
+            self.process.proc.kill("it was asked to trap and did something else");
+        }
+        if fpu == Fpu::Replaced {
+            let image = patched::read_fpstate(shared, self.hub.setup.fpu.size);
+            frame::write_fpstate(&self.hub, shared, &image);
+        }
+        self.entry = Entry::Frame;
+    }
+
+    /// Reads the floating-point state.
+    pub(super) async fn read_fpstate(&mut self) -> Result<Vec<u8>, PlatformError> {
+        if self.entry == Entry::Call(Fpu::Live) {
+            self.settle().await?;
+            self.thread.set_state(BUSY);
+            self.thread.publish(&self.hub, command::SAVE);
+            if !poll_fn(|cx| self.poll_taken(cx)).await {
+                return Err(PlatformError::Dead("it was asked for its floating-point state"));
+            }
+            self.entry = Entry::Call(Fpu::Saved);
+        }
+        Ok(match self.entry {
+            Entry::Frame => frame::read_fpstate(&self.hub, &self.thread.shared),
+            Entry::Call(_) | Entry::Trapping(_) => {
+                patched::read_fpstate(&self.thread.shared, self.hub.setup.fpu.size)
+            }
+        })
+    }
+
+    /// Writes the floating-point state; the image is one that the processor accepts.
+    fn write_fpstate(&mut self, image: &[u8]) {
+        match self.entry {
+            Entry::Frame => frame::write_fpstate(&self.hub, &self.thread.shared, image),
+            Entry::Call(_) | Entry::Trapping(_) => {
+                self.thread.shared.write(field::FPSAVE, image);
+                self.entry = Entry::Call(Fpu::Replaced);
             }
         }
     }
@@ -206,11 +337,45 @@ impl SystrapContext {
 
     /// Waits until the stub has answered. `false`: it is dead.
     fn poll_taken(&mut self, cx: &mut TaskContext<'_>) -> Poll<bool> {
+        if self.is_dead() {
+            return Poll::Ready(false);
+        }
+        if self.thread.take(&self.hub).is_some() || self.look() && self.thread.take(&self.hub).is_some() {
+            return Poll::Ready(true);
+        }
         self.thread.register(cx.waker());
+        self.thread.list(&self.hub);
         if self.is_dead() {
             return Poll::Ready(false);
         }
         if self.thread.take(&self.hub).is_some() { Poll::Ready(true) } else { Poll::Pending }
+    }
+
+    /// Looks for the answer for a bounded time, which shrinks while that doesn't pay; other stubs that have news end it.
+    /// Until the slot is listed nobody else looks for this one.
+    fn look(&mut self) -> bool {
+        /// Rounds between two looks at the other stubs.
+        const OTHERS: u32 = 32;
+        let most = self.hub.setup.rounds;
+        if self.patience < most / 16 {
+            self.cold += 1;
+            if !self.cold.is_multiple_of(16) {
+                return self.thread.has_news();
+            }
+            self.patience = most / 4;
+        }
+        for round in 1..=self.patience {
+            if self.thread.has_news() {
+                self.patience = most;
+                return true;
+            }
+            if round.is_multiple_of(OTHERS) && self.hub.scan() {
+                return false;
+            }
+            std::hint::spin_loop();
+        }
+        self.patience /= 2;
+        false
     }
 
     /// Waits for what an earlier, dropped future has left under way.
@@ -221,6 +386,7 @@ impl SystrapContext {
             }
             self.thread.watch(&self.hub, false);
             self.thread.expected.lock().clear();
+            self.end_trapping();
         }
         self.batch = Batch::default();
         Ok(())
@@ -286,6 +452,7 @@ impl Context for SystrapContext {
             }
             if self.deferred {
                 self.deferred = false;
+                self.end_trapping();
                 self.thread.watch(&self.hub, false);
                 self.thread.expected.lock().clear();
                 self.batch = Batch::default();
@@ -340,19 +507,26 @@ impl Context for SystrapContext {
     }
 
     fn fpstate(&mut self) -> BoxFuture<'_, Result<Vec<u8>, PlatformError>> {
-        let mut image = frame::read_fpstate(&self.hub, &self.thread.shared);
-        self.hub.setup.fpu.present(&mut image);
-        Box::pin(std::future::ready(Ok(image)))
+        Box::pin(async move {
+            let mut image = self.read_fpstate().await?;
+            self.hub.setup.fpu.present(&mut image);
+            Ok(image)
+        })
     }
 
     fn set_fpstate<'a>(&'a mut self, xsave: &'a [u8]) -> BoxFuture<'a, Result<(), PlatformError>> {
         let checked = self.hub.setup.fpu.check(xsave).map_err(PlatformError::Refused);
-        let result = checked.map(|image| frame::write_fpstate(&self.hub, &self.thread.shared, &image));
+        let result = checked.map(|image| self.write_fpstate(&image));
         Box::pin(std::future::ready(result))
     }
 
     fn reset_fpstate(&mut self) {
-        frame::write_fpstate(&self.hub, &self.thread.shared, &self.hub.setup.fpu.initial);
+        let hub = Arc::clone(&self.hub);
+        self.write_fpstate(&hub.setup.fpu.initial);
+    }
+
+    fn trapped(&self) -> bool {
+        self.trapped
     }
 
     /// Every stop is a signal to the stub, and the host aborts before it delivers one.

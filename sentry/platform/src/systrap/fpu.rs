@@ -23,7 +23,7 @@ pub(super) struct Fpu {
     /// Bytes of the image.
     pub(super) size: usize,
     /// Components that the host saves and restores.
-    features: u64,
+    pub(super) features: u64,
     mxcsr_mask: u32,
     /// State of a new program.
     pub(super) initial: Vec<u8>,

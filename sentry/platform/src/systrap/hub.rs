@@ -55,9 +55,13 @@ pub(super) struct Setup {
     pub(super) user: Range<u64>,
     pub(super) vdso: Vdso,
     pub(super) fsgsbase: bool,
+    /// `None` where calls can't be patched.
+    pub(super) thunks: Option<super::patched::Thunks>,
     pub(super) figures: Figures,
     /// Longest time that a worker spins.
     pub(super) spin: Duration,
+    /// How many times a stub, or a worker for one stub, looks at most.
+    pub(super) rounds: u32,
 }
 
 /// The state shared by all contexts.
@@ -160,7 +164,7 @@ impl Hub {
         self.scan() || found
     }
 
-    fn scan(&self) -> bool {
+    pub(super) fn scan(&self) -> bool {
         let mut found = false;
         self.table.scan(Thread::has_news, |thread| found |= thread.claim(self));
         found

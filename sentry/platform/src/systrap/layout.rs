@@ -42,6 +42,8 @@ pub(super) mod control {
     pub(in super::super) const FRAME: usize = 0x44;
     /// u32: whether `rdfsbase` and its kin may be used.
     pub(in super::super) const FSGSBASE: usize = 0x48;
+    /// u64: components of the floating-point state that `xsave` and `xrstor` are asked for.
+    pub(in super::super) const FEATURES: usize = 0x50;
 }
 
 /// Fields of a context. The first line is written by the sentry, the second by the stub.
@@ -52,12 +54,14 @@ pub(super) mod field {
     pub(in super::super) const COMMAND: usize = 0x04;
     /// u32: number of operations.
     pub(in super::super) const OP_COUNT: usize = 0x08;
-    /// u32: bit 0: load [`FS_BASE`], bit 1: load [`GS_BASE`].
+    /// u32: bits of [`super::load`].
     pub(in super::super) const FLAGS: usize = 0x0c;
     /// u64: base of fs to be loaded.
     pub(in super::super) const FS_BASE: usize = 0x10;
     /// u64: base of gs to be loaded.
     pub(in super::super) const GS_BASE: usize = 0x18;
+    /// u64: result of the system call.
+    pub(in super::super) const RESULT: usize = 0x20;
 
     /// u32: number of the request whose outcome stands below.
     pub(in super::super) const EVENT: usize = 0x40;
@@ -79,6 +83,8 @@ pub(super) mod field {
     pub(in super::super) const OP_RESULT: usize = 0x68;
     /// u64: stack pointer at the first signal (zygote only).
     pub(in super::super) const FIRST_FRAME: usize = 0x70;
+    /// u32: an interrupt came while the stub served a patched call; its own.
+    pub(in super::super) const PENDING: usize = 0x78;
 
     /// u64: address of the new thread's context.
     pub(in super::super) const CHILD: usize = 0x80;
@@ -92,7 +98,25 @@ pub(super) mod field {
     /// u32: not zero while the thread lives; the host clears it (`CLONE_CHILD_CLEARTID`).
     pub(in super::super) const ALIVE: usize = 0xc0;
 
-    // 0x100..0x200 is kept for calls answered in the stub: identities, signal mask, enable bits.
+    /// Registers of a guest that came by a patched call: u64 each. First what a call passes, in one line.
+    pub(in super::super) const REG_RAX: usize = 0x100;
+    pub(in super::super) const REG_RDI: usize = 0x108;
+    pub(in super::super) const REG_RSI: usize = 0x110;
+    pub(in super::super) const REG_RDX: usize = 0x118;
+    pub(in super::super) const REG_R10: usize = 0x120;
+    pub(in super::super) const REG_R8: usize = 0x128;
+    pub(in super::super) const REG_R9: usize = 0x130;
+    pub(in super::super) const REG_RIP: usize = 0x138;
+    pub(in super::super) const REG_RSP: usize = 0x140;
+    pub(in super::super) const REG_EFLAGS: usize = 0x148;
+    pub(in super::super) const REG_RBX: usize = 0x150;
+    pub(in super::super) const REG_RBP: usize = 0x158;
+    pub(in super::super) const REG_R12: usize = 0x160;
+    pub(in super::super) const REG_R13: usize = 0x168;
+    pub(in super::super) const REG_R14: usize = 0x170;
+    pub(in super::super) const REG_R15: usize = 0x178;
+    pub(in super::super) const REG_RCX: usize = 0x180;
+    pub(in super::super) const REG_R11: usize = 0x188;
 
     /// The operations: system-call number and six arguments each.
     pub(in super::super) const OPS: usize = 0x200;
@@ -101,12 +125,18 @@ pub(super) mod field {
     /// Operations per request.
     pub(in super::super) const OPS_MAX: usize = 32;
 
+    /// End of the stack of a patched call, which is not the signal stack: a signal must find that unused.
+    pub(in super::super) const THUNK_STACK_END: usize = 0x1000;
     /// Start of the signal stack.
     pub(in super::super) const STACK: usize = 0x1000;
     /// Its end.
     pub(in super::super) const STACK_END: usize = 0x8000;
-    /// Window for arguments that travel with a request (now: for what the zygote is set up with).
-    pub(in super::super) const WINDOW: usize = 0x8000;
+    /// Floating-point state as `xsave` leaves it, of a guest that came by a patched call.
+    pub(in super::super) const FPSAVE: usize = 0x8000;
+    /// Bytes for it.
+    pub(in super::super) const FPSAVE_LEN: usize = 0x3000;
+    /// Window for what is copied between guest memory and the sentry.
+    pub(in super::super) const WINDOW: usize = 0xb000;
 }
 
 /// What the sentry asks of a stub.
@@ -121,6 +151,24 @@ pub(super) mod command {
     pub(in super::super) const THREAD: u32 = 4;
     /// End this thread.
     pub(in super::super) const EXIT: u32 = 5;
+    /// Return to guest code by the saved registers.
+    pub(in super::super) const RETURN: u32 = 6;
+    /// Save the floating-point state to [`super::field::FPSAVE`].
+    pub(in super::super) const SAVE: u32 = 7;
+    /// Trap, so that there is a signal frame to return by.
+    pub(in super::super) const TRAP: u32 = 8;
+}
+
+/// What a stub loads before it returns to guest code.
+pub(super) mod load {
+    /// The base of fs.
+    pub(in super::super) const FS: u32 = 1;
+    /// The base of gs.
+    pub(in super::super) const GS: u32 = 2;
+    /// The floating-point state from [`super::field::FPSAVE`].
+    pub(in super::super) const FPU: u32 = 4;
+    /// All general registers are those of the context; without this only `rax`, from [`super::field::RESULT`].
+    pub(in super::super) const REGS: u32 = 8;
 }
 
 /// What ended a request, besides signals.
@@ -129,6 +177,10 @@ pub(super) mod outcome {
     pub(in super::super) const DONE: u32 = 0x100;
     /// A new thread waits for its first request.
     pub(in super::super) const HELLO: u32 = 0x101;
+    /// A system call by a patched site, registers in the context.
+    pub(in super::super) const CALL: u32 = 0x102;
+    /// An interrupt on the way back from a patched site, registers in the context.
+    pub(in super::super) const INTERRUPTED: u32 = 0x103;
 }
 
 /// How a stub waits for its reply.
@@ -145,6 +197,12 @@ pub(super) mod call {
     pub(in super::super) const HELLO: i64 = 0x0f57_0002;
     /// Not a call at all: compare-and-exchange in a batch of operations.
     pub(in super::super) const COMPARE_EXCHANGE: i64 = 0x0f57_0003;
+    /// As above: stores one byte.
+    pub(in super::super) const STORE_BYTE: i64 = 0x0f57_0004;
+    /// As above: stores eight bytes.
+    pub(in super::super) const STORE: i64 = 0x0f57_0005;
+    /// Traps, whoever makes it.
+    pub(in super::super) const TRAP: i64 = 0x0f57_0006;
 }
 
 /// The real-time signal of interrupts: the last one, which nothing else in the sentry uses.

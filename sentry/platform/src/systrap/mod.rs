@@ -4,7 +4,7 @@
 //! [`stub`] is the code in the guest's address space, [`layout`] what stands where in the memory shared with it,
 //! [`filter`] what it may call. [`zygote`] makes the first stub, [`birth`] all others. [`thread`] and [`process`] are what
 //! the sentry knows of them, in memory of its own; [`hub`] is what workers poll, and says why no wake-up is lost;
-//! [`context`] implements the traits.
+//! [`context`] implements the traits; [`patched`] is what differs for guests that come by a patched call.
 //!
 //! Everything that a stub shares is hostile: read once, through [`shared`], and checked.
 
@@ -17,6 +17,7 @@ mod host;
 mod hub;
 mod layout;
 mod ops;
+mod patched;
 mod process;
 mod shared;
 mod stub;
@@ -37,7 +38,7 @@ use hub::Hub;
 pub(crate) use layout::INTERRUPT;
 use process::Process;
 
-use crate::{BoxFuture, NewProcess, Platform, PlatformError, Vdso};
+use crate::{BoxFuture, NewProcess, Patching, Platform, PlatformError, Vdso};
 
 /// How long stubs and workers look for each other's answer before they sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -140,6 +141,10 @@ impl Platform for Systrap {
             let thread = birth::give(context, Kind::Process).await?;
             birth::process_of(&self.hub, thread)
         })
+    }
+
+    fn patching(&self) -> Option<&dyn Patching> {
+        self.hub.setup.thunks.as_ref().map(|thunks| thunks as &dyn Patching)
     }
 
     fn poll(&self) -> bool {

@@ -113,6 +113,14 @@ pub(super) fn translate(op: &MemOp, user: &Range<u64>) -> Result<RawOp, Errno> {
             inside(addr, 4)?;
             raw(call::COMPARE_EXCHANGE, [addr, old.into(), new.into(), 0, 0, 0])
         }
+        MemOp::Store { addr, bytes } => {
+            inside(addr, 8)?;
+            raw(call::STORE, [addr, u64::from_le_bytes(bytes), 0, 0, 0, 0])
+        }
+        MemOp::StoreByte { addr, byte } => {
+            inside(addr, 1)?;
+            raw(call::STORE_BYTE, [addr, byte.into(), 0, 0, 0, 0])
+        }
         MemOp::Mincore { addr, len, vec } => {
             inside(addr, len)?;
             inside(vec, 0)?;

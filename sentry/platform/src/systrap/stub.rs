@@ -1,15 +1,23 @@
 //! The stub: position-independent code that every guest address space has at [`layout::STUB`].
 //!
-//! It is entered by the host at a signal, publishes what happened, waits for the sentry's request and performs it. It
-//! keeps nothing but what stands in its context, which it finds by rounding its stack pointer down (the signal stack
-//! lies inside the context). All signals but SIGSEGV and SIGBUS are blocked while it runs, so an interrupt that comes
-//! while it waits for the sentry is delivered when the guest goes on, and there is no window between deciding to sleep
-//! and sleeping. Faults of its own are either repaired (compare-and-exchange) or the end of the process.
+//! It is entered by the host at a signal, or from a patched call site; publishes what happened, waits for the sentry's
+//! request and performs it. It keeps nothing but what stands in its context.
+//!
+//! *By a signal*: the context is found by rounding the stack pointer down (the signal stack lies inside it), the guest's
+//! registers stand in the signal frame. All signals but SIGSEGV and SIGBUS are blocked, so an interrupt that comes
+//! while the stub waits for the sentry is delivered when the guest goes on.
+//!
+//! *By a patched call*: the base of gs is the context, general registers are saved there, floating-point state stays
+//! where it is unless the sentry asks for it. No signal is blocked. An interrupt is noted (`PENDING`), and the note is looked
+//! at on the way back; one that comes between that look and guest code repeats the look, since the handler sets the
+//! interrupted stub back. So there is no window in which an interrupt is lost, and the signal stack is free at any time.
+//!
+//! Faults of its own are either repaired (accesses of guest memory) or the end of the process.
 //!
 //! The guest may jump anywhere in here. It can do no more by that than the filter allows the stub, in its own address
 //! space.
 
-use super::layout::{self, call, command, control, field, frame, outcome, waiting};
+use super::layout::{self, call, command, control, field, frame, load, outcome, waiting};
 use super::shared::CONTEXT_SIZE;
 
 std::arch::global_asm!(
@@ -103,6 +111,8 @@ std::arch::global_asm!(
     // A request is there.
     "50:",
     "mov eax, [rbx + {COMMAND}]",
+    "cmp eax, {RETURN}",
+    "je 85f",
     "cmp eax, {GO}",
     "jne 60f",
     "mov eax, [rbx + {FLAGS}]",
@@ -155,7 +165,8 @@ std::arch::global_asm!(
     "mov r8, [r14 + 40]",
     "mov r9, [r14 + 48]",
     "cmp rax, {COMPARE_EXCHANGE}",
-    "je 66f",
+    "jae 66f",
+    "68:",
     "syscall",
     "63:",
     "mov r15, rax",
@@ -170,7 +181,22 @@ std::arch::global_asm!(
     "mov [rbx + {OP_RESULT}], r15",
     "mov dword ptr [rbx + {KIND}], {DONE}",
     "jmp 40b",
+    // What is no call; each access of guest memory has a label, for a fault there.
     "66:",
+    "je 662f",
+    "cmp rax, {STORE}",
+    "ja 68b",
+    "je 661f",
+    "systrap_stub_store_byte:",
+    "mov [rdi], sil",
+    "xor eax, eax",
+    "jmp 63b",
+    "661:",
+    "systrap_stub_store:",
+    "mov [rdi], rsi",
+    "xor eax, eax",
+    "jmp 63b",
+    "662:",
     "mov eax, esi",
     "systrap_stub_exchange:",
     "lock cmpxchg [rdi], edx",
@@ -227,7 +253,7 @@ std::arch::global_asm!(
     "jmp 65b",
     "80:",
     "cmp eax, {THREAD}",
-    "jne 95f",
+    "jne 82f",
     "mov eax, {SYS_clone}",
     "mov edi, {THREAD_FLAGS}",
     "lea rsi, [r13 + {STACK_END}]",
@@ -253,6 +279,108 @@ std::arch::global_asm!(
     "systrap_stub_announce:",
     "mov dword ptr [rbx + {KIND}], {KIND_HELLO}",
     "jmp 40b",
+    "82:",
+    "cmp eax, {SAVE}",
+    "jne 83f",
+    "movabs rbp, {CONTROL}",
+    "mov eax, [rbp + {FEATURES}]",
+    "mov edx, [rbp + {FEATURES} + 4]",
+    "xsave64 [rbx + {FPSAVE}]",
+    "jmp 65b",
+    "83:",
+    "cmp eax, {CMD_TRAP}",
+    "jne 95f",
+    "mov eax, {TRAP}",
+    "syscall",
+    "systrap_stub_trapped:",
+    "jmp 99f",
+    // Back from a patched call.
+    "85:",
+    "movabs rbp, {CONTROL}",
+    "mov ecx, [rbx + {FLAGS}]",
+    "test cl, {LOAD_FS} + {LOAD_FPU} + {LOAD_REGS}",
+    "jz 853f",
+    "test cl, {LOAD_FS}",
+    "jz 851f",
+    "mov rax, [rbx + {FS_BASE}]",
+    "wrfsbase rax",
+    "851:",
+    "test cl, {LOAD_FPU}",
+    "jz 852f",
+    "mov eax, [rbp + {FEATURES}]",
+    "mov edx, [rbp + {FEATURES} + 4]",
+    "xrstor64 [rbx + {FPSAVE}]",
+    "852:",
+    "test cl, {LOAD_REGS}",
+    "jnz 860f",
+    "853:",
+    "mov rax, [rbx + {RESULT}]",
+    "mov rcx, [rbx + {REG_RIP}]",
+    "mov r11, [rbx + {REG_EFLAGS}]",
+    "mov [rbx + {REG_RAX}], rax",
+    "mov [rbx + {REG_RCX}], rcx",
+    "mov [rbx + {REG_R11}], r11",
+    // From here to the end an interrupt leads back to here: nothing is lost, since nothing is written.
+    "860:",
+    "systrap_stub_return:",
+    "rdgsbase rbx",
+    "cmp dword ptr [rbx + {PENDING}], 0",
+    "jne 87f",
+    "mov rax, [rbx + {REG_RAX}]",
+    "mov rdi, [rbx + {REG_RDI}]",
+    "mov rsi, [rbx + {REG_RSI}]",
+    "mov rdx, [rbx + {REG_RDX}]",
+    "mov r10, [rbx + {REG_R10}]",
+    "mov r8, [rbx + {REG_R8}]",
+    "mov r9, [rbx + {REG_R9}]",
+    "mov rbp, [rbx + {REG_RBP}]",
+    "mov r12, [rbx + {REG_R12}]",
+    "mov r13, [rbx + {REG_R13}]",
+    "mov r14, [rbx + {REG_R14}]",
+    "mov r15, [rbx + {REG_R15}]",
+    "mov rcx, [rbx + {REG_RCX}]",
+    "mov r11, [rbx + {REG_R11}]",
+    "lea rsp, [rbx + {REG_EFLAGS}]",
+    "popfq",
+    "mov rsp, [rbx + {REG_RSP}]",
+    "mov rbx, [rbx + {REG_RBX}]",
+    "jmp qword ptr gs:[{REG_RIP}]",
+    "systrap_stub_return_end:",
+    "87:",
+    "mov dword ptr [rbx + {PENDING}], 0",
+    "mov dword ptr [rbx + {KIND}], {INTERRUPTED}",
+    "jmp 89f",
+    // A patched call: rax = number, rcx = where it returns to, gs = context. Only r11 is free.
+    ".balign 64",
+    ".globl systrap_stub_call",
+    ".hidden systrap_stub_call",
+    "systrap_stub_call:",
+    "mov gs:[{REG_RBX}], rbx",
+    "rdgsbase rbx",
+    "mov [rbx + {REG_RSP}], rsp",
+    "lea rsp, [rbx + {REG_EFLAGS} + 8]",
+    "pushfq",
+    "lea rsp, [rbx + {THUNK_STACK_END}]",
+    "mov [rbx + {REG_RAX}], rax",
+    "mov [rbx + {REG_RDI}], rdi",
+    "mov [rbx + {REG_RSI}], rsi",
+    "mov [rbx + {REG_RDX}], rdx",
+    "mov [rbx + {REG_R10}], r10",
+    "mov [rbx + {REG_R8}], r8",
+    "mov [rbx + {REG_R9}], r9",
+    "mov [rbx + {REG_RIP}], rcx",
+    "mov [rbx + {REG_RBP}], rbp",
+    "mov [rbx + {REG_R12}], r12",
+    "mov [rbx + {REG_R13}], r13",
+    "mov [rbx + {REG_R14}], r14",
+    "mov [rbx + {REG_R15}], r15",
+    "mov dword ptr [rbx + {KIND}], {CALL}",
+    "89:",
+    "cld",
+    "rdfsbase rax",
+    "mov [rbx + {EVENT_FS}], rax",
+    "mov [rbx + {EVENT_GS}], rbx",
+    "jmp 40b",
     // The end of this thread.
     "95:",
     "mov eax, {SYS_exit}",
@@ -265,17 +393,51 @@ std::arch::global_asm!(
     "20:",
     "mov [rbx + {FIRST_FRAME}], rsp",
     "jmp 21b",
-    // A signal in here: a compare-and-exchange with bad memory, or an attack.
+    // A signal in here: an interrupt of a patched call, an access of guest memory that has failed, the trap that was asked
+    // for, or an attack.
     "30:",
+    "cmp edi, {INTERRUPT}",
+    "je 33f",
+    "lea rax, [rip + systrap_stub_trapped]",
+    "cmp r8, rax",
+    "je 36f",
+    "lea rcx, [rip + 67b]",
     "lea rax, [rip + systrap_stub_exchange]",
     "cmp r8, rax",
+    "je 31f",
+    "lea rax, [rip + systrap_stub_store]",
+    "cmp r8, rax",
+    "je 31f",
+    "lea rax, [rip + systrap_stub_store_byte]",
+    "cmp r8, rax",
+    "je 31f",
+    "cmp edi, {SIGTRAP}",
     "jne 99b",
-    "lea rax, [rip + 67b]",
-    "mov [rdx + {UC_RIP}], rax",
+    // The guest steps itself: a call is one step.
+    "and dword ptr [rdx + {UC_EFLAGS}], ~0x100",
+    "jmp 32f",
+    "31:",
+    "mov [rdx + {UC_RIP}], rcx",
+    "32:",
     "add rsp, 8",
     "mov eax, {SYS_rt_sigreturn}",
     "syscall",
     "jmp 99b",
+    "33:",
+    "mov dword ptr [rbx + {PENDING}], 1",
+    "lea rcx, [rip + systrap_stub_return]",
+    "cmp r8, rcx",
+    "jb 32b",
+    "lea rax, [rip + systrap_stub_return_end]",
+    "cmp r8, rax",
+    "jb 31b",
+    "jmp 32b",
+    "36:",
+    "mov eax, [rbp + {C_FRAME}]",
+    "add rax, rbx",
+    "cmp rax, rsp",
+    "jne 99b",
+    "jmp 21b",
     ".globl systrap_stub_end",
     ".hidden systrap_stub_end",
     "systrap_stub_end:",
@@ -285,6 +447,7 @@ std::arch::global_asm!(
     STUB = const layout::STUB,
     CODE_LEN = const layout::CODE_LEN,
     UC_RIP = const frame::REGS - 8 + 16 * 8,
+    UC_EFLAGS = const frame::REGS - 8 + 17 * 8,
     C_FRAME = const control::FRAME,
     C_FSGSBASE = const control::FSGSBASE,
     C_SPIN = const control::SPIN,
@@ -323,6 +486,41 @@ std::arch::global_asm!(
     WAKE = const call::WAKE,
     HELLO = const call::HELLO,
     COMPARE_EXCHANGE = const call::COMPARE_EXCHANGE,
+    STORE = const call::STORE,
+    TRAP = const call::TRAP,
+    RETURN = const command::RETURN,
+    SAVE = const command::SAVE,
+    CMD_TRAP = const command::TRAP,
+    LOAD_FS = const load::FS,
+    LOAD_FPU = const load::FPU,
+    LOAD_REGS = const load::REGS,
+    CALL = const outcome::CALL,
+    INTERRUPTED = const outcome::INTERRUPTED,
+    INTERRUPT = const layout::INTERRUPT,
+    SIGTRAP = const libc::SIGTRAP,
+    FEATURES = const control::FEATURES,
+    FPSAVE = const field::FPSAVE,
+    PENDING = const field::PENDING,
+    RESULT = const field::RESULT,
+    THUNK_STACK_END = const field::THUNK_STACK_END,
+    REG_RAX = const field::REG_RAX,
+    REG_RDI = const field::REG_RDI,
+    REG_RSI = const field::REG_RSI,
+    REG_RDX = const field::REG_RDX,
+    REG_R10 = const field::REG_R10,
+    REG_R8 = const field::REG_R8,
+    REG_R9 = const field::REG_R9,
+    REG_RIP = const field::REG_RIP,
+    REG_RSP = const field::REG_RSP,
+    REG_EFLAGS = const field::REG_EFLAGS,
+    REG_RBX = const field::REG_RBX,
+    REG_RBP = const field::REG_RBP,
+    REG_R12 = const field::REG_R12,
+    REG_R13 = const field::REG_R13,
+    REG_R14 = const field::REG_R14,
+    REG_R15 = const field::REG_R15,
+    REG_RCX = const field::REG_RCX,
+    REG_R11 = const field::REG_R11,
     FORK_FLAGS = const FORK_FLAGS,
     THREAD_FLAGS = const THREAD_FLAGS,
     PDEATHSIG = const libc::PR_SET_PDEATHSIG,
@@ -354,6 +552,8 @@ unsafe extern "C" {
     static START: u8;
     #[link_name = "systrap_stub_announce"]
     static ANNOUNCE: u8;
+    #[link_name = "systrap_stub_call"]
+    static CALL: u8;
     #[link_name = "systrap_stub_end"]
     static END: u8;
 }
@@ -372,6 +572,11 @@ pub(super) const HANDLER: u64 = layout::STUB;
 /// Address in stubs at which a new thread, its registers set by the prepared frame, says that it is there.
 pub(super) fn announce() -> u64 {
     layout::STUB + ((&raw const ANNOUNCE).addr() - (&raw const START).addr()) as u64
+}
+
+/// Address in stubs to which a patched call jumps.
+pub(super) fn call_entry() -> u64 {
+    layout::STUB + ((&raw const CALL).addr() - (&raw const START).addr()) as u64
 }
 
 #[cfg(test)]

@@ -88,6 +88,8 @@ pub(super) struct Thread {
     pub(super) dead: AtomicBool,
     /// Counted in the hub's `watch`.
     watched: AtomicBool,
+    /// May be among the slots that workers look at; written by the owner.
+    listed: AtomicBool,
     waker: Mutex<Option<Waker>>,
     pub(super) expected: Mutex<Expected>,
 }
@@ -107,6 +109,7 @@ impl Thread {
             orphan: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             watched: AtomicBool::new(false),
+            listed: AtomicBool::new(false),
             waker: Mutex::new(Level::Leaf, None),
             expected: Mutex::new(Level::Leaf, Expected::default()),
         })
@@ -142,9 +145,6 @@ impl Thread {
         let number = self.request.load(Ordering::Relaxed).wrapping_add(1);
         self.shared.u32(field::COMMAND).store(what, Ordering::Relaxed);
         self.request.store(number, Ordering::SeqCst);
-        if what != command::EXIT {
-            hub.table.activate(self.slot);
-        }
         let word = self.shared.u32(field::REQUEST);
         word.store(number, Ordering::SeqCst);
         if self.shared.u32(field::WAITING).load(Ordering::SeqCst) == waiting::FUTEX {
@@ -169,8 +169,12 @@ impl Thread {
         if self.request.load(Ordering::SeqCst) != request || !hub.begin_sleep() {
             return false;
         }
-        // A stub has one thread of execution; a second notification can only follow a first that was answered.
-        self.notification.store(id, Ordering::SeqCst);
+        // A stub has one thread of execution; a second notification follows a first that was answered or has been
+        // interrupted.
+        let before = self.notification.swap(id, Ordering::SeqCst);
+        if before != 0 {
+            hub.end_sleep(before);
+        }
         if self.request.load(Ordering::SeqCst) != request {
             self.release_notification(hub);
         }
@@ -193,12 +197,24 @@ impl Thread {
             }
             // A worker may be claiming it at the same time; then it has taken the slot off the list.
             if self.state.compare_exchange(state, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
-                hub.table.deactivate(self.slot);
+                self.unlist(hub);
                 return Some(kind);
             }
         }
         self.set_state(IDLE);
         Some(kind & !READY)
+    }
+
+    /// Has workers look for the outcome. Look for it after this.
+    pub(super) fn list(&self, hub: &Hub) {
+        self.listed.store(true, Ordering::Relaxed);
+        hub.table.activate(self.slot);
+    }
+
+    fn unlist(&self, hub: &Hub) {
+        if self.listed.swap(false, Ordering::Relaxed) {
+            hub.table.deactivate(self.slot);
+        }
     }
 
     /// Claims the outcome for the owner and wakes it. Any worker may try, one succeeds.
@@ -241,8 +257,11 @@ impl Thread {
                 self.set_state(RUNNING | READY);
                 self.end_orphan(hub);
             }
-            RUNNING => self.kick(),
-            BUSY => {}
+            RUNNING => {
+                self.list(hub);
+                self.kick();
+            }
+            BUSY => self.list(hub),
             _ => self.end_orphan(hub),
         }
     }

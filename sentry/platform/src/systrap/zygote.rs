@@ -256,9 +256,11 @@ pub(super) fn make(options: &Options) -> Result<(std::sync::Arc<Hub>, std::sync:
     let mut zygote = Nursling { shared, pidfd, request: 1 };
     zygote.wait().map_err(failed("starting the first stub"))?;
     let place = set_up(&mut zygote, vdso_here)?;
-    let listener = confine(&mut zygote, place.user.end, fsgsbase)?;
+    let (listener, killable) = confine(&mut zygote, place.user.end, fsgsbase)?;
     let (frame_at, fpstate, template, fpu) = first_signal(&mut zygote)?;
     memory.control.u32(control::FRAME).store(frame_at as u32, Ordering::SeqCst);
+    memory.control.set(control::FEATURES, fpu.features);
+    let patchable = killable && place.sync_core && fsgsbase && super::patched::supported() && fpu.size <= field::FPSAVE_LEN;
     if !host::set_sync_wake_up(listener.as_fd()) {
         tracing::info!("the host has no synchronous wake-up by notifications (Linux 6.6)");
     }
@@ -274,8 +276,10 @@ pub(super) fn make(options: &Options) -> Result<(std::sync::Arc<Hub>, std::sync:
         user: place.user,
         vdso: place.vdso,
         fsgsbase,
+        thunks: patchable.then(super::patched::Thunks::new),
         figures: Figures::new(),
         spin,
+        rounds,
     };
     setup.control.u32(control::AWAKE).store(0, Ordering::SeqCst);
     let hub = Hub::new(setup).map_err(failed("making descriptors"))?;
@@ -318,6 +322,8 @@ fn rseq_area() -> Option<(u64, u32)> {
 
 struct Place {
     user: Range<u64>,
+    /// Threads can be made to see changed code.
+    sync_core: bool,
     vdso: Vdso,
 }
 
@@ -339,9 +345,14 @@ fn set_up(zygote: &mut Nursling, vdso: Vec<(Range<u64>, bool)>) -> Result<Place,
     step("tying the first stub to the sentry", libc::SYS_prctl, death)?;
     step("allowing access to stubs", libc::SYS_prctl, [word(libc::PR_SET_DUMPABLE), 1, 0, 0, 0, 0])?;
     step("giving up privileges", libc::SYS_prctl, [word(libc::PR_SET_NO_NEW_PRIVS), 1, 0, 0, 0, 0])?;
+    // Inherited by all stubs: lets a process with several threads change its code. Registered now since it is cheap while
+    // there is one thread.
+    const REGISTER_PRIVATE_EXPEDITED_SYNC_CORE: u64 = 1 << 6;
+    let register = [REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0, 0, 0, 0];
+    let sync_core = zygote.call(libc::SYS_membarrier, register).is_ok();
     give_up_capabilities(zygote)?;
     set_handlers(zygote)?;
-    let place = move_vdso(zygote, vdso)?;
+    let place = Place { sync_core, ..move_vdso(zygote, vdso)? };
     let vdso = place.vdso.data.start.min(place.vdso.image.start)..place.vdso.image.end;
     // The vDSO, where it could not be moved into the region.
     let (below, above) = (!vdso.is_empty() && vdso.end <= STUB, vdso.start >= STUB_END);
@@ -390,7 +401,9 @@ fn set_handlers(zygote: &mut Nursling) -> Result<(), PlatformError> {
         // The stub's own faults must reach it while it handles another event.
         let own = matches!(signal, libc::SIGSEGV | libc::SIGBUS);
         let (handler, flags) = if HANDLED.contains(&signal) {
-            let flags = libc::SA_SIGINFO | libc::SA_ONSTACK | RESTORER | if own { libc::SA_NODEFER } else { 0 };
+            // A patched call is served with interrupts allowed: what the stub asks of the host goes on afterwards.
+            let flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART | RESTORER;
+            let flags = flags | if own { libc::SA_NODEFER } else { 0 };
             (stub::HANDLER, flags)
         } else {
             (libc::SIG_IGN as u64, 0)
@@ -445,7 +458,7 @@ fn move_vdso(zygote: &mut Nursling, parts: Vec<(Range<u64>, bool)>) -> Result<Pl
         .and_then(|text| text.trim().parse::<u64>().ok())
         .map_or(LOWEST, |value| value.next_multiple_of(PAGE as u64).clamp(PAGE as u64, 1 << 30));
     let Some(first) = parts.first().map(|part| part.0.start) else {
-        return Ok(Place { user: lowest..USER_END, vdso: Vdso { image: 0..0, data: 0..0 } });
+        return Ok(Place { user: lowest..USER_END, sync_core: false, vdso: Vdso { image: 0..0, data: 0..0 } });
     };
     let mut shift = layout::VDSO.wrapping_sub(first);
     for (at, (range, _)) in parts.iter().enumerate() {
@@ -472,12 +485,15 @@ fn move_vdso(zygote: &mut Nursling, parts: Vec<(Range<u64>, bool)>) -> Result<Pl
         // Down to a multiple of 4 GiB: what the filter can check.
         end = first & !0xffff_ffff;
     }
-    Ok(Place { user: lowest..end, vdso: Vdso { image: span(true), data: span(false) } })
+    Ok(Place { user: lowest..end, sync_core: false, vdso: Vdso { image: span(true), data: span(false) } })
 }
 
-/// Installs the filter; returns the descriptor of its notifications, which the sentry has as well.
-fn confine(zygote: &mut Nursling, user_end: u64, fsgsbase: bool) -> Result<OwnedFd, PlatformError> {
+/// Installs the filter; returns the descriptor of its notifications, which the sentry has as well, and whether a signal
+/// leaves a notification that was received alone.
+fn confine(zygote: &mut Nursling, user_end: u64, fsgsbase: bool) -> Result<(OwnedFd, bool), PlatformError> {
     const NEW_LISTENER: u64 = 8;
+    /// Linux 5.19.
+    const WAIT_KILLABLE_RECV: u64 = 32;
     let program = filter::program(user_end, fsgsbase);
     let mut bytes = Vec::with_capacity(16 + program.len() * 8);
     let at = layout::CONTEXTS + field::WINDOW as u64;
@@ -490,10 +506,15 @@ fn confine(zygote: &mut Nursling, user_end: u64, fsgsbase: bool) -> Result<Owned
     }
     let header = zygote.window(&bytes);
     let set = u64::from(libc::SECCOMP_SET_MODE_FILTER);
-    let fd = zygote.call(libc::SYS_seccomp, [set, NEW_LISTENER, header, 0, 0, 0]).map_err(failed("confining stubs"))?;
+    let mut install = |flags| zygote.call(libc::SYS_seccomp, [set, flags, header, 0, 0, 0]);
+    let (fd, killable) = match install(NEW_LISTENER | WAIT_KILLABLE_RECV) {
+        Err(Errno::EINVAL) => (install(NEW_LISTENER), false),
+        fd => (fd, true),
+    };
+    let fd = fd.map_err(failed("confining stubs"))?;
     let fd = i32::try_from(fd).map_err(|_| failed("confining stubs")(Errno::EBADF))?;
     // SAFETY: the descriptor was just made in the table that we share, and nobody else knows of it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    Ok((unsafe { OwnedFd::from_raw_fd(fd) }, killable))
 }
 
 /// Has the zygote make a call that traps; returns where in a context the frame stands, where the floating-point state,
@@ -501,7 +522,7 @@ fn confine(zygote: &mut Nursling, user_end: u64, fsgsbase: bool) -> Result<Owned
 fn first_signal(zygote: &mut Nursling) -> Result<(usize, usize, Vec<u8>, Fpu), PlatformError> {
     let odd = || failed("understanding the host's signal frame")(Errno::EPROTO);
     // The result of the call stands in the frame, so this is no usual operation.
-    zygote.shared.set(field::OPS, call::COMPARE_EXCHANGE.cast_unsigned() + 1);
+    zygote.shared.set(field::OPS, call::TRAP.cast_unsigned());
     zygote.shared.u32(field::OP_COUNT).store(1, Ordering::Relaxed);
     zygote.request(command::OPS).map_err(failed("trapping a call of the first stub"))?;
     let offset = |address: u64| {
@@ -526,7 +547,7 @@ fn has_fsgsbase() -> bool {
     unsafe { libc::getauxval(libc::AT_HWCAP2) & HWCAP2_FSGSBASE != 0 }
 }
 
-/// Returns how long workers spin, and how many rounds stubs do.
+/// Returns how long workers spin, and how many rounds that are at most for stubs.
 fn spinning(spin: Spin) -> (Duration, u32) {
     const AUTO: Duration = Duration::from_micros(10);
     let time = match spin {

@@ -1,0 +1,170 @@
+//! Guest threads that come by a patched call: their registers in the context, and the code that brings them.
+//!
+//! A patched site jumps to its *thunk*, which stands within reach of a 32-bit displacement in memory of the guest:
+//!
+//! ```text
+//! region:  common code, 64 bytes        rcx = return address
+//!          thunk of a site, 32 bytes    the instruction displaced; rcx = return address; jmp common
+//!          …
+//! ```
+//!
+//! The common code looks whether gs still is what we set it to. If so it enters the stub ([`super::stub`]), else it goes
+//! back to the site's own `syscall` instruction, which traps. It changes no flags and no register that a system call
+//! preserves.
+
+use super::hub;
+use super::layout::{self, field};
+use super::shared::Shared;
+use crate::regs::{USER_CS, USER_EFLAGS, USER_SS};
+use crate::{Patching, Registers};
+
+/// Reads the registers of a patched call.
+pub(super) fn read(shared: &Shared, regs: &mut Registers) {
+    let get = |at| shared.get(at);
+    let (rip, eflags) = (get(field::REG_RIP), get(field::REG_EFLAGS));
+    let rax = get(field::REG_RAX);
+    *regs = Registers {
+        r8: get(field::REG_R8),
+        r9: get(field::REG_R9),
+        r10: get(field::REG_R10),
+        // As the processor's `syscall` leaves them.
+        r11: eflags,
+        rcx: rip,
+        r12: get(field::REG_R12),
+        r13: get(field::REG_R13),
+        r14: get(field::REG_R14),
+        r15: get(field::REG_R15),
+        rdi: get(field::REG_RDI),
+        rsi: get(field::REG_RSI),
+        rbp: get(field::REG_RBP),
+        rbx: get(field::REG_RBX),
+        rdx: get(field::REG_RDX),
+        rax,
+        rsp: get(field::REG_RSP),
+        rip,
+        eflags,
+        orig_rax: u64::MAX,
+        cs: USER_CS,
+        ss: USER_SS,
+        fs_base: get(field::EVENT_FS),
+        gs_base: get(field::EVENT_GS),
+        ..Registers::default()
+    };
+}
+
+/// Reads `rcx` and `r11` as well: those of a return that an interrupt has stopped.
+pub(super) fn read_stopped(shared: &Shared, regs: &mut Registers) {
+    read(shared, regs);
+    regs.rcx = shared.get(field::REG_RCX);
+    regs.r11 = shared.get(field::REG_R11);
+}
+
+/// Tells whether a return needs nothing but another `rax`.
+pub(super) fn only_result(was: &Registers, now: &Registers) -> bool {
+    let but_rax = Registers { rax: now.rax, orig_rax: now.orig_rax, ..*was };
+    but_rax == *now
+}
+
+/// Writes all registers to be returned by.
+pub(super) fn write(shared: &Shared, regs: &Registers) {
+    let values = [
+        (field::REG_RAX, regs.rax),
+        (field::REG_RDI, regs.rdi),
+        (field::REG_RSI, regs.rsi),
+        (field::REG_RDX, regs.rdx),
+        (field::REG_R10, regs.r10),
+        (field::REG_R8, regs.r8),
+        (field::REG_R9, regs.r9),
+        (field::REG_RIP, regs.rip),
+        (field::REG_RSP, regs.rsp),
+        (field::REG_EFLAGS, regs.eflags & USER_EFLAGS | 0x202),
+        (field::REG_RBX, regs.rbx),
+        (field::REG_RBP, regs.rbp),
+        (field::REG_R12, regs.r12),
+        (field::REG_R13, regs.r13),
+        (field::REG_R14, regs.r14),
+        (field::REG_R15, regs.r15),
+        (field::REG_RCX, regs.rcx),
+        (field::REG_R11, regs.r11),
+    ];
+    for (at, value) in values {
+        shared.set(at, value);
+    }
+}
+
+/// Reads the floating-point state that the stub has saved.
+pub(super) fn read_fpstate(shared: &Shared, size: usize) -> Vec<u8> {
+    let mut image = vec![0; size];
+    shared.read(field::FPSAVE, &mut image);
+    image
+}
+
+/// Bytes of the common code.
+const COMMON: u64 = 64;
+/// Bytes of a thunk.
+const THUNK: u64 = 32;
+
+/// Makes thunks.
+#[derive(Debug)]
+pub(super) struct Thunks {
+    common: Vec<u8>,
+}
+
+impl Thunks {
+    pub(super) fn new() -> Thunks {
+        let lower = (layout::CONTEXTS >> 32) as u32;
+        let mut common = Vec::with_capacity(COMMON as usize);
+        common.extend([0xf3, 0x49, 0x0f, 0xae, 0xcb]); // rdgsbase r11
+        common.extend([0xc4, 0x43, 0xfb, 0xf0, 0xdb, 0x20]); // rorx r11, r11, 32
+        common.extend([0x45, 0x8d, 0x9b]); // lea r11d, [r11 - upper half of the contexts' address]
+        common.extend(lower.wrapping_neg().to_le_bytes());
+        common.extend([0x49, 0x87, 0xcb]); // xchg r11, rcx
+        common.extend([0xe3, 0x0a]); // jrcxz: ours
+        common.extend([0x4d, 0x8d, 0x5b, 0xfe]); // lea r11, [r11 - 2]
+        common.extend([0x41, 0xff, 0xe3]); // jmp r11
+        common.extend([0x0f, 0x1f, 0x00]); // nop
+        common.extend([0x4c, 0x89, 0xd9]); // mov rcx, r11
+        common.extend([0xff, 0x25, 0, 0, 0, 0]); // jmp [rip]
+        common.extend(super::stub::call_entry().to_le_bytes());
+        common.resize(COMMON as usize, 0xcc);
+        Thunks { common }
+    }
+}
+
+impl Patching for Thunks {
+    fn common(&self) -> &[u8] {
+        &self.common
+    }
+
+    fn thunk_len(&self) -> u64 {
+        THUNK
+    }
+
+    fn thunk(&self, region: u64, at: u64, displaced: &[u8], resume: u64) -> Option<Vec<u8>> {
+        let mut code = displaced.to_vec();
+        code.extend([0x48, 0x8d, 0x0d]); // lea rcx, [rip + …]
+        let here = at + code.len() as u64 + 4;
+        code.extend(displacement(here, resume)?.to_le_bytes());
+        code.push(0xe9); // jmp
+        let here = at + code.len() as u64 + 4;
+        code.extend(displacement(here, region)?.to_le_bytes());
+        (code.len() as u64 <= THUNK).then(|| {
+            code.resize(THUNK as usize, 0xcc);
+            code
+        })
+    }
+}
+
+fn displacement(from: u64, to: u64) -> Option<i32> {
+    i32::try_from(to.cast_signed().checked_sub(from.cast_signed())?).ok()
+}
+
+/// Tells whether the processor has what the common code needs besides the instructions for the base of gs.
+pub(super) fn supported() -> bool {
+    std::arch::is_x86_feature_detected!("bmi2") && std::arch::is_x86_feature_detected!("xsave")
+}
+
+/// The base of gs as the guest knows it: ours is its 0.
+pub(super) fn gs_seen(slot: u32, raw: u64) -> u64 {
+    if raw == hub::address(slot) { 0 } else { raw }
+}
