@@ -1,6 +1,7 @@
 //! The common suite on systrap, and guests that attack their stub.
 
 mod common;
+mod patched;
 
 use std::os::unix::fs::FileExt;
 use std::task::Poll;
@@ -23,7 +24,7 @@ const STUB: u64 = 0x7e80_0000_0000;
 const CODE_LEN: usize = 0x1000;
 
 fn main() -> std::process::ExitCode {
-    common::main(|| Systrap::new(Options::default()).expect("systrap works here"), OWN)
+    common::main(|| Systrap::new(Options::default()).expect("systrap works here"), &[OWN, patched::CASES].concat())
 }
 
 /// Runs a guest that may never say anything again; returns its event, if any.

@@ -144,8 +144,15 @@ impl PtraceContext {
             MemOp::CompareExchange { addr, old, new } => {
                 self.inner.tracees.compare_exchange(&self.thread, *addr, *old, *new)
             }
+            MemOp::Store { addr, bytes } => self.store(*addr, bytes),
+            MemOp::StoreByte { addr, byte } => self.store(*addr, &[*byte]),
             MemOp::Mincore { addr, len, vec } => call(libc::SYS_mincore, [*addr, *len, *vec, 0, 0, 0]),
         }
+    }
+
+    fn store(&self, addr: u64, bytes: &[u8]) -> Result<u64, InjectError> {
+        let stored = self.process.write(addr, bytes);
+        if stored == bytes.len() { Ok(0) } else { Err(InjectError::Fault) }
     }
 
     /// Makes another host thread or process from this one.

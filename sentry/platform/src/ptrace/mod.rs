@@ -145,6 +145,8 @@ impl Inner {
                 inside(new, new_len)
             }
             MemOp::Rseq { addr, len, .. } => inside(addr, len.into()),
+            MemOp::Store { addr, .. } => inside(addr, 8),
+            MemOp::StoreByte { addr, .. } => inside(addr, 1),
             MemOp::CompareExchange { addr, .. } => inside(addr, 4).map_err(|_| InjectError::Fault),
             MemOp::Membarrier { .. } => Ok(()),
         }

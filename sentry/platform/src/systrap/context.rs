@@ -139,8 +139,8 @@ impl SystrapContext {
                 self.thread.publish(&self.hub, command::TRAP);
             }
             Entry::Call(fpu) | Entry::Trapping(fpu) => {
-                let shared = &self.thread.shared;
                 let mut flags = self.set_bases();
+                let shared = &self.thread.shared;
                 if fpu == Fpu::Replaced {
                     flags |= load::FPU;
                 }
@@ -254,9 +254,13 @@ impl SystrapContext {
     fn write_fpstate(&mut self, image: &[u8]) {
         match self.entry {
             Entry::Frame => frame::write_fpstate(&self.hub, &self.thread.shared, image),
-            Entry::Call(_) | Entry::Trapping(_) => {
+            Entry::Call(_) => {
                 self.thread.shared.write(field::FPSAVE, image);
                 self.entry = Entry::Call(Fpu::Replaced);
+            }
+            Entry::Trapping(_) => {
+                self.thread.shared.write(field::FPSAVE, image);
+                self.entry = Entry::Trapping(Fpu::Replaced);
             }
         }
     }
