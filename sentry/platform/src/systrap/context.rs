@@ -13,8 +13,8 @@ use super::birth::{self, Kind};
 use super::frame::{self, Cause};
 use super::hub::{self, Hub};
 use super::layout::{command, field, load, outcome};
-use super::patched;
 use super::ops::{self, RawOp};
+use super::patched;
 use super::process::Process;
 use super::thread::{BUSY, IDLE, RUNNING, Thread};
 use crate::{BoxFuture, Context, Death, Event, Interrupt, MemOp, MemOpError, NewProcess, PlatformError, Registers};
@@ -244,9 +244,7 @@ impl SystrapContext {
         }
         Ok(match self.entry {
             Entry::Frame => frame::read_fpstate(&self.hub, &self.thread.shared),
-            Entry::Call(_) | Entry::Trapping(_) => {
-                patched::read_fpstate(&self.thread.shared, self.hub.setup.fpu.size)
-            }
+            Entry::Call(_) | Entry::Trapping(_) => patched::read_fpstate(&self.thread.shared, self.hub.setup.fpu.size),
         })
     }
 

@@ -260,7 +260,8 @@ pub(super) fn make(options: &Options) -> Result<(std::sync::Arc<Hub>, std::sync:
     let (frame_at, fpstate, template, fpu) = first_signal(&mut zygote)?;
     memory.control.u32(control::FRAME).store(frame_at as u32, Ordering::SeqCst);
     memory.control.set(control::FEATURES, fpu.features);
-    let patchable = killable && place.sync_core && fsgsbase && super::patched::supported() && fpu.size <= field::FPSAVE_LEN;
+    let patchable =
+        killable && place.sync_core && fsgsbase && super::patched::supported() && fpu.size <= field::FPSAVE_LEN;
     if !host::set_sync_wake_up(listener.as_fd()) {
         tracing::info!("the host has no synchronous wake-up by notifications (Linux 6.6)");
     }

@@ -150,15 +150,8 @@ fn patched_call_returns_with_any_registers(platform: &dyn Platform) {
     guest.regs = set;
     expect_patched(&mut guest, 2);
     let got = guest.regs;
-    let expected = Registers {
-        rax: 2,
-        orig_rax: 2,
-        rip: got.rip,
-        rcx: got.rip,
-        r11: set.eflags,
-        rsp: set.rsp - 32,
-        ..set
-    };
+    let expected =
+        Registers { rax: 2, orig_rax: 2, rip: got.rip, rcx: got.rip, r11: set.eflags, rsp: set.rsp - 32, ..set };
     assert_eq!(got, expected);
     assert_eq!([24, 16, 8, 0].map(|at| guest.word(got.rsp + at)), [set.eflags, 0xcccc, 0x1111, 0xaaaa]);
 }
@@ -257,10 +250,7 @@ fn memory_operations_work_from_a_patched_call(platform: &dyn Platform) {
     let mut guest = patched(platform, show_registers());
     expect_patched(&mut guest, 1);
     guest
-        .ops(&[
-            MemOp::Store { addr: DATA + 3, bytes: *b"patched!" },
-            MemOp::StoreByte { addr: DATA + 3, byte: b'P' },
-        ])
+        .ops(&[MemOp::Store { addr: DATA + 3, bytes: *b"patched!" }, MemOp::StoreByte { addr: DATA + 3, byte: b'P' }])
         .expect("store");
     let mut bytes = [0; 8];
     guest.space.read(DATA + 3, &mut bytes);
