@@ -293,4 +293,8 @@ impl Context for Player {
     }
 
     fn reset_fpstate(&mut self) {}
+
+    fn aborts_rseq(&self) -> bool {
+        true
+    }
 }
