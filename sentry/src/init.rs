@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use abi::signal::{SigSet, Signal};
+use abi::signal::{SIG_IGN, SigAction, SigSet, Signal};
 use abi::types::Rlimit;
 use abi::{Errno, Fd};
 
 use crate::loader::Args;
 use crate::signal::{ProcessSignals, TaskSignals};
 use crate::task::exec::{ExecRequest, load_first};
-use crate::task::{Cred, INIT, NewTask, ProcessEntry, RLIMITS, Serving, run};
+use crate::task::{Cred, INIT, InitRole, NewTask, ProcessEntry, RLIMITS, Serving, run};
 use crate::usermem::UserMem;
 use crate::vfs::{self, FdFlags, FdTable, File, FsContext};
 use crate::{Current, Kernel, Process, Task};
@@ -28,8 +28,12 @@ pub struct Init {
     pub cred: Cred,
     /// Resource limits.
     pub limits: [Rlimit; RLIMITS],
-    /// Descriptors from 0 on.
-    pub files: Vec<Arc<File>>,
+    /// Descriptors from 0 on; `None` stays closed.
+    pub files: Vec<Option<Arc<File>>>,
+    /// Signals that are ignored from the start.
+    pub ignored: SigSet,
+    /// What the process is to the caller.
+    pub role: InitRole,
 }
 
 /// Why the first process could not be started.
@@ -90,11 +94,24 @@ impl Kernel {
         let namespace = self.vfs.namespace().ok_or(InitError::Process(Errno::ENOENT))?;
         let fs = Arc::new(FsContext::new(namespace, init.umask));
         let table = FdTable::default();
-        for file in init.files {
-            table.install(file, FdFlags::empty(), 0, usize::MAX).map_err(InitError::Process)?;
+        for (number, file) in init.files.into_iter().enumerate() {
+            let Some(file) = file else { continue };
+            table.install(file, FdFlags::empty(), number, usize::MAX).map_err(InitError::Process)?;
         }
-        let pid = self.tasks.write().allocate_pid().map_err(InitError::Process)?;
-        let process = Process::init(pid, ProcessSignals::default(), init.limits, init.cred.ruid);
+        let pid = {
+            let mut tasks = self.tasks.write();
+            tasks.init_role = init.role;
+            tasks.allocate_pid().map_err(InitError::Process)?
+        };
+        let signals = ProcessSignals::default();
+        let ignore = SigAction { handler: SIG_IGN, ..SigAction::default() };
+        for signal in (1..=64).filter_map(Signal::new).filter(|signal| init.ignored.contains(*signal)) {
+            signals.hand.load().set(signal, ignore);
+        }
+        let process = Process::init(pid, signals, init.limits, init.cred.ruid);
+        if init.role == InitRole::Container {
+            process.make_unkillable();
+        }
         let (space, context) = self.platform.new_process().await.map_err(|error| {
             tracing::error!(%error, "the platform could not make the first process");
             InitError::Process(error.errno())

@@ -1,8 +1,9 @@
 //! One guest kernel: what all its tasks share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use abi::signal::Signal;
 use sentry_net::NetNamespace;
 use sentry_platform::Platform;
 use sentry_sync::{Level, Mutex, RwLock};
@@ -31,6 +32,9 @@ pub struct UtsNames {
     pub domainname: Vec<u8>,
 }
 
+/// What the caller does when the first process stops.
+pub type StopHook = Box<dyn Fn(Signal) + Send + Sync>;
+
 /// The guest kernel of one sandbox.
 pub struct Kernel {
     /// How guest code is run.
@@ -53,6 +57,8 @@ pub struct Kernel {
     pub tracer: Tracer,
     /// Run queue.
     pub executor: Arc<Executor>,
+    /// Called with the signal when the first process has stopped.
+    pub init_stopped: OnceLock<StopHook>,
     tty_host: Arc<KernelTtyHost>,
     exit_status: AtomicI32,
 }
@@ -72,6 +78,7 @@ impl Kernel {
             table,
             net: NetNamespace::new(),
             tasks: RwLock::new(Level::Kernel, TaskTable::default()),
+            init_stopped: OnceLock::new(),
             exit_status: AtomicI32::new(-1),
         })
     }

@@ -3,6 +3,7 @@
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use anyhow::{Context, Result, bail};
+use sentry_platform::caller;
 
 use crate::cli::{DoArgs, FileAccess, Global};
 use crate::sandbox::config::{
@@ -43,6 +44,8 @@ pub(crate) fn run(global: &Global, args: &DoArgs) -> Result<u8> {
         debug: global.debug,
         seccomp_log: global.seccomp_log,
         hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        closed_streams: caller::closed_streams(),
+        terminals: [false; 3],
         process: ProcessConfig {
             args: args.command.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
             env: std::env::vars_os().map(|(key, value)| [key.as_bytes(), b"=", value.as_bytes()].concat()).collect(),
@@ -54,6 +57,8 @@ pub(crate) fn run(global: &Global, args: &DoArgs) -> Result<u8> {
             caps: CapsConfig { bounding: ALL_CAPS, effective: ALL_CAPS, permitted: ALL_CAPS, ..CapsConfig::default() },
             rlimits: caller_limits(),
             no_new_privs: false,
+            ignored_signals: caller::ignored_signals(),
+            shielded: false,
             terminal: true,
         },
         root: RootConfig {
@@ -65,7 +70,7 @@ pub(crate) fn run(global: &Global, args: &DoArgs) -> Result<u8> {
         trees,
     };
     let signals = wait::block_signals()?;
-    let sandbox = launch::launch(global, &config)?;
+    let sandbox = launch::launch(global, config)?;
     wait::wait(sandbox, &signals)
 }
 

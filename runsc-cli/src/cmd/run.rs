@@ -19,7 +19,7 @@ pub(crate) fn run(global: &Global, args: &RunArgs) -> Result<u8> {
     check_id(&args.id)?;
     let config = read_bundle(global, &args.bundle, &args.id)?;
     let signals = wait::block_signals()?;
-    let sandbox = launch::launch(global, &config)?;
+    let sandbox = launch::launch(global, config)?;
     if let Some(path) = &args.pid_file {
         let written = std::fs::write(path, sandbox.sentry.pid.to_string());
         written.with_context(|| format!("writing the pid file {}", path.display()))?;
@@ -84,6 +84,8 @@ fn read_bundle(global: &Global, bundle: &Path, id: &str) -> Result<SandboxConfig
         debug: global.debug,
         seccomp_log: global.seccomp_log,
         hostname: spec.hostname().clone().unwrap_or_else(|| id.to_owned()),
+        closed_streams: sentry_platform::caller::closed_streams(),
+        terminals: [false; 3],
         process: convert_process(process)?,
         root: RootConfig { overlay, readonly, exclusive: global.file_access == FileAccess::Exclusive },
         mounts,
@@ -174,6 +176,8 @@ fn convert_process(process: &Process) -> Result<ProcessConfig> {
         caps: process.capabilities().as_ref().map(convert_caps).unwrap_or_default(),
         rlimits: rlimits.collect(),
         no_new_privs: process.no_new_privileges().unwrap_or(false),
+        ignored_signals: 0,
+        shielded: true,
         terminal: process.terminal().unwrap_or(false),
     })
 }

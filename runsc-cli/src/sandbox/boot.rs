@@ -7,11 +7,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use abi::flags::OpenFlags;
+use abi::signal::SigSet;
 use anyhow::{Context, Result, bail};
 use sentry::Kernel;
 use sentry::init::{Init, default_limits};
 use sentry::reactor::Reactor;
-use sentry::task::{Caps, Cred};
+use sentry::task::{Caps, Cred, InitRole};
 use sentry::vfs::File;
 use sentry_fs::hostfd::{HostFd, HostTerminal};
 use sentry_platform::Platform;
@@ -31,12 +32,18 @@ pub(crate) fn main() -> Result<u8> {
     let config = SandboxConfig::from_fd(inherited(0, "the configuration")?)?;
     let log = inherited(1, "the debug log")?;
     let control = inherited(2, "the control socket")?;
+    let terminals = config.terminals.into_iter().enumerate().map(|(at, passed)| {
+        let before = config.terminals.iter().take(at).filter(|passed| **passed).count();
+        passed.then(|| inherited(3 + before, "a terminal")).transpose()
+    });
+    let terminals = terminals.collect::<Result<Vec<_>>>()?;
+    let sockets = 3 + terminals.iter().flatten().count();
     // Every further descriptor is taken over before one is opened that could be mistaken for it.
-    let gofer: Vec<OwnedFd> = (3..).map_while(sentry_platform::spawn::inherited_fd).collect();
+    let gofer: Vec<OwnedFd> = (sockets..).map_while(sentry_platform::spawn::inherited_fd).collect();
     let trace = config.strace.then(|| log.try_clone()).transpose().context("copying the debug log")?;
     crate::log::install(log.into(), config.debug);
     crate::log::log_panics();
-    match run(config, &control, gofer, trace) {
+    match run(config, &control, terminals, gofer, trace) {
         Ok(status) => control::send(control.as_fd(), &FromSandbox::Exited(status))?,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -46,7 +53,13 @@ pub(crate) fn main() -> Result<u8> {
     Ok(0)
 }
 
-fn run(config: SandboxConfig, control: &OwnedFd, gofer: Vec<OwnedFd>, trace: Option<OwnedFd>) -> Result<i32> {
+fn run(
+    config: SandboxConfig,
+    control: &OwnedFd,
+    terminals: Vec<Option<OwnedFd>>,
+    gofer: Vec<OwnedFd>,
+    trace: Option<OwnedFd>,
+) -> Result<i32> {
     confine::enter()?;
     let platform = platform(&config.platform)?;
     let kernel = Kernel::new(platform, &syscalls::TABLE);
@@ -55,7 +68,7 @@ fn run(config: SandboxConfig, control: &OwnedFd, gofer: Vec<OwnedFd>, trace: Opt
     }
     config.hostname.as_bytes().clone_into(&mut kernel.uts.lock().hostname);
     let reactor = Reactor::new().context("making the event loop for host descriptors")?;
-    let (files, terminal) = standard_streams(&kernel, &reactor)?;
+    let (files, terminal) = standard_streams(&kernel, &reactor, config.closed_streams, terminals)?;
     mounts::build(&kernel, &config, gofer, terminal.clone())?;
     confine::lock()?;
     sentry_fs::host::set_confined();
@@ -63,6 +76,12 @@ fn run(config: SandboxConfig, control: &OwnedFd, gofer: Vec<OwnedFd>, trace: Opt
     reactor.start().context("starting the event loop for host descriptors")?;
     let init = init(&config.process, files)?;
     let failure = Arc::new(std::sync::OnceLock::new());
+    let stops = control.try_clone().context("copying the control socket")?;
+    // The first and only time that it is set.
+    let _ = kernel.init_stopped.set(Box::new(move |signal| {
+        // A caller that reads nothing need not know.
+        let _ = control::send_now(stops.as_fd(), &FromSandbox::Stopped(signal.number()));
+    }));
     start(&kernel, init, terminal.clone(), Arc::clone(&failure));
     listen(&kernel, control.try_clone().context("copying the control socket")?, terminal)?;
     let status = kernel.run();
@@ -86,7 +105,12 @@ fn platform(name: &str) -> Result<Arc<dyn Platform>> {
 }
 
 /// Makes guest files of the caller's standard streams; those that are closed stay closed.
-fn standard_streams(kernel: &Arc<Kernel>, reactor: &Reactor) -> Result<(Vec<Arc<File>>, Option<Arc<HostTerminal>>)> {
+fn standard_streams(
+    kernel: &Arc<Kernel>,
+    reactor: &Reactor,
+    closed: [bool; 3],
+    terminals: Vec<Option<OwnedFd>>,
+) -> Result<(Vec<Option<Arc<File>>>, Option<Arc<HostTerminal>>)> {
     let mut terminal: Option<Arc<HostTerminal>> = None;
     let mut files = Vec::new();
     let streams: [(OwnedFd, &str); 3] = [
@@ -94,7 +118,12 @@ fn standard_streams(kernel: &Arc<Kernel>, reactor: &Reactor) -> Result<(Vec<Arc<
         (std::io::stdout().as_fd().try_clone_to_owned().context("copying standard output")?, "standard output"),
         (std::io::stderr().as_fd().try_clone_to_owned().context("copying standard error")?, "standard error"),
     ];
-    for (fd, name) in streams {
+    for (((fd, name), closed), own) in streams.into_iter().zip(closed).zip(terminals) {
+        if closed {
+            files.push(None);
+            continue;
+        }
+        let fd = own.unwrap_or(fd);
         let status = rustix::fs::fcntl_getfl(&fd).with_context(|| format!("asking for the flags of {name}"))?;
         let mut host = HostFd::new(fd, reactor).with_context(|| format!("taking over {name}"))?;
         if host.is_terminal() {
@@ -109,12 +138,12 @@ fn standard_streams(kernel: &Arc<Kernel>, reactor: &Reactor) -> Result<(Vec<Arc<
         let kept = OpenFlags::from_bits_retain(OpenFlags::ACCMODE) | OpenFlags::APPEND;
         let flags = OpenFlags::from_bits_retain(status.bits()) & kept;
         let inode = host.inode();
-        files.push(File::new(host, Some(inode), flags));
+        files.push(Some(File::new(host, Some(inode), flags)));
     }
     Ok((files, terminal))
 }
 
-fn init(config: &ProcessConfig, files: Vec<Arc<File>>) -> Result<Init> {
+fn init(config: &ProcessConfig, files: Vec<Option<Arc<File>>>) -> Result<Init> {
     let caps = &config.caps;
     let mut cred = Cred::new(config.uid, config.gid, Vec::new(), Caps::empty());
     cred.groups = config.groups.clone();
@@ -139,6 +168,8 @@ fn init(config: &ProcessConfig, files: Vec<Arc<File>>) -> Result<Init> {
         cred,
         limits,
         files,
+        ignored: SigSet(config.ignored_signals),
+        role: if config.shielded { InitRole::Container } else { InitRole::Command },
     })
 }
 

@@ -22,6 +22,10 @@ pub(crate) struct SandboxConfig {
     pub(crate) seccomp_log: bool,
     /// UTS names.
     pub(crate) hostname: String,
+    /// Which of the caller's standard descriptors were closed.
+    pub(crate) closed_streams: [bool; 3],
+    /// Which of them are terminals, passed as descriptors of the sentry's own.
+    pub(crate) terminals: [bool; 3],
     /// The first process.
     pub(crate) process: ProcessConfig,
     /// The root file system.
@@ -55,6 +59,10 @@ pub(crate) struct ProcessConfig {
     pub(crate) rlimits: Vec<(u32, u64, u64)>,
     /// `PR_SET_NO_NEW_PRIVS`.
     pub(crate) no_new_privs: bool,
+    /// Signals ignored from the start; bit 0 is signal 1.
+    pub(crate) ignored_signals: u64,
+    /// The process is the init of a container, shielded from signals of its own processes.
+    pub(crate) shielded: bool,
     /// Make the terminal on standard input the controlling one.
     pub(crate) terminal: bool,
 }

@@ -9,7 +9,7 @@ use rustix::fs::{Mode, mkdirat};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind_recursive, mount_change, mount_remount, unmount,
 };
-use rustix::process::{DumpableBehavior, chdir, pivot_root, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, chdir, pivot_root, set_dumpable_behavior, set_parent_process_death_signal};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, Gid, Uid, remove_capability_from_bounding_set, set_capabilities,
     set_keep_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
@@ -51,6 +51,9 @@ fn become_nobody() -> Result<()> {
             inheritable: CapabilitySet::empty(),
         };
         set_capabilities(None, kept).context("dropping capabilities")?;
+        // Changing users has also cleared what the command line had asked for.
+        let kill = rustix::process::Signal::KILL;
+        set_parent_process_death_signal(Some(kill)).context("asking to die with the command line")?;
     }
     // Changing users has made the process undumpable, which would forbid it to reach its own stubs' memory.
     set_dumpable_behavior(DumpableBehavior::Dumpable).context("allowing access to stubs")

@@ -17,8 +17,8 @@ pub(crate) enum ToSandbox {
 /// From the sandbox to the command line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum FromSandbox {
-    /// The first process runs.
-    Started,
+    /// The first process has stopped by this signal.
+    Stopped(i32),
     /// The first process has ended with this wait status.
     Exited(i32),
     /// The sandbox could not start.
@@ -38,6 +38,14 @@ pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd)> {
 pub(crate) fn send(socket: BorrowedFd<'_>, message: &impl Serialize) -> Result<()> {
     let text = serde_json::to_vec(message)?;
     rustix::net::send(socket, &text, SendFlags::NOSIGNAL).context("sending on the control socket")?;
+    Ok(())
+}
+
+/// Sends one message if that can be done without waiting.
+pub(crate) fn send_now(socket: BorrowedFd<'_>, message: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_vec(message)?;
+    rustix::net::send(socket, &text, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+        .context("sending on the control socket")?;
     Ok(())
 }
 

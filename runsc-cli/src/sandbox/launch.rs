@@ -3,10 +3,10 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 
 use anyhow::{Context, Result, bail};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::pipe::{PipeFlags, pipe_with};
 use sentry_platform::spawn::{Child, IdMap, Namespaces, Spawn};
 
 use super::config::SandboxConfig;
@@ -25,17 +25,22 @@ pub(crate) struct Sandbox {
     pub(crate) sentry: Child,
     /// The gofer.
     pub(crate) gofer: Child,
+    /// What the gofer says on its standard error: why it ends, if it does so by itself.
+    pub(crate) gofer_words: OwnedFd,
     /// Our end of the control socket.
     pub(crate) control: OwnedFd,
 }
 
 /// Starts gofer and sentry. The guest's standard streams are the caller's.
-pub(crate) fn launch(global: &Global, config: &SandboxConfig) -> Result<Sandbox> {
+pub(crate) fn launch(global: &Global, mut config: SandboxConfig) -> Result<Sandbox> {
+    let terminals =
+        [terminal(rustix::stdio::stdin()), terminal(rustix::stdio::stdout()), terminal(rustix::stdio::stderr())];
+    config.terminals = terminals.each_ref().map(Option::is_some);
+    let config = &config;
     let program = File::open("/proc/self/exe").context("opening /proc/self/exe, to start the sandbox from")?;
-    let mut trees = Vec::new();
     for tree in &config.trees {
-        let opened = File::options().read(true).custom_flags(libc::O_PATH).open(&tree.path);
-        trees.push(opened.with_context(|| format!("opening {} to serve it to the sandbox", tree.path))?);
+        // The gofer finds it by path, in a mount namespace of its own; asking here makes for a plain message.
+        std::fs::metadata(&tree.path).with_context(|| format!("finding {} to serve it to the sandbox", tree.path))?;
     }
     let mut sentry_ends = Vec::new();
     let mut gofer_ends = Vec::new();
@@ -46,25 +51,53 @@ pub(crate) fn launch(global: &Global, config: &SandboxConfig) -> Result<Sandbox>
         gofer_ends.push(other);
     }
     let (control, sandbox_control) = control::pair()?;
-    let gofer = {
-        let config_fd = config.to_memfd()?;
-        let log = debug_log(global, "gofer")?;
-        let mut fds: Vec<BorrowedFd<'_>> = vec![config_fd.as_fd(), log.as_fd()];
-        fds.extend(trees.iter().map(AsFd::as_fd));
-        fds.extend(gofer_ends.iter().map(AsFd::as_fd));
-        let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-        start(&program, "gofer", namespaces | user_namespace(false), fds, false).context("starting the gofer")?
-    };
-    let sentry = {
-        let config_fd = config.to_memfd()?;
-        let log = debug_log(global, "boot")?;
-        let mut fds: Vec<BorrowedFd<'_>> = vec![config_fd.as_fd(), log.as_fd(), sandbox_control.as_fd()];
-        fds.extend(sentry_ends.iter().map(AsFd::as_fd));
-        let namespaces =
-            libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-        start(&program, "boot", namespaces | user_namespace(true), fds, true).context("starting the sentry")?
-    };
-    Ok(Sandbox { sentry, gofer, control })
+    let (gofer, gofer_words) = start_gofer(global, &program, config, &gofer_ends)?;
+    let sentry_fds = [sandbox_control].into_iter().chain(terminals.into_iter().flatten()).chain(sentry_ends);
+    match start_sentry(global, &program, config, &sentry_fds.collect::<Vec<_>>()) {
+        Ok(sentry) => Ok(Sandbox { sentry, gofer, gofer_words, control }),
+        Err(error) => {
+            super::wait::end(gofer.pid);
+            Err(error)
+        }
+    }
+}
+
+/// Opens a standard stream again that is a terminal, so that the sentry can wait for it without making the caller's own
+/// descriptor non-blocking.
+fn terminal(stream: BorrowedFd<'_>) -> Option<OwnedFd> {
+    if !rustix::termios::isatty(stream) {
+        return None;
+    }
+    sentry_fs::hostfd::reopen_terminal(stream)
+}
+
+/// Starts the gofer; returns also what its standard error is read from.
+fn start_gofer(
+    global: &Global,
+    program: &File,
+    config: &SandboxConfig,
+    sockets: &[OwnedFd],
+) -> Result<(Child, OwnedFd)> {
+    let config = config.to_memfd()?;
+    let log = debug_log(global, "gofer")?;
+    let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
+    let (words, stderr) = pipe_with(flags).context("making a pipe for the gofer's errors")?;
+    let mut fds: Vec<BorrowedFd<'_>> = vec![config.as_fd(), log.as_fd(), stderr.as_fd()];
+    fds.extend(sockets.iter().map(AsFd::as_fd));
+    let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    let child =
+        start(program, "gofer", namespaces | user_namespace(false), fds, false).context("starting the gofer")?;
+    Ok((child, words))
+}
+
+fn start_sentry(global: &Global, program: &File, config: &SandboxConfig, passed: &[OwnedFd]) -> Result<Child> {
+    let config = config.to_memfd()?;
+    let log = debug_log(global, "boot")?;
+    let mut fds: Vec<BorrowedFd<'_>> = vec![config.as_fd(), log.as_fd()];
+    fds.extend(passed.iter().map(AsFd::as_fd));
+    let namespaces =
+        libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    start(program, "boot", namespaces | user_namespace(true), fds, true).context("starting the sentry")
 }
 
 /// A descriptor for a process's debug log; `/dev/null` where none is asked for.

@@ -190,7 +190,7 @@ pub(crate) fn give_terminal(task: &Arc<Task>, terminal: Arc<HostTerminal>) {
 /// Passes on a signal that the command line has got: to the foreground group of its terminal, or to the first process.
 pub(crate) fn forward_signal(kernel: &Arc<Kernel>, terminal: Option<&Arc<HostTerminal>>, signal: Signal) {
     let info = SigInfo::from_kernel(signal);
-    let from_terminal = matches!(signal, Signal::SIGINT | Signal::SIGQUIT | Signal::SIGTSTP);
+    let from_terminal = matches!(signal, Signal::SIGINT | Signal::SIGQUIT | Signal::SIGTSTP | Signal::SIGCONT);
     if let Some(terminal) = terminal {
         if signal == Signal::SIGWINCH {
             return terminal.resized();

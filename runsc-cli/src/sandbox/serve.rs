@@ -15,16 +15,18 @@ pub(crate) fn main() -> Result<u8> {
     let config = SandboxConfig::from_fd(inherited(0, "the configuration")?)?;
     let log = inherited(1, "the debug log")?;
     let log_fd = log.as_raw_fd();
+    let words = inherited(2, "standard error")?;
+    rustix::stdio::dup2_stderr(&words).context("taking over standard error")?;
+    drop(words);
     crate::log::install(log.into(), config.debug);
-    // The trees are mounted anew from their paths: a descriptor from the host's mount namespace would have a way up.
-    let first_socket = 2 + config.trees.len();
+    // The trees are mounted from their paths: a descriptor of the host's mount namespace would have a way up.
     let mut trees = Vec::new();
     for (index, tree) in config.trees.iter().enumerate() {
         let flags = if tree.readonly { TreeFlags::READONLY } else { TreeFlags::empty() };
         let source = PathBuf::from(&tree.path);
         trees.push(TreeSpec { id: u32::try_from(index)?, source, flags, recursion: Recursion::Yes });
     }
-    let sockets: Vec<OwnedFd> = (first_socket..).map_while(inherited_fd).collect();
+    let sockets: Vec<OwnedFd> = (3..).map_while(inherited_fd).collect();
     gofer::confine::run(&trees, sockets, Some(log_fd)).context("serving files")?;
     Ok(0)
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 use abi::Errno;
 use abi::flags::Prot;
 
+pub mod caller;
 pub mod error;
 pub mod ext;
 pub mod host_calls;

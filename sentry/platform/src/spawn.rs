@@ -94,15 +94,27 @@ impl Spawn<'_> {
         drop(go_read);
         drop(err_write);
         let pid = i32::try_from(pid).map_err(|_| io::Error::other("process id out of range"))?;
+        match self.release(pid, go_write, &err_read) {
+            Ok(()) => Ok(Child { pid }),
+            Err(error) => {
+                // Without its go it ends by itself; its exit status says nothing new.
+                let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None);
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets the child go on to its program; returns once it has got there.
+    fn release(&self, pid: i32, go: OwnedFd, error: &OwnedFd) -> io::Result<()> {
         if self.namespaces & libc::CLONE_NEWUSER != 0 {
             self.write_maps(pid)?;
         }
-        rustix::io::write(&go_write, b"g")?;
-        drop(go_write);
+        rustix::io::write(&go, b"g")?;
+        drop(go);
         let mut errno = [0; 4];
         // Closed without a word when exec succeeds.
-        match rustix::io::read(&err_read, &mut errno)? {
-            0 => Ok(Child { pid }),
+        match rustix::io::read(error, &mut errno)? {
+            0 => Ok(()),
             _ => Err(io::Error::from_raw_os_error(i32::from_ne_bytes(errno))),
         }
     }

@@ -154,10 +154,10 @@ fn drops(process: &Process, signal: Signal, blocked: bool, info: &SigInfo) -> bo
     !blocked && (ignored(signal, &action) || init_ignores(process, action.handler, info))
 }
 
-/// Tells whether this is `init` of the sandbox, which takes no signal of a guest that it has no handler for.
+/// Tells whether this is `init` of a container, which takes no signal of a guest that it has no handler for.
 pub(super) fn init_ignores(process: &Process, handler: u64, info: &SigInfo) -> bool {
     let from_guest = info.code <= 0;
-    process.pid == crate::task::INIT && handler == SIG_DFL && from_guest
+    process.is_unkillable() && handler == SIG_DFL && from_guest
 }
 
 /// Gets the attention of one thread that can take the signal.

@@ -28,7 +28,7 @@ pub use current::{Serving, served};
 pub use process::{Attributes, Process, RLIMITS, Resource};
 pub use run::run;
 pub use sched::{Sched, Schedule};
-pub use table::{INIT, ProcessEntry, TaskTable};
+pub use table::{INIT, InitRole, ProcessEntry, TaskTable};
 
 use std::fmt;
 use std::sync::Arc;

@@ -68,6 +68,8 @@ pub struct Process {
     started: Instant,
     /// A thread is in exec and ends the others.
     in_exec: AtomicBool,
+    /// Signals of guests without a handler pass this process by (kernel: `SIGNAL_UNKILLABLE`).
+    unkillable: AtomicBool,
 }
 
 /// Attributes of a process that are remembered and reported.
@@ -129,6 +131,7 @@ impl Process {
             group_exit: AtomicI32::new(-1),
             started: Instant::now(),
             in_exec: AtomicBool::new(false),
+            unkillable: AtomicBool::new(false),
         })
     }
 
@@ -139,6 +142,16 @@ impl Process {
         *child.attributes.lock() = attributes;
         child.set_terminal(parent.terminal());
         child
+    }
+
+    /// Shields this process from signals of guests that it has no handler for.
+    pub(crate) fn make_unkillable(&self) {
+        self.unkillable.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells whether signals of guests without a handler pass this process by.
+    pub(crate) fn is_unkillable(&self) -> bool {
+        self.unkillable.load(Ordering::Relaxed)
     }
 
     /// Returns the controlling terminal.

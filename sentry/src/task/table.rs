@@ -17,6 +17,17 @@ const RESERVED_PIDS: i32 = 300;
 /// The process that adopts orphans.
 pub const INIT: Pid = Pid(1);
 
+/// What the first process is to whoever started the sandbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InitRole {
+    /// The first process of a container, which Linux shields: from inside, no signal reaches it that it has no handler
+    /// for (`man 7 pid_namespaces`).
+    #[default]
+    Container,
+    /// A command like any other of the caller's: signals act on it, and the caller's shell controls its job.
+    Command,
+}
+
 /// A process and its relations.
 pub struct ProcessEntry {
     /// The process.
@@ -76,6 +87,8 @@ pub struct TaskTable {
     pub tasks: BTreeMap<Pid, Arc<Task>>,
     /// Living and zombie processes by id.
     pub processes: BTreeMap<Pid, ProcessEntry>,
+    /// What the first process is.
+    pub init_role: InitRole,
 }
 
 impl TaskTable {
@@ -160,11 +173,11 @@ impl TaskTable {
             entry.pgid == pgid
                 && Some(entry.process.pid) != without
                 && entry.zombie.is_none()
-                && entry.parent != INIT
-                && self
-                    .processes
-                    .get(&entry.parent)
-                    .is_some_and(|parent| parent.pgid != pgid && parent.sid == entry.sid)
+                && match self.processes.get(&entry.parent) {
+                    Some(parent) => parent.pgid != pgid && parent.sid == entry.sid,
+                    // The parent of a command is the caller's shell.
+                    None => self.init_role == InitRole::Command && entry.process.pid == INIT && entry.sid == INIT,
+                }
         })
     }
 

@@ -163,6 +163,11 @@ fn reap(table: &mut TaskTable, pid: Pid) {
 
 /// Tells the parent that a process has stopped.
 pub(crate) fn report_stopped(kernel: &Kernel, process: &Arc<Process>, signal: Signal) {
+    if process.pid == super::table::INIT
+        && let Some(tell) = kernel.init_stopped.get()
+    {
+        tell(signal);
+    }
     tell_parent(kernel, process, cld::STOPPED, signal.number(), |entry| {
         entry.stop_report = Some(signal);
         entry.continue_report = false;

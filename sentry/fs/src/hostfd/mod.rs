@@ -14,7 +14,7 @@ mod tests;
 use std::any::Any;
 use std::cell::RefCell;
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -77,15 +77,18 @@ impl std::fmt::Debug for HostFd {
     }
 }
 
-/// Opens a terminal again without blocking and without making it ours.
-fn reopen_terminal(fd: &OwnedFd) -> Option<OwnedFd> {
+/// Opens a terminal again without blocking and without making it ours. Whoever may open it does this: the caller's own
+/// process, before a sandbox is started.
+pub fn reopen_terminal(fd: impl AsFd) -> Option<OwnedFd> {
+    let fd = fd.as_fd();
     let mode = rustix::fs::fcntl_getfl(fd).ok()? & OFlags::RWMODE;
     let flags = mode | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     rustix::fs::open(format!("/proc/self/fd/{}", fd.as_raw_fd()), flags, Mode::empty()).ok()
 }
 
 impl HostFd {
-    /// Takes over a descriptor. Call it before the sentry is confined: a terminal is opened again through `/proc`.
+    /// Takes over a descriptor. A terminal that blocks is opened again through `/proc`, as far as that is mounted and
+    /// allowed.
     pub fn new(fd: OwnedFd, reactor: &dyn HostReactor) -> Result<HostFd, Errno> {
         let stat = rustix::fs::fstat(&fd).map_err(host::errno)?;
         let kind = FileKind::from_mode(stat.st_mode).ok_or(Errno::EINVAL)?;
@@ -94,10 +97,14 @@ impl HostFd {
                 (fd, Nature::Regular)
             }
             FileKind::Fifo | FileKind::Socket => (fd, Nature::Stream),
-            FileKind::CharDevice if rustix::termios::isatty(&fd) => match reopen_terminal(&fd) {
-                Some(own) => (own, Nature::OwnTerminal),
-                None => (fd, Nature::Terminal),
-            },
+            FileKind::CharDevice if rustix::termios::isatty(&fd) => {
+                let waits = !rustix::fs::fcntl_getfl(&fd).map_err(host::errno)?.contains(OFlags::NONBLOCK);
+                match reopen_terminal(&fd).filter(|_| waits) {
+                    Some(own) => (own, Nature::OwnTerminal),
+                    None if waits => (fd, Nature::Terminal),
+                    None => (fd, Nature::OwnTerminal),
+                }
+            }
             FileKind::CharDevice => (fd, Nature::Device),
         };
         HostFd::with(Arc::new(fd), nature, kind, stat.st_ino, reactor)
@@ -221,7 +228,11 @@ impl FileOps for HostFd {
     fn read(&self, pos: &mut u64, flags: IoFlags, dst: &mut dyn IoDst) -> Result<usize, Errno> {
         if self.nature != Nature::Regular {
             self.check_job(abi::signal::Signal::SIGTTIN)?;
-            return self.read_stream(dst);
+            return match (self.read_stream(dst), &self.terminal) {
+                // Said of a terminal that is there only while our whole sandbox is a background job of the caller.
+                (Err(Errno::EIO), Some(terminal)) if !self.poll().contains(Ready::HUP) => Err(terminal.background()),
+                (result, _) => result,
+            };
         }
         let want = dst.remaining();
         let mut at = *pos;

@@ -66,6 +66,18 @@ impl HostTerminal {
         self.job.check(&*self.host, signal)
     }
 
+    /// A guest has read while the host's foreground job is another: stops its group, as the host would have stopped a
+    /// native program, and the caller's shell hears of that. Returns what the read is to answer.
+    pub(super) fn background(&self) -> Errno {
+        match self.host.caller() {
+            Some(caller) if !caller.ignores_ttin && !caller.orphaned => {
+                self.host.signal_group(caller.group, Signal::SIGTTIN);
+                Errno::ERESTART
+            }
+            _ => Errno::EIO,
+        }
+    }
+
     /// Tells the foreground group that the window has another size: the kernel hears of that from the command line.
     pub fn resized(&self) {
         self.job.signal(&*self.host, Signal::SIGWINCH);
