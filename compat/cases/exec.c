@@ -300,6 +300,19 @@ CASE(execveat_descriptor, "execveat") {
     IN_CHILD(syscall(SYS_execveat, AT_FDCWD, "link", argv, none, 0));
 }
 
+CASE(execveat_check_only, "execveat") {
+    int fd = MUST(open("/bin/echo", O_PATH | O_CLOEXEC));
+    char *argv[] = {"echo", "not run", NULL}, *none[] = {NULL};
+    R(syscall(SYS_execveat, fd, "", argv, none, AT_EMPTY_PATH | 0x10000));
+    R(syscall(SYS_execveat, AT_FDCWD, "/bin/echo", argv, none, 0x10000));
+    R(syscall(SYS_execveat, AT_FDCWD, "/etc/passwd", argv, none, 0x10000));
+    R(syscall(SYS_execveat, AT_FDCWD, "none", argv, none, 0x10000));
+    put("text", "no program");
+    chmod("text", 0755);
+    R(syscall(SYS_execveat, AT_FDCWD, "text", argv, none, 0x10000));
+    R(syscall(SYS_execveat, AT_FDCWD, "text", argv, none, 0x20000));
+}
+
 CASE(execveat_script_by_descriptor, "execveat") {
     script("s", "#!/bin/sh\necho script $#\n");
     char *argv[] = {"s", "x", NULL}, *none[] = {NULL};

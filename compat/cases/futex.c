@@ -150,8 +150,12 @@ CASE(futex_pi_contended, "futex") {
         R(fut(w, FUTEX_UNLOCK_PI, 0, 0, 0, 0));
     });
     T(UNTIL(*w & FUTEX_WAITERS));
-    R(fut(w, FUTEX_UNLOCK_PI, 0, 0, 0, 0));
+    // The bit is set before the waiter is asleep.
+    settle(c);
+    // From here on the child prints, and nobody else until it has ended.
+    long unlocked = fut(w, FUTEX_UNLOCK_PI, 0, 0, 0, 0);
     show_wait(c);
+    R(unlocked);
     R(*w);
 }
 

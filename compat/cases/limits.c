@@ -273,6 +273,13 @@ CASE(prctl_misc, "prctl") {
     R(prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0));
     R(prctl(PR_GET_SECCOMP));
     R(prctl(PR_MCE_KILL_GET, 0, 0, 0, 0));
+    R(prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0));
+    R(prctl(PR_MCE_KILL_GET, 0, 0, 0, 0));
+    IN_CHILD(R(prctl(PR_MCE_KILL_GET, 0, 0, 0, 0)));
+    R(prctl(PR_MCE_KILL, PR_MCE_KILL_SET, 3, 0, 0));
+    R(prctl(PR_MCE_KILL, PR_MCE_KILL_CLEAR, 1, 0, 0));
+    R(prctl(PR_MCE_KILL, PR_MCE_KILL_CLEAR, 0, 0, 0));
+    R(prctl(PR_MCE_KILL_GET, 1, 0, 0, 0));
     int *addr = 0;
     T(prctl(PR_GET_TID_ADDRESS, &addr) == 0 || errno == EINVAL);
 }

@@ -504,4 +504,24 @@ CASE(name_to_handle, "name_to_handle_at") {
     long r = syscall(SYS_name_to_handle_at, AT_FDCWD, "f", &h, &mount, 0);
     T(r == -1 && (errno == EOVERFLOW || errno == EOPNOTSUPP));
     R(syscall(SYS_name_to_handle_at, AT_FDCWD, "none", &h, &mount, 0));
+    R(syscall(SYS_name_to_handle_at, AT_FDCWD, "f", &h, &mount, 0x8000));
+    R(syscall(SYS_name_to_handle_at, AT_FDCWD, BAD, &h, &mount, 0));
+    R(syscall(SYS_name_to_handle_at, 77, "f", &h, &mount, 0));
+    // What no file system knows.
+    int proc = MUST(open("/proc", O_RDONLY));
+    r = syscall(SYS_name_to_handle_at, proc, "stat", &h, &mount, 0);
+    T(r == -1 && (errno == EOVERFLOW || errno == EOPNOTSUPP));
+}
+
+CASE(open_by_handle_errors, "open_by_handle_at") {
+    struct { unsigned bytes; int type; char h[128]; } h = {129, 0, {0}};
+    R(syscall(SYS_open_by_handle_at, 77, &h, O_RDONLY));
+    R(syscall(SYS_open_by_handle_at, AT_FDCWD, BAD, O_RDONLY));
+    R(syscall(SYS_open_by_handle_at, AT_FDCWD, &h, O_RDONLY));
+    h.bytes = 0;
+    R(syscall(SYS_open_by_handle_at, AT_FDCWD, &h, O_RDONLY));
+    h.bytes = 8;
+    h.type = 77;
+    R(syscall(SYS_open_by_handle_at, AT_FDCWD, &h, O_RDONLY));
+    IN_CHILD(drop_to(1000, 1000); R(syscall(SYS_open_by_handle_at, AT_FDCWD, &h, O_RDONLY)));
 }

@@ -9,6 +9,8 @@ use sentry::{Current, Outcome};
 
 const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
 const AT_EMPTY_PATH: u32 = 0x1000;
+/// Only asks whether the file may be executed (since Linux 6.14).
+const AT_EXECVE_CHECK: u32 = 0x1_0000;
 
 /// Serves `execve(2)`.
 pub fn execve(cur: &mut Current, path: UserAddr, argv: UserAddr, envp: UserAddr) -> Outcome<'_> {
@@ -26,7 +28,9 @@ pub fn execveat(
 ) -> Outcome<'_> {
     Outcome::block(async move {
         let request = request(cur, dirfd, path, argv, envp, flags)?;
-        exec(cur, request).await?;
+        if flags & AT_EXECVE_CHECK == 0 {
+            exec(cur, request).await?;
+        }
         Ok(0)
     })
 }
@@ -39,7 +43,7 @@ fn request(
     envp: UserAddr,
     flags: u32,
 ) -> Result<ExecRequest, Errno> {
-    if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
+    if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_EXECVE_CHECK) != 0 {
         return Err(Errno::EINVAL);
     }
     let path = cur.mem.read_path(path)?;

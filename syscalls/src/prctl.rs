@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use abi::signal::Signal;
 use abi::{Errno, UserAddr, UserRef};
 use sentry::Current;
-use sentry::task::{Caps, Cred, DEFAULT_SLACK};
+use sentry::task::{Caps, Cred, DEFAULT_SLACK, MEMORY_FAILURE_DEFAULT};
 
 mod op {
     pub(super) const SET_PDEATHSIG: i32 = 1;
@@ -27,6 +27,8 @@ mod op {
     pub(super) const SET_SECUREBITS: i32 = 28;
     pub(super) const SET_TIMERSLACK: i32 = 29;
     pub(super) const GET_TIMERSLACK: i32 = 30;
+    pub(super) const MCE_KILL: i32 = 33;
+    pub(super) const MCE_KILL_GET: i32 = 34;
     pub(super) const SET_CHILD_SUBREAPER: i32 = 36;
     pub(super) const GET_CHILD_SUBREAPER: i32 = 37;
     pub(super) const SET_NO_NEW_PRIVS: i32 = 38;
@@ -116,6 +118,11 @@ pub fn prctl(cur: &mut Current, operation: i32, a2: u64, a3: u64, a4: u64, a5: u
         op::CAPBSET_READ..=op::SET_SECUREBITS | op::GET_KEEPCAPS | op::SET_KEEPCAPS | op::CAP_AMBIENT => {
             capabilities(cur, operation, [a2, a3, a4, a5])
         }
+        op::MCE_KILL => memory_failure(cur, [a2, a3, a4, a5]),
+        op::MCE_KILL_GET => {
+            zeros(&[a2, a3, a4, a5])?;
+            Ok(u64::from(cur.task.memory_failure.load(Ordering::Relaxed)))
+        }
         op::SET_NO_NEW_PRIVS => {
             if a2 != 1 {
                 return Err(Errno::EINVAL);
@@ -132,6 +139,20 @@ pub fn prctl(cur: &mut Current, operation: i32, a2: u64, a3: u64, a4: u64, a5: u
         }
         _ => process_attribute(cur, operation, [a2, a3, a4, a5]),
     }
+}
+
+/// When a thread wants to hear of broken memory: remembered, as the host tells guests of none.
+fn memory_failure(cur: &Current, [a2, a3, a4, a5]: [u64; 4]) -> Result<u64, Errno> {
+    const CLEAR: u64 = 0;
+    const SET: u64 = 1;
+    zeros(&[a4, a5])?;
+    let policy = match (a2, a3) {
+        (CLEAR, 0) => MEMORY_FAILURE_DEFAULT,
+        (SET, late_early_default @ 0..=2) => late_early_default as u8,
+        _ => return Err(Errno::EINVAL),
+    };
+    cur.task.memory_failure.store(policy, Ordering::Relaxed);
+    Ok(0)
 }
 
 fn set_name(cur: &Current, at: UserAddr) -> Result<u64, Errno> {

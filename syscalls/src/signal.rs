@@ -142,7 +142,7 @@ pub fn rt_sigtimedwait(
 async fn wait_for_signal(cur: &mut Current, wanted: SigSet, deadline: Option<Instant>) -> Result<SigInfo, SysError> {
     let task = Arc::clone(&cur.task);
     let signals = &task.signals;
-    let take = || signals.dequeue(&task.process.signals, SigSet(!wanted.0));
+    let take = || signals.dequeue(&task.process, SigSet(!wanted.0));
     if let Some(found) = take() {
         return Ok(found);
     }

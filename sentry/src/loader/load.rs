@@ -6,7 +6,7 @@ use abi::Errno;
 use sentry_platform::regs::{USER_CS, USER_SS};
 use sentry_platform::{Context, ContextExt, Platform, Registers};
 
-use super::Image;
+use super::{Image, LoadError};
 use crate::mm::Mm;
 
 /// A program that is ready to run its first instruction.
@@ -24,19 +24,23 @@ const START_EFLAGS: u64 = 0x202;
 
 impl Image {
     /// Makes a new address space and fills it.
-    pub async fn load(self, platform: &dyn Platform) -> Result<Loaded, Errno> {
+    ///
+    /// # Errors
+    /// [`LoadError::Refused`] where there is no room for another process, [`LoadError::Fatal`] where the program can't be
+    /// mapped.
+    pub async fn load(self, platform: &dyn Platform) -> Result<Loaded, LoadError> {
         let (space, mut context) = platform.new_process().await.map_err(|error| {
             tracing::warn!(%error, "the platform could not make an address space for a new program");
-            error.errno()
+            LoadError::Refused(error.errno())
         })?;
         context.memory(&self.ops).await.map_err(|failure| {
             let op = self.ops.get(failure.index);
             tracing::debug!(errno = %failure.errno, ?op, "mapping a new program failed");
-            failure.errno
+            LoadError::Fatal(failure.errno)
         })?;
         for (addr, bytes) in &self.writes {
             if space.write(*addr, bytes) != bytes.len() {
-                return Err(Errno::EFAULT);
+                return Err(LoadError::Fatal(Errno::EFAULT));
             }
         }
         let mm = Mm::with_books(space, platform.vdso(), self.books, Some(self.exe.mapped()));

@@ -130,6 +130,15 @@ pub enum LoadError {
     Fatal(Errno),
 }
 
+impl LoadError {
+    /// Returns the error whichever it is.
+    pub fn errno(self) -> Errno {
+        match self {
+            LoadError::Refused(errno) | LoadError::Fatal(errno) => errno,
+        }
+    }
+}
+
 impl From<Errno> for LoadError {
     fn from(errno: Errno) -> LoadError {
         LoadError::Refused(errno)
@@ -165,6 +174,10 @@ pub fn plan(request: LoadRequest<'_>) -> Result<Image, LoadError> {
         argv.extend(source.args.argv.drain(..).skip(1));
         source.args.argv = argv;
         source.args.check(request.file_name, request.limits.stack)?;
+        if script.interpreter.is_empty() {
+            // An empty name is the working directory, which can't be executed.
+            return Err(LoadError::Refused(Errno::EACCES));
+        }
         source.file = request.opener.open_exec(&script.interpreter)?;
         name = script.interpreter;
     }

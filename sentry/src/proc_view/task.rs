@@ -73,6 +73,13 @@ impl ProcTask {
         self.task.as_ref().ok_or(Errno::ESRCH)
     }
 
+    fn comm(&self) -> Vec<u8> {
+        match &self.task {
+            Some(task) if self.thread || task.is_leader() => task.comm.lock().clone(),
+            _ => self.process.last_comm(),
+        }
+    }
+
     fn relations(&self) -> Result<Relations, Errno> {
         let table = self.kernel.tasks.read();
         let entry = table.processes.get(&self.process.pid).ok_or(Errno::ESRCH)?;
@@ -92,6 +99,8 @@ impl ProcTask {
         match &self.task {
             _ if relations.zombie.is_some() => 'Z',
             None => 'Z',
+            // The leader has ended, others go on.
+            Some(task) if !self.thread && !task.is_leader() => 'Z',
             Some(_) if self.process.signals.stopping() => 'T',
             Some(task) if task.is_blocked() => 'S',
             Some(_) => 'R',
@@ -131,7 +140,7 @@ impl TaskView for ProcTask {
         Ok(TaskSnapshot {
             tid,
             tgid: self.process.pid,
-            comm: task.map(|task| task.comm.lock().clone()).unwrap_or_default(),
+            comm: self.comm(),
             state: self.state(&relations),
             ppid: relations.parent,
             pgrp: relations.group,

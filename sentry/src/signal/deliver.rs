@@ -28,7 +28,7 @@ pub(crate) async fn before_guest(cur: &mut Current) {
             continue;
         }
         let blocked = cur.task.signals.mask();
-        let Some(info) = cur.task.signals.dequeue(&cur.task.process.signals, blocked) else { break };
+        let Some(info) = cur.task.signals.dequeue(&cur.task.process, blocked) else { break };
         let Some(signal) = Signal::new(info.signo) else { continue };
         let action = cur.task.process.signals.action(signal);
         match action.handler {

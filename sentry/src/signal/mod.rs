@@ -16,9 +16,11 @@ pub use queue::SigQueue;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use abi::signal::{SIG_DFL, SIG_IGN, SigAction, SigInfo, SigSet, Signal, StackT};
+use abi::signal::{SIG_DFL, SIG_IGN, SigAction, SigInfo, SigSet, Signal, StackT, si};
 use arc_swap::ArcSwap;
 use sentry_sync::{Level, Mutex, WaitQueue};
+
+use crate::Process;
 
 /// `SS_DISABLE` of `sigaltstack(2)`.
 pub const SS_DISABLE: i32 = 2;
@@ -238,8 +240,19 @@ impl TaskSignals {
         !pending.without(self.mask()).is_empty() || shared.stopping()
     }
 
-    /// Takes the next signal outside `blocked`, of this thread first, then of the process (`dequeue_signal`).
-    pub fn dequeue(&self, shared: &ProcessSignals, blocked: SigSet) -> Option<SigInfo> {
+    /// Takes the next signal outside `blocked`, of this thread first, then of the process (`dequeue_signal`). `process`
+    /// is the thread's own.
+    pub fn dequeue(&self, process: &Process, blocked: SigSet) -> Option<SigInfo> {
+        let info = self.take(&process.signals, blocked)?;
+        if info.code == si::TIMER
+            && let Ok(timer) = process.posix_timers.get(info.timer_id())
+        {
+            timer.delivered(info.overrun());
+        }
+        Some(info)
+    }
+
+    fn take(&self, shared: &ProcessSignals, blocked: SigSet) -> Option<SigInfo> {
         if !self.pending().without(blocked).is_empty()
             && let Some(info) = self.pop(blocked)
         {

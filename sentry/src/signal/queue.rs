@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use abi::signal::{SigInfo, SigSet, Signal};
+use abi::signal::{SigInfo, SigSet, Signal, si};
 
 /// Signals that hardware raises in the running thread: taken before all others (kernel: `SYNCHRONOUS_MASK`).
 const SYNCHRONOUS: SigSet =
@@ -31,8 +31,18 @@ impl SigQueue {
         self.list.is_empty()
     }
 
-    /// Adds an instance; a standard signal that is pending already is dropped. Returns whether it was added.
+    /// Adds an instance; a standard signal that is pending already is dropped, and one of a timer that has one pending
+    /// is counted there as an overrun. Returns whether it was added.
     pub fn push(&mut self, signal: Signal, info: SigInfo) -> bool {
+        if info.code == si::TIMER && self.set.contains(signal) {
+            let same = |other: &&mut SigInfo| {
+                other.signo == info.signo && other.code == si::TIMER && other.timer_id() == info.timer_id()
+            };
+            if let Some(pending) = self.list.iter_mut().find(same) {
+                pending.add_overrun(info.overrun().saturating_add(1));
+                return false;
+            }
+        }
         if !signal.is_realtime() && self.set.contains(signal) {
             return false;
         }
@@ -84,6 +94,20 @@ mod tests {
         assert_eq!(queue.pop(SigSet::EMPTY).unwrap().fields[1], 4);
         assert!(queue.pop(SigSet::EMPTY).is_none());
         assert!(queue.set().is_empty());
+    }
+
+    #[test]
+    fn a_timer_has_one_signal_pending_that_counts_the_others() {
+        let mut queue = SigQueue::default();
+        let realtime = Signal::new(40).unwrap();
+        for (timer, overrun) in [(1, 0), (2, 0), (1, 3), (1, 0)] {
+            queue.push(realtime, SigInfo::timer(realtime, timer, overrun, 0));
+        }
+        let first = queue.pop(SigSet::EMPTY).unwrap();
+        assert_eq!((first.timer_id(), first.overrun()), (1, 5));
+        let second = queue.pop(SigSet::EMPTY).unwrap();
+        assert_eq!((second.timer_id(), second.overrun()), (2, 0));
+        assert!(queue.is_empty());
     }
 
     #[test]

@@ -159,7 +159,7 @@ impl FileOps for SignalFd {
         let others = SigSet(!self.signals().0);
         let mut done = 0;
         while dst.remaining() >= SIZE {
-            let Some(info) = task.signals.dequeue(&task.process.signals, others) else { break };
+            let Some(info) = task.signals.dequeue(&task.process, others) else { break };
             // As on Linux the signal is gone even if the copy fails.
             match dst.put(SignalfdSiginfo::from(&info).as_bytes()) {
                 Ok(SIZE) => done += SIZE,

@@ -142,27 +142,17 @@ fn comm(name: &[u8]) -> Vec<u8> {
 /// Loads a program for a task that has none yet: the first of a process.
 pub(crate) async fn load_first(task: &Task, request: &ExecRequest) -> Result<crate::loader::Loaded, Errno> {
     let cred = task.cred.load_full();
-    let image = plan_for(task, request, &cred, false).map_err(|error| match error {
-        LoadError::Refused(errno) | LoadError::Fatal(errno) => errno,
-    })?;
+    let image = plan_for(task, request, &cred, false).map_err(LoadError::errno)?;
     *task.comm.lock() = comm(&request.name);
-    image.load(task.kernel.platform.as_ref()).await
+    image.load(task.kernel.platform.as_ref()).await.map_err(LoadError::errno)
 }
 
 /// Replaces the caller's program.
 pub async fn exec(cur: &mut Current, request: ExecRequest) -> Result<(), Errno> {
     let (cred, secure) = new_cred(&cur.task, &request.file)?;
-    let image = match plan_for(&cur.task, &request, &cred, secure) {
-        Ok(image) => image,
-        Err(LoadError::Refused(errno)) => return Err(errno),
-        Err(LoadError::Fatal(errno)) => {
-            tracing::debug!(task = ?cur.task, ?errno, "exec failed past the point of no return");
-            super::exit::exit_group(&cur.task, abi::signal::Signal::SIGSEGV.number());
-            return Err(errno);
-        }
-    };
+    let image = plan_for(&cur.task, &request, &cred, secure).map_err(|error| failed(&cur.task, error))?;
     let kernel = Arc::clone(cur.kernel());
-    let loaded = image.load(kernel.platform.as_ref()).await?;
+    let loaded = image.load(kernel.platform.as_ref()).await.map_err(|error| failed(&cur.task, error))?;
     become_only_thread(cur).await?;
     // From here on nothing fails.
     release_memory(cur).await;
@@ -195,6 +185,16 @@ pub async fn exec(cur: &mut Current, request: ExecRequest) -> Result<(), Errno> 
     task.process.end_exec();
     cur.registers_final = true;
     Ok(())
+}
+
+/// Returns the error of an exec that Linux would refuse; one that fails there once the old program is gone ends the
+/// process.
+fn failed(task: &Task, error: LoadError) -> Errno {
+    if let LoadError::Fatal(errno) = error {
+        tracing::debug!(?task, ?errno, "exec failed past the point of no return");
+        super::exit::exit_group(task, abi::signal::Signal::SIGSEGV.number());
+    }
+    error.errno()
 }
 
 /// Closes what is marked so, in a table of the program's own.

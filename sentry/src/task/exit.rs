@@ -33,6 +33,10 @@ pub(crate) async fn finish(mut cur: Current) {
     // The last user of a table closes what is in it.
     drop(task.files.swap(Arc::default()));
     task.process.add_dead_thread_time(task.cpu_time());
+    if task.is_leader() {
+        let comm = task.comm.lock().clone();
+        task.process.set_last_comm(comm);
+    }
     // The stub thread goes first: nobody may see a process as ended while its code still runs.
     drop(cur);
     let last = task.kernel.tasks.write().remove_task(&task);

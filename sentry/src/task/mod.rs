@@ -32,7 +32,7 @@ pub use table::{INIT, InitRole, ProcessEntry, TaskTable};
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use abi::{Pid, UserAddr};
@@ -49,6 +49,9 @@ use crate::wait::Waiter;
 
 /// Timer slack of a normal thread in nanoseconds.
 pub const DEFAULT_SLACK: u64 = 50_000;
+
+/// `PR_MCE_KILL_DEFAULT`.
+pub const MEMORY_FAILURE_DEFAULT: u8 = 2;
 
 /// A guest thread.
 pub struct Task {
@@ -80,6 +83,8 @@ pub struct Task {
     pub parent_death_signal: AtomicI32,
     /// Timer slack in nanoseconds (`PR_SET_TIMERSLACK`).
     pub timer_slack: AtomicU64,
+    /// `PR_MCE_KILL_*`: late, early or default.
+    pub memory_failure: AtomicU8,
     /// Head of the robust futex list (`set_robust_list`).
     pub robust_list: Mutex<UserAddr>,
     /// What is taken back from semaphores at exit (`SEM_UNDO`); shared by `CLONE_SYSVSEM`.
@@ -135,6 +140,7 @@ impl Task {
             personality: AtomicU32::new(0),
             parent_death_signal: AtomicI32::new(0),
             timer_slack: AtomicU64::new(DEFAULT_SLACK),
+            memory_failure: AtomicU8::new(MEMORY_FAILURE_DEFAULT),
             robust_list: Mutex::new(Level::Leaf, UserAddr::NULL),
             sem_undo: Mutex::new(Level::IpcObject, None),
             seccomp: Mutex::new(Level::Leaf, seccomp::Mode::Disabled),
@@ -155,6 +161,7 @@ impl Task {
         let sched = parent.sched.lock().for_child();
         *self.sched.lock() = sched;
         self.personality.store(parent.personality.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.memory_failure.store(parent.memory_failure.load(Ordering::Relaxed), Ordering::Relaxed);
         self.timer_slack.store(parent.timer_slack.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 

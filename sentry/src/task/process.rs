@@ -63,6 +63,8 @@ pub struct Process {
     pub(super) cpu_alarm: Mutex<Option<Alarm>>,
     limits: Mutex<[Rlimit; RLIMITS]>,
     times: Mutex<Times>,
+    /// Name of the leader that has ended.
+    last_comm: Mutex<Vec<u8>>,
     real_uid: AtomicU32,
     group_exit: AtomicI32,
     started: Instant,
@@ -127,6 +129,7 @@ impl Process {
             cpu_alarm: Mutex::new(Level::Timer, None),
             limits: Mutex::new(Level::Leaf, limits),
             times: Mutex::new(Level::Leaf, Times::default()),
+            last_comm: Mutex::new(Level::Leaf, Vec::new()),
             real_uid: AtomicU32::new(real_uid),
             group_exit: AtomicI32::new(-1),
             started: Instant::now(),
@@ -152,6 +155,15 @@ impl Process {
     /// Tells whether signals of guests without a handler pass this process by.
     pub(crate) fn is_unkillable(&self) -> bool {
         self.unkillable.load(Ordering::Relaxed)
+    }
+
+    /// Returns the name that the leader had when it ended.
+    pub fn last_comm(&self) -> Vec<u8> {
+        self.last_comm.lock().clone()
+    }
+
+    pub(super) fn set_last_comm(&self, comm: Vec<u8>) {
+        *self.last_comm.lock() = comm;
     }
 
     /// Returns the controlling terminal.

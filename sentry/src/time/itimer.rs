@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use abi::Errno;
-use abi::signal::{SigInfo, Signal};
+use abi::signal::{SigInfo, Signal, si};
 use sentry_sync::{Level, Mutex};
 
 use super::alarm::Alarm;
@@ -42,8 +42,8 @@ struct State {
     interval: Duration,
     /// Time on the timer's clock (as a duration since its origin) of the next expiration.
     next: Option<Duration>,
-    /// Expirations that the last signal stands for, less one.
-    overrun: u64,
+    /// Further expirations that the signal delivered last stood for.
+    overrun: i32,
 }
 
 /// A timer.
@@ -116,9 +116,14 @@ impl Timer {
         remaining(&self.state.lock(), now)
     }
 
-    /// Returns the expirations that the last sent signal stands for, less one.
+    /// Returns how many further expirations the signal delivered last stood for.
     pub fn overrun(&self) -> i32 {
-        i32::try_from(self.state.lock().overrun).unwrap_or(i32::MAX)
+        self.state.lock().overrun
+    }
+
+    /// Notes the delivery of a signal that stands for that many further expirations.
+    pub(crate) fn delivered(&self, overrun: i32) {
+        self.state.lock().overrun = overrun;
     }
 
     /// Looks whether the next expiration has come, and sets the alarm anew.
@@ -130,18 +135,24 @@ impl Timer {
             self.arm(&state, now);
             expired
         };
-        if expired {
-            self.fire();
+        if let Some(missed) = expired {
+            self.fire(missed);
         }
     }
 
-    fn fire(&self) {
+    fn fire(&self, missed: i32) {
         let Some(kernel) = self.kernel.upgrade() else { return };
+        let counted = |mut info: SigInfo| {
+            if info.code == si::TIMER {
+                info.add_overrun(missed);
+            }
+            info
+        };
         // A signal that is pending already stands for this expiration too.
         let _ = match &self.action {
-            Action::Process(process, info) => send::to_process(&kernel, process, *info),
+            Action::Process(process, info) => send::to_process(&kernel, process, counted(*info)),
             Action::Thread(task, info) => match task.upgrade() {
-                Some(task) => send::to_task(&task, *info),
+                Some(task) => send::to_task(&task, counted(*info)),
                 None => Ok(()),
             },
             Action::Nothing => Ok(()),
@@ -149,21 +160,20 @@ impl Timer {
     }
 }
 
-/// Counts an expiration that has come; returns whether one had.
-fn expire(state: &mut State, now: Duration) -> bool {
-    let Some(next) = state.next.filter(|next| *next <= now) else { return false };
+/// Takes an expiration that has come; returns how many more were missed since.
+fn expire(state: &mut State, now: Duration) -> Option<i32> {
+    let next = state.next.filter(|next| *next <= now)?;
     if state.interval.is_zero() {
         state.next = None;
-        state.overrun = 0;
+        Some(0)
     } else {
         // Expirations that were missed count as overrun, not as signals.
         let late = now.saturating_sub(next);
         let missed = late.as_nanos() / state.interval.as_nanos().max(1);
         let missed = u32::try_from(missed).unwrap_or(u32::MAX);
         state.next = Some(next.saturating_add(state.interval.saturating_mul(missed.saturating_add(1))));
-        state.overrun = u64::from(missed);
+        Some(i32::try_from(missed).unwrap_or(i32::MAX))
     }
-    true
 }
 
 fn remaining(state: &State, now: Duration) -> Setting {

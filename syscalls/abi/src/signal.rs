@@ -193,6 +193,22 @@ impl SigInfo {
         SigInfo::with(signal, code, &[addr])
     }
 
+    /// `si_timerid` of a `_timer`.
+    pub fn timer_id(&self) -> i32 {
+        (self.fields[0] as u32).cast_signed()
+    }
+
+    /// `si_overrun` of a `_timer`.
+    pub fn overrun(&self) -> i32 {
+        ((self.fields[0] >> 32) as u32).cast_signed()
+    }
+
+    /// Counts further expirations that a `_timer` stands for.
+    pub fn add_overrun(&mut self, more: i32) {
+        let overrun = self.overrun().saturating_add(more);
+        self.fields[0] = pair(self.timer_id(), overrun.cast_unsigned());
+    }
+
     /// `_sigsys`: a filter of `seccomp(2)` sent it instead of the call; `told` is the filter's own data.
     pub fn seccomp(told: i32, instruction_pointer: u64, number: i32, arch: u32) -> SigInfo {
         const SYS_SECCOMP: i32 = 1;

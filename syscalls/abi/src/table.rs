@@ -287,8 +287,8 @@ macro_rules! syscall_table {
             164 settimeofday(tv: In("timeval"), tz: In("timezone")) = full clock;
             165 mount(source: Path, target: Path, filesystemtype: Str, mountflags: Flags("mount"), data: Addr) = partial("mount events are not propagated between peers") mount;
             166 umount2(target: Path, flags: Flags("umount")) = partial("MNT_EXPIRE never expires") mount;
-            167 swapon(path: Path, swapflags: Flags("swap")) = missing(ENOSYS, "CONFIG_SWAP off");
-            168 swapoff(path: Path) = missing(ENOSYS, "CONFIG_SWAP off");
+            167 swapon(path: Path, swapflags: Flags("swap")) = partial("EPERM without CAP_SYS_ADMIN, else ENOSYS: CONFIG_SWAP off") swap;
+            168 swapoff(path: Path) = partial("EPERM without CAP_SYS_ADMIN, else ENOSYS: CONFIG_SWAP off") swap;
             169 reboot(magic: Int, magic2: Int, op: Op("reboot"), arg: Addr) = missing(EPERM, "a container may not reboot its host");
             170 sethostname(name: InBuf(1), len: Size) = full uts;
             171 setdomainname(name: InBuf(1), len: Size) = full uts;
@@ -423,8 +423,8 @@ macro_rules! syscall_table {
             300 fanotify_init(flags: Uint, event_f_flags: Uint) = missing(ENOSYS, "CONFIG_FANOTIFY off");
             301 fanotify_mark(fanotify_fd: Fd, flags: Uint, mask: Ulong, dirfd: DirFd, pathname: Path) = missing(ENOSYS, "CONFIG_FANOTIFY off");
             302 prlimit64(pid: Pid, resource: Op("rlimit"), new_limit: In("rlimit"), old_limit: Out("rlimit")) = full rlimit;
-            303 name_to_handle_at(dirfd: DirFd, pathname: Path, handle: InOut("file_handle"), mount_id: Out("int"), flags: Flags("at")) = missing(ENOSYS, "CONFIG_FHANDLE off");
-            304 open_by_handle_at(mount_fd: Fd, handle: In("file_handle"), flags: Flags("open")) = missing(ENOSYS, "CONFIG_FHANDLE off");
+            303 name_to_handle_at(dirfd: DirFd, pathname: Path, handle: InOut("file_handle"), mount_id: Out("int"), flags: Flags("at")) = partial("no file system here gives out handles: EOPNOTSUPP") handle;
+            304 open_by_handle_at(mount_fd: Fd, handle: In("file_handle"), flags: Flags("open")) = partial("no file system here gives out handles: ESTALE") handle;
             305 clock_adjtime(clk_id: Clock, buf: InOut("timex")) = full clock;
             306 syncfs(fd: Fd) = full sync;
             307 sendmmsg(sockfd: Fd, msgvec: InOut("mmsghdr"), vlen: Uint, flags: Flags("msg")) = partial("no zero-copy notifications, no TCP fast open, no urgent data on unix sockets") socket;

@@ -38,6 +38,8 @@ pub(super) struct Effects {
     pub(super) signals: Vec<Signal>,
     /// Output that nobody has read was thrown away (packet mode reports it).
     pub(super) flushed: bool,
+    /// Bytes on the way to the screen when this input began.
+    shown_before: Option<usize>,
     /// Output was stopped (`Some(true)`) or started.
     pub(super) stopped: Option<bool>,
 }
@@ -239,6 +241,7 @@ impl LineDiscipline {
 
     /// Takes one typed byte.
     pub(super) fn receive(&mut self, byte: u8, effects: &mut Effects) {
+        effects.shown_before.get_or_insert(self.output.len());
         let iflag = self.termios.iflag;
         let mut byte = if iflag.contains(Iflag::ISTRIP) { byte & 0x7f } else { byte };
         if iflag.contains(Iflag::IUCLC) && self.termios.local(Lflag::IEXTEN) {
@@ -304,7 +307,9 @@ impl LineDiscipline {
         effects.signals.push(signal);
         if !self.termios.local(Lflag::NOFLSH) {
             self.flush_input();
-            self.flush_output();
+            // What came of earlier input is with the reader already.
+            self.output.truncate(effects.shown_before.unwrap_or(0));
+            self.held.clear();
             effects.flushed = true;
         }
         if self.termios.iflag.contains(Iflag::IXON) {
