@@ -50,6 +50,12 @@ impl Tracer {
         let _ = self.0.set(Log { file, limits, start: Instant::now() });
     }
 
+    /// Tells whether calls are logged.
+    #[inline]
+    pub(crate) fn is_on(&self) -> bool {
+        self.0.get().is_some()
+    }
+
     /// Logs that a call begins.
     #[inline]
     pub(crate) fn enter(&self, task: &Task, entry: &Entry, args: &[u64; 6]) {

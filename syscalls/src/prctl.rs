@@ -111,7 +111,7 @@ pub fn prctl(cur: &mut Current, operation: i32, a2: u64, a3: u64, a4: u64, a5: u
         op::GET_TIMERSLACK => Ok(cur.task.timer_slack.load(Ordering::Relaxed)),
         op::GET_TIMING => Ok(0),
         op::SET_TIMING => zeros(&[a2]).map(|()| 0),
-        op::GET_SECCOMP => Ok(u64::from(cur.task.seccomp.lock().number())),
+        op::GET_SECCOMP => Ok(u64::from(cur.task.seccomp.mode().number())),
         op::SET_SECCOMP => crate::seccomp::set_mode(cur, a2, a3),
         // The time-stamp counter may be read: PR_TSC_ENABLE.
         op::GET_TSC => int(cur, a2, 1),

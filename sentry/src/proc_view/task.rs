@@ -173,8 +173,8 @@ impl TaskView for ProcTask {
                 [cred.inheritable, cred.permitted, cred.effective, cred.bounding, cred.ambient].map(|set| set.bits())
             }),
             no_new_privs: cred.as_ref().is_some_and(|cred| cred.no_new_privs),
-            seccomp: task.map_or(0, |task| task.seccomp.lock().number()),
-            seccomp_filters: task.map_or(0, |task| u32::try_from(task.seccomp.lock().filters()).unwrap_or(u32::MAX)),
+            seccomp: task.map_or(0, |task| task.seccomp.mode().number()),
+            seccomp_filters: task.map_or(0, |task| u32::try_from(task.seccomp.mode().filters()).unwrap_or(u32::MAX)),
             umask: task.map_or(0, |task| task.fs.load().umask()),
             tracer: Pid(0),
             fd_size: task.map_or(0, |task| task.files.load().list().len().next_multiple_of(64).max(64) as u64),

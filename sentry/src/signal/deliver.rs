@@ -17,11 +17,14 @@ use crate::{Current, Task};
 /// Bytes of the `syscall` instruction, stepped back over to restart a call.
 const SYSCALL_LEN: u64 = 2;
 
-/// Resolves restarts, delivers pending signals, obeys stops. Called each time before guest code runs.
+/// Tells whether there is something to do before guest code runs.
+#[inline]
+pub(crate) fn wants_attention(cur: &Current) -> bool {
+    cur.restart.is_some() || cur.saved_mask.is_some() || cur.task.interrupted()
+}
+
+/// Resolves restarts, delivers pending signals, obeys stops.
 pub(crate) async fn before_guest(cur: &mut Current) {
-    if cur.restart.is_none() && cur.saved_mask.is_none() && !cur.task.interrupted() {
-        return;
-    }
     while !cur.task.killed() {
         if cur.task.process.signals.stopping() {
             stop(&cur.task).await;

@@ -9,7 +9,7 @@ mod queue;
 pub mod send;
 pub mod signalfd;
 
-pub(crate) use deliver::{before_guest, raise_fault};
+pub(crate) use deliver::{before_guest, raise_fault, wants_attention};
 pub use frame::{on_altstack, reported_flags, sigreturn};
 pub use queue::SigQueue;
 
@@ -235,6 +235,7 @@ impl TaskSignals {
     }
 
     /// Tells whether the thread must look at its signals: an unblocked one is pending, or the group is to stop.
+    #[inline]
     pub fn attention(&self, shared: &ProcessSignals) -> bool {
         let pending = self.pending().union(shared.pending());
         !pending.without(self.mask()).is_empty() || shared.stopping()

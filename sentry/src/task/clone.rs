@@ -241,8 +241,7 @@ fn give_pidfd(cur: &Current, task: &Arc<Task>, args: &CloneArgs) -> Result<(), E
 fn enter(cur: &Current, task: &Arc<Task>, args: &CloneArgs) {
     let mut table = cur.kernel().tasks.write();
     // Not before: another thread may have put a filter on this one.
-    let restriction = cur.task.seccomp.lock().clone();
-    *task.seccomp.lock() = restriction;
+    task.seccomp.set(cur.task.seccomp.mode());
     if !args.flags.contains(CloneFlags::THREAD)
         && let Some(own) = table.processes.get(&cur.process().pid)
     {

@@ -16,6 +16,11 @@ pub fn served() -> Option<Arc<Task>> {
     SERVED.with_borrow(Clone::clone)
 }
 
+/// Tells whether this thread runs on behalf of a task.
+pub(super) fn serves(task: &Task) -> bool {
+    SERVED.with_borrow(|served| served.as_ref().is_some_and(|served| std::ptr::eq(&raw const **served, task)))
+}
+
 /// Tells the worker that the task it serves has become another (exec by a thread that is not the leader).
 pub(super) fn replace(task: &Arc<Task>) {
     SERVED.with_borrow_mut(|served| *served = Some(Arc::clone(task)));

@@ -257,8 +257,7 @@ fn take_over_leadership(cur: &mut Current) {
     new.inherit(&old);
     let clear_child_tid = *old.clear_child_tid.lock();
     *new.clear_child_tid.lock() = clear_child_tid;
-    let restriction = old.seccomp.lock().clone();
-    *new.seccomp.lock() = restriction;
+    new.seccomp.set(old.seccomp.mode());
     let robust_list = *old.robust_list.lock();
     *new.robust_list.lock() = robust_list;
     let vfork_done = old.vfork_done.lock().take();

@@ -32,7 +32,7 @@ pub use table::{INIT, InitRole, ProcessEntry, TaskTable};
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use abi::{Pid, UserAddr};
@@ -90,15 +90,13 @@ pub struct Task {
     /// What is taken back from semaphores at exit (`SEM_UNDO`); shared by `CLONE_SYSVSEM`.
     pub(crate) sem_undo: Mutex<Option<Arc<UndoList>>>,
     /// What the thread has forbidden itself.
-    pub seccomp: Mutex<seccomp::Mode>,
+    pub seccomp: seccomp::Restriction,
     /// The call that is being logged, with `--strace`.
     pub(crate) traced: Mutex<Option<Box<crate::trace::Traced>>>,
     /// Set while a parent waits in vfork for this thread's exec or end.
     pub vfork_done: Mutex<Option<Arc<VforkDone>>>,
     /// Exit code in wait-status form once the thread was told to end; -1 before.
     exit_status: AtomicI32,
-    /// True while guest code runs or is about to: an interrupt is needed to get the thread's attention.
-    running: AtomicBool,
     interrupt: Mutex<Arc<dyn Interrupt>>,
     blocked_in: Mutex<Option<Arc<Waiter>>>,
 }
@@ -143,14 +141,13 @@ impl Task {
             memory_failure: AtomicU8::new(MEMORY_FAILURE_DEFAULT),
             robust_list: Mutex::new(Level::Leaf, UserAddr::NULL),
             sem_undo: Mutex::new(Level::IpcObject, None),
-            seccomp: Mutex::new(Level::Leaf, seccomp::Mode::Disabled),
+            seccomp: seccomp::Restriction::default(),
             traced: Mutex::new(Level::Leaf, None),
             vfork_done: Mutex::new(Level::Leaf, None),
             signals: new.signals,
             comm: Mutex::new(Level::Leaf, new.comm),
             clear_child_tid: Mutex::new(Level::Leaf, UserAddr::NULL),
             exit_status: AtomicI32::new(-1),
-            running: AtomicBool::new(false),
             interrupt: Mutex::new(Level::Leaf, new.interrupt),
             blocked_in: Mutex::new(Level::Leaf, None),
         })
@@ -191,9 +188,10 @@ impl Task {
 
     /// Gets the thread's attention: it looks at its signals and its end soon, whether it runs guest code or waits.
     pub fn kick(&self) {
-        // Pairs with `enter_guest`: the caller has changed what `interrupted` looks at.
-        std::sync::atomic::fence(Ordering::SeqCst);
-        if self.running.load(Ordering::SeqCst) {
+        // The caller has changed what `interrupted` looks at. The thread looks there before it starts its context, which
+        // ends at once if there was an interrupt before: no flag of ours says whether guest code runs. A thread that
+        // serves itself is on its way there.
+        if !current::serves(self) {
             let interrupt = Arc::clone(&self.interrupt.lock());
             interrupt.interrupt();
         }
@@ -230,16 +228,6 @@ impl Task {
     /// Replaces the context's interrupter (exec).
     pub fn set_interrupt(&self, interrupt: Arc<dyn Interrupt>) {
         *self.interrupt.lock() = interrupt;
-    }
-
-    /// Marks the thread as about to run guest code. Whoever kicks it from now on interrupts the context.
-    pub(crate) fn enter_guest(&self) {
-        self.running.store(true, Ordering::SeqCst);
-        std::sync::atomic::fence(Ordering::SeqCst);
-    }
-
-    pub(crate) fn leave_guest(&self) {
-        self.running.store(false, Ordering::SeqCst);
     }
 
     pub(crate) fn set_blocked_in(&self, waiter: &Arc<Waiter>) -> Unblock<'_> {

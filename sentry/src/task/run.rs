@@ -9,7 +9,7 @@ use sentry_platform::{ContextExt, Event, Fault};
 
 use super::seccomp::Decision;
 use crate::mm::Limits;
-use crate::syscall::Outcome;
+use crate::syscall::{Outcome, Slot, SysResult};
 use crate::{Current, signal};
 
 /// What `rax` holds after a system call that failed.
@@ -20,35 +20,45 @@ fn error_value(errno: Errno) -> u64 {
 /// Runs a thread until it ends.
 pub async fn run(mut cur: Current) {
     loop {
-        signal::before_guest(&mut cur).await;
-        if cur.task.killed() {
-            break;
-        }
-        cur.task.enter_guest();
-        // A kick from before `enter_guest` has not interrupted the context: look again.
-        if cur.task.interrupted() {
-            cur.task.leave_guest();
+        // A kick after this look ends the run that begins below at once.
+        if signal::wants_attention(&cur) {
+            signal::before_guest(&mut cur).await;
+            if cur.task.killed() {
+                break;
+            }
             continue;
         }
         let event = cur.context.run(&mut cur.regs).await;
-        cur.task.leave_guest();
         super::rseq::after_event(&mut cur, &event);
         match event {
-            Event::Syscall => syscall(&mut cur).await,
-            Event::Fault(fault) => {
-                if !grows_stack(&mut cur, &fault).await {
-                    signal::raise_fault(&mut cur, &fault);
-                }
+            Event::Syscall => {
+                let result = match begin_syscall(&mut cur) {
+                    Outcome::Done(result) => result,
+                    Outcome::Block(future) => future.await,
+                    Outcome::NoReturn => continue,
+                };
+                end_syscall(&mut cur, result);
             }
-            Event::Interrupted => {}
-            Event::Dead(death) => {
-                tracing::warn!(task = ?cur.task, ?death, "guest thread lost its stub; the process is killed");
-                let signal = if super::rseq::explains(&cur, death) { Signal::SIGSEGV } else { Signal::SIGKILL };
-                super::exit::exit_group(&cur.task, signal.number());
-            }
+            event => other_event(&mut cur, event).await,
         }
     }
     super::exit::finish(cur).await;
+}
+
+async fn other_event(cur: &mut Current, event: Event) {
+    match event {
+        Event::Fault(fault) => {
+            if !grows_stack(cur, &fault).await {
+                signal::raise_fault(cur, &fault);
+            }
+        }
+        Event::Dead(death) => {
+            tracing::warn!(task = ?cur.task, ?death, "guest thread lost its stub; the process is killed");
+            let signal = if super::rseq::explains(cur, death) { Signal::SIGSEGV } else { Signal::SIGKILL };
+            super::exit::exit_group(&cur.task, signal.number());
+        }
+        Event::Syscall | Event::Interrupted => {}
+    }
 }
 
 /// Deals with a fault just below a stack, which grows by it. Returns whether the access is worth another try.
@@ -62,33 +72,46 @@ async fn grows_stack(cur: &mut Current, fault: &Fault) -> bool {
     mm.grow_stack(cur.context.as_mut(), fault.addr, &limits).await
 }
 
-/// Serves the call in the registers and puts its result there.
-async fn syscall(cur: &mut Current) {
-    let number = cur.regs.orig_rax;
-    let args = cur.regs.syscall_args();
+/// Serves the call in the registers.
+#[inline]
+fn begin_syscall(cur: &mut Current) -> Outcome<'_> {
     match super::seccomp::check(cur) {
         Decision::Serve => {}
-        Decision::Fail(errno) => {
-            cur.regs.rax = u64::from(errno).wrapping_neg();
-            return;
-        }
-        Decision::Gone => return,
+        Decision::Fail(errno) => return Outcome::Done(Ok(u64::from(errno).wrapping_neg())),
+        Decision::Gone => return Outcome::NoReturn,
     }
-    let slot = usize::try_from(number).ok().filter(|number| *number < TABLE_LEN).and_then(|at| cur.kernel().table[at]);
-    let result = match slot {
-        None => Err(SysError::Errno(Errno::ENOSYS)),
-        Some(slot) => {
-            let task = Arc::clone(&cur.task);
-            task.kernel.tracer.enter(&task, slot.entry, &args);
-            let result = match (slot.handler)(cur, &args) {
-                Outcome::Done(result) => result,
-                Outcome::Block(future) => future.await,
-                Outcome::NoReturn => return,
-            };
-            task.kernel.tracer.exit(&task, slot.entry, &args, &result);
-            result
-        }
+    let number = usize::try_from(cur.regs.orig_rax).unwrap_or(TABLE_LEN);
+    let Some(slot) = cur.kernel().table.get(number).copied().flatten() else {
+        return Outcome::Done(Err(Errno::ENOSYS.into()));
     };
+    if cur.kernel().tracer.is_on() {
+        return Outcome::block(traced(cur, slot));
+    }
+    let args = cur.regs.syscall_args();
+    (slot.handler)(cur, &args)
+}
+
+/// Serves a call between the two lines that the log has of it.
+async fn traced(cur: &mut Current, slot: Slot) -> SysResult {
+    let args = cur.regs.syscall_args();
+    let task = Arc::clone(&cur.task);
+    task.kernel.tracer.enter(&task, slot.entry, &args);
+    let result = match (slot.handler)(cur, &args) {
+        Outcome::Done(result) => Some(result),
+        Outcome::Block(future) => Some(future.await),
+        Outcome::NoReturn => None,
+    };
+    let Some(result) = result else {
+        cur.registers_final = true;
+        return Ok(0);
+    };
+    task.kernel.tracer.exit(&task, slot.entry, &args, &result);
+    result
+}
+
+/// Puts the result of a call into the registers.
+#[inline]
+fn end_syscall(cur: &mut Current, result: SysResult) {
     if cur.take_registers_final() {
         return;
     }

@@ -12,6 +12,8 @@ use std::alloc::System;
 use std::process::Command;
 use std::sync::Arc;
 
+use sentry::Current;
+use sentry::task::Serving;
 use sentry_sync::{Level, Mutex};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
@@ -29,6 +31,10 @@ pub(crate) fn allocations() -> u64 {
 }
 
 const WARM: u64 = 200;
+
+fn spawn(world: &World, cur: Current) {
+    world.kernel.executor.spawn(Serving::new(Arc::clone(&cur.task), sentry::task::run(cur)));
+}
 
 fn run(item: &Item, rounds: u64) -> Figures {
     let mut world = World::new(1);
@@ -49,10 +55,10 @@ fn run(item: &Item, rounds: u64) -> Figures {
             cur.context = Box::new(player);
         } else {
             let thread = world.thread(player);
-            world.kernel.executor.spawn(sentry::task::run(thread));
+            spawn(&world, thread);
         }
     }
-    world.kernel.executor.spawn(sentry::task::run(cur));
+    spawn(&world, cur);
     world.kernel.run();
     let figures = report.figures.lock().take();
     figures.expect("the script has ended")

@@ -8,10 +8,12 @@ mod bpf;
 pub use bpf::{Data, Insn, MAX_INSNS, Program};
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use abi::signal::{SigInfo, Signal};
 use abi::table::nr;
 use abi::{Errno, Pid};
+use sentry_sync::{Level, Mutex};
 
 use super::Task;
 use super::exit::exit_group;
@@ -92,6 +94,37 @@ impl Mode {
     }
 }
 
+/// What a thread has forbidden itself, seen by others too.
+pub struct Restriction {
+    /// False as long as nothing is forbidden, so that asking costs a load.
+    active: AtomicBool,
+    mode: Mutex<Mode>,
+}
+
+impl Default for Restriction {
+    fn default() -> Restriction {
+        Restriction { active: AtomicBool::new(false), mode: Mutex::new(Level::Leaf, Mode::Disabled) }
+    }
+}
+
+impl Restriction {
+    /// Returns what is forbidden.
+    pub fn mode(&self) -> Mode {
+        self.mode.lock().clone()
+    }
+
+    /// Forbids something else.
+    pub(super) fn set(&self, mode: Mode) {
+        let mut own = self.mode.lock();
+        self.active.store(!matches!(mode, Mode::Disabled), Ordering::Release);
+        *own = mode;
+    }
+
+    fn is_active(&self) -> bool {
+        self.active.load(Ordering::Acquire)
+    }
+}
+
 /// How the other threads of the process are to get a new filter (`SECCOMP_FILTER_FLAG_TSYNC`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
@@ -115,9 +148,13 @@ pub(super) enum Decision {
 }
 
 /// Decides about the call in the registers.
+#[inline]
 pub(super) fn check(cur: &mut Current) -> Decision {
-    let mode = cur.task.seccomp.lock().clone();
-    match mode {
+    if cur.task.seccomp.is_active() { check_mode(cur) } else { Decision::Serve }
+}
+
+fn check_mode(cur: &mut Current) -> Decision {
+    match cur.task.seccomp.mode() {
         Mode::Disabled => Decision::Serve,
         Mode::Strict => strict(cur),
         Mode::Filter(filters) => filtered(cur, &filters),
@@ -175,11 +212,12 @@ fn filtered(cur: &mut Current, filters: &[Arc<Program>]) -> Decision {
 
 /// Restricts the calling thread to strict mode: `EINVAL` where it has filters.
 pub fn set_strict(task: &Task) -> Result<(), Errno> {
-    let mut mode = task.seccomp.lock();
-    if matches!(*mode, Mode::Filter(_)) {
+    // The table keeps the other threads from putting filters on this one.
+    let _table = task.kernel.tasks.read();
+    if matches!(task.seccomp.mode(), Mode::Filter(_)) {
         return Err(Errno::EINVAL);
     }
-    *mode = Mode::Strict;
+    task.seccomp.set(Mode::Strict);
     Ok(())
 }
 
@@ -194,7 +232,7 @@ pub fn may_filter(task: &Task) -> bool {
 pub fn add_filter(task: &Arc<Task>, program: Program, sync: Sync) -> Result<Pid, Errno> {
     // The table keeps new threads out meanwhile.
     let table = task.kernel.tasks.write();
-    let mut filters = match &*task.seccomp.lock() {
+    let mut filters = match task.seccomp.mode() {
         Mode::Disabled => Vec::new(),
         Mode::Strict => return Err(Errno::EINVAL),
         Mode::Filter(filters) => filters.to_vec(),
@@ -206,19 +244,19 @@ pub fn add_filter(task: &Arc<Task>, program: Program, sync: Sync) -> Result<Pid,
     let entry = table.processes.get(&task.process.pid).filter(|_| sync != Sync::Alone);
     let others: Vec<&Arc<Task>> =
         entry.into_iter().flat_map(|entry| entry.threads.values()).filter(|other| other.tid != task.tid).collect();
-    if let Some(other) = others.iter().find(|other| !other.seccomp.lock().is_ancestor_of(&filters)) {
+    if let Some(other) = others.iter().find(|other| !other.seccomp.mode().is_ancestor_of(&filters)) {
         return if sync == Sync::TellError { Err(Errno::ESRCH) } else { Ok(other.tid) };
     }
     filters.push(Arc::new(program));
     let mode = Mode::Filter(Arc::new(filters));
     let no_new_privs = task.cred.load().no_new_privs;
     for other in others {
-        *other.seccomp.lock() = mode.clone();
+        other.seccomp.set(mode.clone());
         let cred = other.cred.load_full();
         if no_new_privs && !cred.no_new_privs {
             other.set_cred(super::Cred { no_new_privs, ..(*cred).clone() });
         }
     }
-    *task.seccomp.lock() = mode;
+    task.seccomp.set(mode);
     Ok(Pid(0))
 }
