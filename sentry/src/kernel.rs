@@ -6,8 +6,9 @@ use std::sync::{Arc, OnceLock};
 use abi::signal::Signal;
 use sentry_net::NetNamespace;
 use sentry_platform::Platform;
-use sentry_sync::{Level, Mutex, RwLock};
+use sentry_sync::{Level, RwLock};
 
+use crate::ns::UtsNamespace;
 use crate::futex::FutexTable;
 use crate::ipc::Ipc;
 use crate::syscall::SyscallTable;
@@ -23,15 +24,6 @@ pub const RELEASE: &str = "6.12.0-runsc";
 /// Build text that `uname` reports.
 pub const VERSION: &str = "#1 SMP PREEMPT_DYNAMIC";
 
-/// Host and domain name of the sandbox.
-#[derive(Clone, Debug)]
-pub struct UtsNames {
-    /// `uname -n`.
-    pub hostname: Vec<u8>,
-    /// NIS domain; `(none)` unless somebody sets it.
-    pub domainname: Vec<u8>,
-}
-
 /// What the caller does when the first process stops.
 pub type StopHook = Box<dyn Fn(Signal) + Send + Sync>;
 
@@ -43,8 +35,8 @@ pub struct Kernel {
     pub table: &'static SyscallTable,
     /// All tasks and their relations.
     pub tasks: RwLock<TaskTable>,
-    /// Names.
-    pub uts: Mutex<UtsNames>,
+    /// The names that the first process starts with.
+    pub uts: Arc<UtsNamespace>,
     /// Sleepers on futexes.
     pub futexes: FutexTable,
     /// The network namespace of all tasks.
@@ -69,7 +61,7 @@ impl Kernel {
         Arc::new_cyclic(|kernel| Kernel {
             tty_host: KernelTtyHost::new(kernel),
             executor: Executor::new(Arc::clone(&platform)),
-            uts: Mutex::new(Level::Leaf, UtsNames { hostname: b"runsc".to_vec(), domainname: b"(none)".to_vec() }),
+            uts: UtsNamespace::initial(),
             futexes: FutexTable::default(),
             ipc: Ipc::default(),
             tracer: Tracer::default(),

@@ -18,6 +18,7 @@ pub mod ipc;
 pub mod kernel;
 pub mod loader;
 pub mod mm;
+pub mod ns;
 pub mod proc_view;
 pub mod reactor;
 pub mod signal;

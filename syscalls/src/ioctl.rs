@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use abi::flags::OpenFlags;
 use abi::{Errno, Fd, Pid, SysError, UserAddr, UserRef};
+use sentry::ns::NsFile;
 use sentry::usermem::UserMem;
 use sentry::vfs::{FdFlags, File, WalkFlags};
 use sentry::{Current, SysResult};
@@ -12,6 +13,8 @@ use sentry_fs::{FileKind, FileOps, UserMemory};
 
 use crate::{at, io};
 
+/// The letter of the ioctls on namespaces.
+const NSIO: u32 = 0xb7;
 const FIGETBSZ: u32 = 2;
 const FIONREAD: u32 = 0x541b;
 const FIONBIO: u32 = 0x5421;
@@ -52,6 +55,12 @@ impl UserMemory for Memory<'_> {
 pub fn ioctl(cur: &mut Current, fd: Fd, op: u32, argp: u64) -> SysResult {
     let file = io::file_of(cur, fd)?;
     if let Some(result) = generic(cur, fd, &file, op, argp) {
+        return result.map_err(SysError::Errno);
+    }
+    if op >> 8 == NSIO
+        && let Ok(namespace) = Arc::clone(&file.ops).as_any().downcast::<NsFile>()
+        && let Some(result) = crate::namespace::ioctl(cur, &namespace, op, argp)
+    {
         return result.map_err(SysError::Errno);
     }
     let memory = Memory { mem: &cur.mem, caller: cur.task.tid };

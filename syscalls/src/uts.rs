@@ -26,9 +26,10 @@ fn field(text: &[u8]) -> [u8; FIELD] {
 
 /// Serves `uname(2)`.
 pub fn uname(cur: &mut Current, buf: UserRef<UtsName>) -> Result<(), Errno> {
+    let names = cur.task.uts.load_full();
     let (host, domain) = {
-        let uts = cur.kernel().uts.lock();
-        (uts.hostname.clone(), uts.domainname.clone())
+        let names = names.lock();
+        (names.hostname.clone(), names.domainname.clone())
     };
     let fields = [b"Linux", host.as_slice(), RELEASE.as_bytes(), VERSION.as_bytes(), b"x86_64", domain.as_slice()];
     cur.mem.write(buf, &UtsName { fields: fields.map(field) })
@@ -49,13 +50,13 @@ fn read_name(cur: &Current, name: UserAddr, len: i32) -> Result<Vec<u8>, Errno> 
 /// Serves `sethostname(2)`.
 pub fn sethostname(cur: &mut Current, name: UserAddr, len: i32) -> Result<(), Errno> {
     let name = read_name(cur, name, len)?;
-    cur.kernel().uts.lock().hostname = name;
+    cur.task.uts.load().lock().hostname = name;
     Ok(())
 }
 
 /// Serves `setdomainname(2)`.
 pub fn setdomainname(cur: &mut Current, name: UserAddr, len: i32) -> Result<(), Errno> {
     let name = read_name(cur, name, len)?;
-    cur.kernel().uts.lock().domainname = name;
+    cur.task.uts.load().lock().domainname = name;
     Ok(())
 }

@@ -18,6 +18,7 @@ use sentry_fs::sys::{Interface, InterfaceView};
 
 use crate::Kernel;
 use crate::kernel::{RELEASE, VERSION};
+use crate::ns::{UtsNames, UtsNamespace};
 use crate::task::{Caps, served};
 use task::ProcTask;
 
@@ -63,6 +64,14 @@ impl KernelProc {
         Some(ProcTask::new(kernel, self.booted, self.cpus(), &entry.process, leader.cloned()))
     }
 
+    /// Returns the names that the caller sees.
+    fn names(&self) -> Option<Arc<UtsNamespace>> {
+        match served() {
+            Some(task) => Some(task.uts.load_full()),
+            None => Some(Arc::clone(&self.kernel.upgrade()?.uts)),
+        }
+    }
+
     /// Tells whether the caller may change the system's names.
     fn check_admin(&self) -> Result<(), Errno> {
         match served() {
@@ -71,13 +80,13 @@ impl KernelProc {
         }
     }
 
-    fn set_name(&self, name: &[u8], set: impl FnOnce(&mut crate::kernel::UtsNames, Vec<u8>)) -> Result<(), Errno> {
+    fn set_name(&self, name: &[u8], set: impl FnOnce(&mut UtsNames, Vec<u8>)) -> Result<(), Errno> {
         self.check_admin()?;
         if name.len() > NAME_MAX {
             return Err(Errno::EINVAL);
         }
-        let kernel = self.kernel.upgrade().ok_or(Errno::ESRCH)?;
-        set(&mut kernel.uts.lock(), name.to_vec());
+        let names = self.names().ok_or(Errno::ESRCH)?;
+        set(&mut names.lock(), name.to_vec());
         Ok(())
     }
 }
@@ -169,7 +178,7 @@ impl KernelView for KernelProc {
     }
 
     fn uts(&self) -> UtsInfo {
-        let names = self.kernel.upgrade().map(|kernel| kernel.uts.lock().clone());
+        let names = self.names().map(|names| names.lock().clone());
         UtsInfo {
             nodename: names.as_ref().map(|names| text(&names.hostname)).unwrap_or_default(),
             domainname: names.as_ref().map(|names| text(&names.domainname)).unwrap_or_default(),

@@ -10,26 +10,13 @@ use abi::{Errno, Pid};
 use sentry_fs::proc::source::{FdInfo, IoCounts, MagicLink, MountInfo, NamespaceId, Region, TaskSnapshot, TaskView};
 
 use super::{links, memory};
+use crate::ns::{LINKS, Namespace};
 use crate::task::{AccessMode, Caps, Resource, check_access, served};
 use crate::{Kernel, Process, Task};
 
 /// `PF_FORKNOEXEC`, `PF_RANDOMIZE`.
 const FORKED_NO_EXEC: u32 = 0x40;
 const RANDOMIZE: u32 = 0x40_0000;
-
-/// Inode numbers of the initial namespaces (`include/linux/proc_ns.h`).
-const NAMESPACES: [NamespaceId; 10] = [
-    NamespaceId { name: "cgroup", kind: "cgroup", ino: 0xeffffffb },
-    NamespaceId { name: "ipc", kind: "ipc", ino: 0xefffffff },
-    NamespaceId { name: "mnt", kind: "mnt", ino: 0xf000_0000 },
-    NamespaceId { name: "net", kind: "net", ino: 0xf000_0001 },
-    NamespaceId { name: "pid", kind: "pid", ino: 0xeffffffc },
-    NamespaceId { name: "pid_for_children", kind: "pid", ino: 0xeffffffc },
-    NamespaceId { name: "time", kind: "time", ino: 0xeffffffa },
-    NamespaceId { name: "time_for_children", kind: "time", ino: 0xeffffffa },
-    NamespaceId { name: "user", kind: "user", ino: 0xeffffffd },
-    NamespaceId { name: "uts", kind: "uts", ino: 0xeffffffe },
-];
 
 pub(super) struct ProcTask {
     kernel: Arc<Kernel>,
@@ -282,12 +269,15 @@ impl TaskView for ProcTask {
     }
 
     fn namespaces(&self) -> Vec<NamespaceId> {
-        NAMESPACES.to_vec()
+        let Some(task) = &self.task else { return Vec::new() };
+        let number = |kind| Namespace::of(task, kind).number();
+        LINKS.iter().map(|(name, kind)| NamespaceId { name, kind: kind.name(), ino: number(*kind) }).collect()
     }
 
-    fn namespace_link(&self, _name: &str) -> Result<MagicLink, Errno> {
-        // The text is right; there is nothing to open behind it.
-        Ok(MagicLink { text: Vec::new(), object: Box::new(()) })
+    fn namespace_link(&self, name: &str) -> Result<MagicLink, Errno> {
+        let (_, kind) = LINKS.iter().find(|(known, _)| *known == name).ok_or(Errno::ENOENT)?;
+        let place = Namespace::of(self.living()?, *kind).place()?;
+        Ok(MagicLink { text: Vec::new(), object: Box::new(place) })
     }
 
     fn mounts(&self) -> Result<Vec<MountInfo>, Errno> {

@@ -128,6 +128,9 @@ fn platform_errno(error: &PlatformError) -> Errno {
 pub async fn clone(cur: &mut Current, args: &CloneArgs) -> Result<Pid, Errno> {
     let flags = args.flags;
     check(flags)?;
+    if flags.contains(CloneFlags::NEWUTS) && !cur.task.cred.load().has(super::Caps::SYS_ADMIN) {
+        return Err(Errno::EPERM);
+    }
     if flags.contains(CloneFlags::PARENT) && cur.process().pid == super::table::INIT {
         return Err(Errno::EINVAL);
     }
@@ -163,6 +166,9 @@ pub async fn clone(cur: &mut Current, args: &CloneArgs) -> Result<Pid, Errno> {
         },
     );
     task.inherit(parent);
+    if share(CloneFlags::NEWUTS) {
+        task.uts.store(parent.uts.load().duplicate());
+    }
     if share(CloneFlags::SYSVSEM) {
         *task.sem_undo.lock() = Some(UndoList::of(parent));
     }

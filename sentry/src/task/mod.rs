@@ -43,6 +43,7 @@ use sentry_sync::{Level, Mutex, Notify};
 use crate::Kernel;
 use crate::ipc::sem::UndoList;
 use crate::mm::Mm;
+use crate::ns::UtsNamespace;
 use crate::signal::TaskSignals;
 use crate::vfs::{FdTable, FsContext};
 use crate::wait::Waiter;
@@ -67,6 +68,8 @@ pub struct Task {
     pub files: ArcSwap<FdTable>,
     /// Root, working directory, umask; shared by `CLONE_FS`.
     pub fs: ArcSwap<FsContext>,
+    /// Host and domain name as this thread sees them.
+    pub uts: ArcSwap<UtsNamespace>,
     /// The memory of this thread; replaced at exec.
     pub mm: ArcSwap<Mm>,
     /// Blocked and pending signals of this thread.
@@ -133,6 +136,7 @@ impl Task {
             cred: ArcSwap::new(new.cred),
             files: ArcSwap::new(new.files),
             fs: ArcSwap::new(new.fs),
+            uts: ArcSwap::new(Arc::clone(&kernel.uts)),
             mm: ArcSwap::new(new.mm),
             sched: Mutex::new(Level::Leaf, Sched::default()),
             personality: AtomicU32::new(0),
@@ -155,6 +159,7 @@ impl Task {
 
     /// Takes over what a child inherits and no flag governs.
     pub(crate) fn inherit(&self, parent: &Task) {
+        self.uts.store(parent.uts.load_full());
         let sched = parent.sched.lock().for_child();
         *self.sched.lock() = sched;
         self.personality.store(parent.personality.load(Ordering::Relaxed), Ordering::Relaxed);

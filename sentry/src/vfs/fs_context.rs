@@ -79,6 +79,14 @@ impl FsContext {
         drop(old);
     }
 
+    /// Moves to another mount namespace, to its root (`setns`).
+    pub fn enter_namespace(&self, namespace: &Arc<MountNamespace>) {
+        let root = namespace.root();
+        let places = Places { namespace: Arc::clone(namespace), root: root.clone(), cwd: root };
+        let old = std::mem::replace(&mut *self.places.lock(), places);
+        drop(old);
+    }
+
     /// Replaces the root and working directory where they are `old` (`pivot_root`).
     pub fn replace_root(&self, old: &Path, new: &Path) {
         if self.root().same(old) {

@@ -4,7 +4,7 @@
 //! one lock ([`Level::Mount`]); walks look only at the maps of the mounts that they pass.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 use abi::Errno;
@@ -240,8 +240,7 @@ pub struct MountNamespace {
 impl MountNamespace {
     /// Makes a namespace of one mount.
     pub fn new(root: Arc<Mount>) -> Arc<MountNamespace> {
-        static NEXT: AtomicU64 = AtomicU64::new(0xf000_0000);
-        Arc::new(MountNamespace { id: NEXT.fetch_add(1, Ordering::Relaxed), root: Mutex::new(Level::Leaf, root) })
+        Arc::new(MountNamespace { id: crate::ns::next_number(), root: Mutex::new(Level::Leaf, root) })
     }
 
     /// Returns the mount at the top.

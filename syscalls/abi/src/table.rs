@@ -392,7 +392,7 @@ macro_rules! syscall_table {
             269 faccessat(dirfd: DirFd, pathname: Path, mode: Flags("access")) = full access;
             270 pselect6(nfds: Int, readfds: InOut("fd_set"), writefds: InOut("fd_set"), exceptfds: InOut("fd_set"), timeout: InOut("timespec"), sigmask: In("sigset_arg")) = full poll;
             271 ppoll(fds: InOut("pollfd"), nfds: Uint, tmo_p: InOut("timespec"), sigmask: In("sigset"), sigsetsize: Size) = full poll;
-            272 unshare(flags: Flags("clone")) = partial("CLONE_FILES, CLONE_FS, CLONE_SYSVSEM, CLONE_NEWUTS; no other namespaces yet") namespace;
+            272 unshare(flags: Flags("clone")) = partial("CLONE_FILES, CLONE_FS, CLONE_SYSVSEM, CLONE_NEWNS, CLONE_NEWUTS; no other namespaces yet") namespace;
             273 set_robust_list(head: Addr, len: Size) = full futex;
             274 get_robust_list(pid: Pid, head_ptr: Out("u64"), len_ptr: Out("u64")) = full futex;
             275 splice(fd_in: Fd, off_in: InOut("off"), fd_out: Fd, off_out: InOut("off"), len: Size, flags: Flags("splice")) = full splice;
@@ -428,7 +428,7 @@ macro_rules! syscall_table {
             305 clock_adjtime(clk_id: Clock, buf: InOut("timex")) = full clock;
             306 syncfs(fd: Fd) = full sync;
             307 sendmmsg(sockfd: Fd, msgvec: InOut("mmsghdr"), vlen: Uint, flags: Flags("msg")) = partial("no zero-copy notifications, no TCP fast open, no urgent data on unix sockets") socket;
-            308 setns(fd: Fd, nstype: Flags("clone")) = missing(ENOSYS, "namespace files arrive with a later issue");
+            308 setns(fd: Fd, nstype: Flags("clone")) = partial("UTS and mount namespaces; of the other kinds there is only the initial one") namespace;
             309 getcpu(cpu: Out("u32"), node: Out("u32"), tcache: Addr) = full sched;
             310 process_vm_readv(pid: Pid, local_iov: In("iovec"), liovcnt: Ulong, remote_iov: In("iovec"), riovcnt: Ulong, flags: Ulong) = full process_vm;
             311 process_vm_writev(pid: Pid, local_iov: In("iovec"), liovcnt: Ulong, remote_iov: In("iovec"), riovcnt: Ulong, flags: Ulong) = full process_vm;
