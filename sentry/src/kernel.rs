@@ -8,9 +8,9 @@ use sentry_net::NetNamespace;
 use sentry_platform::Platform;
 use sentry_sync::{Level, RwLock};
 
-use crate::ns::UtsNamespace;
 use crate::futex::FutexTable;
 use crate::ipc::Ipc;
+use crate::ns::UtsNamespace;
 use crate::syscall::SyscallTable;
 use crate::task::TaskTable;
 use crate::trace::Tracer;
