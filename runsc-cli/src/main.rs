@@ -9,6 +9,7 @@
 mod cli;
 mod cmd;
 mod log;
+mod oci;
 mod sandbox;
 
 use std::process::ExitCode;

@@ -30,6 +30,8 @@ pub struct Init {
     pub limits: [Rlimit; RLIMITS],
     /// Descriptors from 0 on; `None` stays closed.
     pub files: Vec<Option<Arc<File>>>,
+    /// Standing with the out-of-memory killer.
+    pub oom_score_adj: i32,
     /// Signals that are ignored from the start.
     pub ignored: SigSet,
     /// What the process is to the caller.
@@ -109,6 +111,7 @@ impl Kernel {
             signals.hand.load().set(signal, ignore);
         }
         let process = Process::init(pid, signals, init.limits, init.cred.ruid);
+        process.attributes.lock().oom_score_adj = init.oom_score_adj;
         if init.role == InitRole::Container {
             process.make_unkillable();
         }

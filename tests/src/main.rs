@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod bench;
+mod bundles;
 mod docs;
 mod host;
 mod hostile;
@@ -85,6 +86,8 @@ enum Command {
     },
     /// CPython's own tests, natively and in the sandbox.
     Python,
+    /// OCI bundles, by runc and by `runsc run`.
+    Bundles,
     /// Broken bundles, missing things, refused rights.
     Badinput,
     /// Guest programs that attack.
@@ -129,6 +132,7 @@ fn run(cli: &Cli, tally: &mut Tally) -> Result<()> {
         Command::Posture => posture::run(common, tally),
         Command::Programs { quick } => programs::run(common, *quick, tally),
         Command::Python => python::run(common, tally),
+        Command::Bundles => bundles::run(common, tally),
         Command::Badinput => bad_input::run(common, tally),
         Command::Hostile => hostile::run(common, tally),
         Command::Bench { peer, runs } => bench::run(common, peer.as_deref(), *runs),
@@ -145,6 +149,7 @@ fn everything(common: &Common, quick: bool, tally: &mut Tally) -> Result<()> {
     tally.suite("compat", |t| matrix::run(common, &[], t));
     tally.suite("posture", |t| posture::run(common, t));
     tally.suite("bad input", |t| bad_input::run(common, t));
+    tally.suite("bundles", |t| bundles::run(common, t));
     tally.suite("hostile", |t| hostile::run(common, t));
     tally.suite("programs", |t| programs::run(common, quick, t));
     if !quick {

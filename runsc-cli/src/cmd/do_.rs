@@ -26,7 +26,7 @@ pub(crate) fn run(global: &Global, args: &DoArgs) -> Result<u8> {
         bail!("the root {} is not a directory", rootfs.display());
     }
     let mut trees = vec![TreeConfig { path: text(rootfs)?, readonly: args.force_overlay }];
-    let mut mounts = crate::cmd::run::kernel_mounts();
+    let mut mounts = crate::oci::kernel_mounts();
     for volume in &args.volume {
         let (source, destination) = volume.split_once(':').unwrap_or((volume, volume));
         let id = u32::try_from(trees.len()).context("too many volumes")?;
@@ -34,6 +34,7 @@ pub(crate) fn run(global: &Global, args: &DoArgs) -> Result<u8> {
         mounts.push(MountConfig {
             destination: destination.to_owned(),
             source: MountSource::Tree(id),
+            name: "none".to_owned(),
             options: Vec::new(),
         });
     }
@@ -44,6 +45,10 @@ pub(crate) fn run(global: &Global, args: &DoArgs) -> Result<u8> {
         debug: global.debug,
         seccomp_log: global.seccomp_log,
         hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        domainname: rustix::system::uname().domainname().to_string_lossy().into_owned(),
+        masked_paths: Vec::new(),
+        readonly_paths: Vec::new(),
+        sysctls: Vec::new(),
         closed_streams: caller::closed_streams(),
         terminals: [false; 3],
         process: ProcessConfig {
@@ -58,7 +63,8 @@ pub(crate) fn run(global: &Global, args: &DoArgs) -> Result<u8> {
             rlimits: caller_limits(),
             no_new_privs: false,
             ignored_signals: caller::ignored_signals(),
-            shielded: false,
+            oom_score_adj: 0,
+            container: false,
             terminal: true,
         },
         root: RootConfig {

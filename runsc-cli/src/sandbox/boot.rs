@@ -11,6 +11,7 @@ use abi::signal::SigSet;
 use anyhow::{Context, Result, bail};
 use sentry::Kernel;
 use sentry::init::{Init, default_limits};
+use sentry::ns::UtsNames;
 use sentry::reactor::Reactor;
 use sentry::task::{Caps, Cred, InitRole};
 use sentry::vfs::File;
@@ -22,7 +23,7 @@ use sentry_platform::systrap::{Options, Systrap};
 use super::config::{ProcessConfig, SandboxConfig};
 use super::control::{self, FromSandbox, ToSandbox};
 use super::serve::inherited;
-use super::{confine, filter, mounts};
+use super::{confine, filter, home, mounts};
 
 /// Bytes of each buffer that `--strace` shows.
 const STRACE_BYTES: usize = 1024;
@@ -54,7 +55,7 @@ pub(crate) fn main() -> Result<u8> {
 }
 
 fn run(
-    config: SandboxConfig,
+    mut config: SandboxConfig,
     control: &OwnedFd,
     terminals: Vec<Option<OwnedFd>>,
     gofer: Vec<OwnedFd>,
@@ -66,10 +67,14 @@ fn run(
     if let Some(trace) = trace {
         kernel.tracer.start(trace, STRACE_BYTES);
     }
-    config.hostname.as_bytes().clone_into(&mut kernel.uts.lock().hostname);
+    *kernel.uts.lock() =
+        UtsNames { hostname: config.hostname.clone().into_bytes(), domainname: config.domainname.clone().into_bytes() };
     let reactor = Reactor::new().context("making the event loop for host descriptors")?;
     let (files, terminal) = standard_streams(&kernel, &reactor, config.closed_streams, terminals)?;
     mounts::build(&kernel, &config, gofer, terminal.clone())?;
+    if let Some(namespace) = kernel.vfs.namespace().filter(|_| config.process.container) {
+        home::complete(&mut config.process.env, namespace, config.process.uid);
+    }
     confine::lock()?;
     sentry_fs::host::set_confined();
     filter::install(&config.platform, config.seccomp_log)?;
@@ -168,8 +173,9 @@ fn init(config: &ProcessConfig, files: Vec<Option<Arc<File>>>) -> Result<Init> {
         cred,
         limits,
         files,
+        oom_score_adj: config.oom_score_adj,
         ignored: SigSet(config.ignored_signals),
-        role: if config.shielded { InitRole::Container } else { InitRole::Command },
+        role: if config.container { InitRole::Container } else { InitRole::Command },
     })
 }
 

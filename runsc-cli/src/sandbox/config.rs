@@ -22,6 +22,8 @@ pub(crate) struct SandboxConfig {
     pub(crate) seccomp_log: bool,
     /// UTS names.
     pub(crate) hostname: String,
+    /// NIS domain.
+    pub(crate) domainname: String,
     /// Which of the caller's standard descriptors were closed.
     pub(crate) closed_streams: [bool; 3],
     /// Which of them are terminals, passed as descriptors of the sentry's own.
@@ -32,6 +34,12 @@ pub(crate) struct SandboxConfig {
     pub(crate) root: RootConfig,
     /// Mounts below it, in order.
     pub(crate) mounts: Vec<MountConfig>,
+    /// Paths inside that show as empty.
+    pub(crate) masked_paths: Vec<String>,
+    /// Paths inside that can't be written.
+    pub(crate) readonly_paths: Vec<String>,
+    /// Paths below `/proc/sys`, and what they hold.
+    pub(crate) sysctls: Vec<(String, String)>,
     /// Trees that the gofer serves, by id (their index).
     pub(crate) trees: Vec<TreeConfig>,
 }
@@ -57,12 +65,15 @@ pub(crate) struct ProcessConfig {
     pub(crate) caps: CapsConfig,
     /// Resource limits: number, soft, hard.
     pub(crate) rlimits: Vec<(u32, u64, u64)>,
+    /// `/proc/self/oom_score_adj`.
+    pub(crate) oom_score_adj: i32,
     /// `PR_SET_NO_NEW_PRIVS`.
     pub(crate) no_new_privs: bool,
     /// Signals ignored from the start; bit 0 is signal 1.
     pub(crate) ignored_signals: u64,
-    /// The process is the init of a container, shielded from signals of its own processes.
-    pub(crate) shielded: bool,
+    /// The process is the init of a container: shielded from signals of its own processes, with its working directory
+    /// made and its home looked up.
+    pub(crate) container: bool,
     /// Make the terminal on standard input the controlling one.
     pub(crate) terminal: bool,
 }
@@ -95,6 +106,8 @@ pub(crate) struct MountConfig {
     pub(crate) destination: String,
     /// What is mounted.
     pub(crate) source: MountSource,
+    /// What `/proc/mounts` shows as the device.
+    pub(crate) name: String,
     /// `ro`, `nosuid`, `nodev`, `noexec` and file-system specific options.
     pub(crate) options: Vec<String>,
 }

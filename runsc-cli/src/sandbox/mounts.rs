@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail};
 use sentry::proc_view::KernelProc;
 use sentry::signal::send;
 use sentry::task::INIT;
-use sentry::vfs::{Mount, MountFlags, MountNamespace, MountRequest, Path, WalkFlags, Walker, walk};
+use sentry::vfs::change::{NewFile, create_in};
+use sentry::vfs::{Mount, MountFlags, MountNamespace, MountRequest, Path, Propagation, WalkFlags, Walker, walk};
 use sentry::{Kernel, Task};
 use sentry_fs::dev::{self, Devices};
 use sentry_fs::devpts::{DevPts, DevPtsOptions};
@@ -20,9 +21,10 @@ use sentry_fs::proc::{KernelView, ProcFs};
 use sentry_fs::sys::{CgroupFs, InterfaceView, Machine, SysFs};
 use sentry_fs::tmpfs::{TmpFs, TmpfsOptions};
 use sentry_fs::tty::{Terminal, TtyHost};
-use sentry_fs::{CachePolicy, DeviceId, FileKind, FileSystem, NewInode};
+use sentry_fs::{CachePolicy, DeviceId, FileKind, FileSystem};
 
 use super::config::{MountConfig, MountSource, SandboxConfig};
+use super::cover;
 
 /// Sets up the kernel's mount namespace.
 pub(crate) fn build(
@@ -33,7 +35,7 @@ pub(crate) fn build(
 ) -> Result<()> {
     let (client, trees) = Client::connect(gofer).context("connecting to the gofer")?;
     let client = Arc::new(client);
-    let devices = register(kernel, terminal.is_some())?;
+    let devices = register(kernel, config, terminal.is_some())?;
     if let Some(terminal) = terminal {
         devices.set_console(terminal);
     }
@@ -54,6 +56,15 @@ pub(crate) fn build(
         let what = || format!("mounting on {} in the sandbox", mount.destination);
         add(kernel, &namespace, &client, &trees, mount).with_context(what)?;
     }
+    if config.process.container {
+        place(&namespace, &config.process.cwd, false).context("making the working directory")?;
+    }
+    for path in &config.masked_paths {
+        cover::mask(kernel, &namespace, path).with_context(|| format!("masking {path} in the sandbox"))?;
+    }
+    for path in &config.readonly_paths {
+        cover::make_readonly(&namespace, path).with_context(|| format!("making {path} read-only in the sandbox"))?;
+    }
     if config.root.readonly {
         root_mount.set_flags(root_mount.flags() | MountFlags::RDONLY);
     }
@@ -67,16 +78,23 @@ fn tree(client: &Arc<Client>, trees: &[Tree], id: u32, policy: CachePolicy) -> R
 }
 
 /// Registers the file-system types that `mount(2)` and the configuration may name; returns the devices.
-fn register(kernel: &Arc<Kernel>, console: bool) -> Result<Arc<Devices>> {
+fn register(kernel: &Arc<Kernel>, config: &SandboxConfig, console: bool) -> Result<Arc<Devices>> {
     let tty_host: Arc<dyn TtyHost> = kernel.tty_host();
-    let devpts = Arc::new(DevPts::new(Arc::clone(&tty_host), DevPtsOptions::default()));
+    // There is one of these, whose options are those of its first mount.
+    let devpts =
+        config.mounts.iter().find(|mount| matches!(&mount.source, MountSource::Kernel(kind) if kind == "devpts"));
+    let devpts = devpts.map(|mount| split_options(&mount.options).1).unwrap_or_default();
+    let options =
+        DevPtsOptions::parse(&devpts).with_context(|| format!("mounting devpts with the options {devpts:?}"))?;
+    let devpts = Arc::new(DevPts::new(Arc::clone(&tty_host), options));
     let devices = Arc::new(Devices::new(tty_host, Arc::clone(&devpts)));
     let types = &kernel.vfs.types;
     types.register("tmpfs", |request| Ok(Arc::new(TmpFs::new(TmpfsOptions::parse(request.data)?)?)));
     types.register("devtmpfs", move |_| Ok(Arc::new(dev::new_fs(TmpfsOptions::default(), console)?)));
     types.register("devpts", move |_| Ok(Arc::clone(&devpts) as Arc<dyn FileSystem>));
     let view = KernelProc::new(kernel, &std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default());
-    let proc = Arc::new(ProcFs::new(Arc::clone(&view) as Arc<dyn KernelView>, boot_id()?));
+    let proc = ProcFs::with_sysctls(Arc::clone(&view) as Arc<dyn KernelView>, boot_id()?, &config.sysctls);
+    let proc = Arc::new(proc);
     types.register("proc", move |_| Ok(Arc::clone(&proc) as Arc<dyn FileSystem>));
     let machine = Machine {
         cpus: view.cpus(),
@@ -110,22 +128,31 @@ fn add(
     mount: &MountConfig,
 ) -> Result<()> {
     let (flags, data) = split_options(&mount.options);
-    let (fs, source): (Arc<dyn FileSystem>, &[u8]) = match &mount.source {
-        MountSource::Tree(id) => (tree(client, trees, *id, CachePolicy::Shared)?, b"none"),
+    let fs: Arc<dyn FileSystem> = match &mount.source {
+        MountSource::Tree(id) => tree(client, trees, *id, CachePolicy::Shared)?,
         MountSource::Kernel(kind) => {
-            let request = MountRequest { source: kind.as_bytes(), data: &data };
+            let request = MountRequest { source: mount.name.as_bytes(), data: &data };
             match kernel.vfs.types.make(kind.as_bytes(), &request) {
                 Err(abi::Errno::ENODEV) => {
                     tracing::warn!(kind, "file system type not there yet");
                     return Ok(());
                 }
-                made => (made?, kind.as_bytes()),
+                made => made.with_context(|| format!("options {data:?}"))?,
             }
         }
     };
     let file = fs.root().attr()?.kind != FileKind::Directory;
     let place = place(namespace, &mount.destination, file)?;
-    namespace.attach(&Mount::of(fs, source, flags)?, place)?;
+    let source = match &mount.source {
+        // The host's path is none of the guest's business.
+        MountSource::Tree(_) => b"none",
+        MountSource::Kernel(_) => mount.name.as_bytes(),
+    };
+    let made = Mount::of(fs, source, flags)?;
+    if mount.options.iter().any(|option| option == "shared" || option == "rshared") {
+        made.set_propagation(Propagation::Shared(made.id));
+    }
+    namespace.attach(&made, place)?;
     Ok(())
 }
 
@@ -135,15 +162,18 @@ fn split_options(options: &[String]) -> (MountFlags, String) {
     let mut data = Vec::new();
     for option in options {
         match option.as_str() {
-            "ro" => flags |= MountFlags::RDONLY,
-            "nosuid" => flags |= MountFlags::NOSUID,
-            "nodev" => flags |= MountFlags::NODEV,
-            "noexec" => flags |= MountFlags::NOEXEC,
-            "noatime" => flags |= MountFlags::NOATIME,
+            "ro" | "rro" => flags |= MountFlags::RDONLY,
+            "nosuid" | "rnosuid" => flags |= MountFlags::NOSUID,
+            "nodev" | "rnodev" => flags |= MountFlags::NODEV,
+            "noexec" | "rnoexec" => flags |= MountFlags::NOEXEC,
+            "noatime" | "rnoatime" => flags = (flags | MountFlags::NOATIME) - MountFlags::RELATIME,
+            "strictatime" | "rstrictatime" => flags -= MountFlags::RELATIME,
             "nodiratime" => flags |= MountFlags::NODIRATIME,
             "sync" => flags |= MountFlags::SYNCHRONOUS,
-            "rw" | "suid" | "dev" | "exec" | "relatime" | "strictatime" | "async" | "bind" | "rbind" | "private"
-            | "rprivate" | "slave" | "rslave" => {}
+            "defaults" | "rw" | "rrw" | "suid" | "dev" | "exec" | "rsuid" | "rdev" | "rexec" | "relatime"
+            | "rrelatime" | "norelatime" | "atime" | "diratime" | "nostrictatime" | "async" | "bind" | "rbind"
+            | "private" | "rprivate" | "slave" | "rslave" | "shared" | "rshared" | "unbindable" | "runbindable"
+            | "silent" | "loud" | "mand" | "nomand" | "lazytime" | "nolazytime" | "iversion" | "noiversion" => {}
             other => data.push(other),
         }
     }
@@ -166,14 +196,10 @@ fn place(namespace: &Arc<MountNamespace>, destination: &str, file: bool) -> Resu
                 let last = names.peek().is_none();
                 let kind = if last && file { FileKind::Regular } else { FileKind::Directory };
                 let perm = if kind == FileKind::Regular { 0o644 } else { 0o755 };
-                let new = NewInode { kind, perm, uid: 0, gid: 0, rdev: DeviceId::default() };
-                let inode = at.inode();
-                match kind {
-                    FileKind::Regular => inode.create(name.as_bytes(), &new).map(drop),
-                    _ => inode.mkdir(name.as_bytes(), &new).map(drop),
-                }
-                .with_context(|| format!("making {name:?} for it"))?;
-                walk::resolve(&walker, &at, name.as_bytes(), WalkFlags::FOLLOW)?
+                let new = NewFile { kind, perm, rdev: DeviceId::default(), target: None };
+                let made = at.mount.check_writable().and_then(|()| create_in(&walker.cred, &at, name.as_bytes(), &new));
+                let dentry = made.with_context(|| format!("making {name:?} for it"))?;
+                Path { mount: Arc::clone(&at.mount), dentry }
             }
             Err(errno) => return Err(errno.into()),
         };

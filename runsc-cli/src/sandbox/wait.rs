@@ -48,10 +48,14 @@ pub(crate) fn block_signals() -> Result<SignalFd> {
 /// Waits for the end of a sandbox; returns the exit status for the caller.
 pub(crate) fn wait(sandbox: Sandbox, signals: &SignalFd) -> Result<u8> {
     let status = serve(&sandbox, signals);
-    // The sentry's death takes every process of its pid namespace with it; the gofer ends with its connections.
+    abandon(&sandbox);
+    status
+}
+
+/// Ends a sandbox: the sentry's death takes every process of its pid namespace with it.
+pub(crate) fn abandon(sandbox: &Sandbox) {
     end(sandbox.sentry.pid);
     end(sandbox.gofer.pid);
-    status
 }
 
 fn serve(sandbox: &Sandbox, signals: &SignalFd) -> Result<u8> {

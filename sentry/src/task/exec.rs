@@ -141,8 +141,10 @@ fn comm(name: &[u8]) -> Vec<u8> {
 
 /// Loads a program for a task that has none yet: the first of a process.
 pub(crate) async fn load_first(task: &Task, request: &ExecRequest) -> Result<crate::loader::Loaded, Errno> {
-    let cred = task.cred.load_full();
-    let image = plan_for(task, request, &cred, false).map_err(LoadError::errno)?;
+    let (cred, secure) = new_cred(task, &request.file)?;
+    let image = plan_for(task, request, &cred, secure).map_err(LoadError::errno)?;
+    task.process.attributes.lock().dumpable = u32::from(!secure);
+    task.set_cred(cred);
     *task.comm.lock() = comm(&request.name);
     image.load(task.kernel.platform.as_ref()).await.map_err(LoadError::errno)
 }

@@ -39,7 +39,12 @@ impl std::fmt::Debug for ProcFs {
 impl ProcFs {
     /// Shows a kernel. `boot_id` identifies the sandbox (`/proc/sys/kernel/random/boot_id`): 16 random bytes.
     pub fn new(view: Arc<dyn KernelView>, boot_id: [u8; 16]) -> ProcFs {
-        ProcFs(SynthFs::new("proc", MAGIC, Node::dir(0o555, Root::new(view, boot_id))))
+        ProcFs::with_sysctls(view, boot_id, &[])
+    }
+
+    /// The same with settings below `/proc/sys` that hold something else than by default: paths and values.
+    pub fn with_sysctls(view: Arc<dyn KernelView>, boot_id: [u8; 16], set: &[(String, String)]) -> ProcFs {
+        ProcFs(SynthFs::new("proc", MAGIC, Node::dir(0o555, Root::new(view, boot_id, set))))
     }
 }
 

@@ -29,7 +29,7 @@ fn link(text: &'static str) -> Node {
 }
 
 impl Root {
-    pub(super) fn new(view: Arc<dyn KernelView>, boot_id: [u8; 16]) -> Root {
+    pub(super) fn new(view: Arc<dyn KernelView>, boot_id: [u8; 16], set: &[(String, String)]) -> Root {
         let caller = {
             let view = Arc::clone(&view);
             move || view.caller().ok_or(Errno::ENOENT)
@@ -60,7 +60,7 @@ impl Root {
             ("self", own),
             ("stat", file(&view, system::stat)),
             ("swaps", Node::fixed(0o444, "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n")),
-            ("sys", sysctl::tree(&view, boot_id)),
+            ("sys", sysctl::tree(&view, boot_id, set)),
             ("sysvipc", sysvipc(&view)),
             ("thread-self", own_thread),
             ("tty", tty()),

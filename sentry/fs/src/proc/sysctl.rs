@@ -166,10 +166,14 @@ fn number(data: &[u8]) -> Result<u64, Errno> {
     std::str::from_utf8(data).ok().and_then(|text| text.trim().parse().ok()).ok_or(Errno::EINVAL)
 }
 
-pub(super) fn tree(view: &Arc<dyn KernelView>, boot_id: [u8; 16]) -> Node {
+/// Makes `/proc/sys`; `set` are paths that hold something else than the default.
+pub(super) fn tree(view: &Arc<dyn KernelView>, boot_id: [u8; 16], set: &[(String, String)]) -> Node {
     let mut dir = StaticDir::default();
     let refuse = |_: &[u8]| Err(Errno::EPERM);
     for (path, value) in FIXED {
+        dir.add(path, Node::fixed(0o644, format!("{value}\n")).stored(refuse));
+    }
+    for (path, value) in set {
         dir.add(path, Node::fixed(0o644, format!("{value}\n")).stored(refuse));
     }
     let live = |render: fn(&dyn KernelView) -> String| {

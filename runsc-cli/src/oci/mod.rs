@@ -1,0 +1,96 @@
+//! OCI bundles: what config.json says, checked and turned into a sandbox's configuration. What makes no sense is refused
+//! here, with its place in the document; what this runtime doesn't do is ignored or left to the guest kernel, as in gVisor.
+
+mod caps;
+mod mounts;
+mod process;
+mod sysctl;
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use oci_spec::runtime::Spec;
+
+use crate::cli::{FileAccess, Global};
+use crate::sandbox::config::{RootConfig, SandboxConfig, TreeConfig};
+
+pub(crate) use mounts::kernel_mounts;
+
+/// Longest host or domain name.
+const NAME_MAX: usize = 64;
+
+/// Longest config.json in bytes.
+const CONFIG_MAX: u64 = 64 << 20;
+
+/// Reads a bundle's config.json.
+pub(crate) fn read_bundle(global: &Global, bundle: &Path, id: &str) -> Result<SandboxConfig> {
+    let bundle = std::fs::canonicalize(bundle).with_context(|| format!("finding the bundle {}", bundle.display()))?;
+    let path = bundle.join("config.json");
+    let spec = parse(&path)?;
+    check_version(spec.version())?;
+    let root = spec.root().as_ref().with_context(|| format!("{} has no \"root\"", path.display()))?;
+    let rootfs = mounts::absolute(&bundle, root.path());
+    if !rootfs.is_dir() {
+        bail!("the root file system {} is not a directory", rootfs.display());
+    }
+    let readonly = root.readonly().unwrap_or(false);
+    let overlay = match global.overlay2.as_str() {
+        "none" => false,
+        text if text.starts_with("root:memory") || text.starts_with("all:memory") => true,
+        other => bail!("--overlay2={other} is not supported; use none, root:memory or all:memory"),
+    };
+    let mut trees = vec![TreeConfig { path: mounts::utf8(rootfs)?, readonly: readonly || overlay }];
+    let mounts = mounts::convert(spec.mounts().as_deref().unwrap_or_default(), &bundle, &mut trees)?;
+    let process = spec.process().as_ref().with_context(|| format!("{} has no \"process\"", path.display()))?;
+    let linux = spec.linux().clone().unwrap_or_default();
+    Ok(SandboxConfig {
+        id: id.to_owned(),
+        platform: global.platform.name().to_owned(),
+        strace: global.strace,
+        debug: global.debug,
+        seccomp_log: global.seccomp_log,
+        hostname: name("hostname", spec.hostname().clone().unwrap_or_else(|| id.chars().take(NAME_MAX).collect()))?,
+        domainname: name("domainname", spec.domainname().clone().unwrap_or_else(|| "(none)".to_owned()))?,
+        closed_streams: sentry_platform::caller::closed_streams(),
+        terminals: [false; 3],
+        process: process::convert(process)?,
+        root: RootConfig { overlay, readonly, exclusive: global.file_access == FileAccess::Exclusive },
+        mounts,
+        masked_paths: paths("maskedPaths", linux.masked_paths().as_deref().unwrap_or_default())?,
+        readonly_paths: paths("readonlyPaths", linux.readonly_paths().as_deref().unwrap_or_default())?,
+        sysctls: sysctl::convert(linux.sysctl().iter().flatten())?,
+        trees,
+    })
+}
+
+/// Reads and parses the document; a file that never ends is not read for ever.
+fn parse(path: &Path) -> Result<Spec> {
+    use std::io::Read;
+    let reading = || format!("reading {}", path.display());
+    let file = std::fs::File::open(path).with_context(reading)?;
+    ensure!(file.metadata().with_context(reading)?.is_file(), "reading {}: it is not a file", path.display());
+    let mut text = Vec::new();
+    file.take(CONFIG_MAX).read_to_end(&mut text).with_context(reading)?;
+    serde_json::from_slice(&text).with_context(|| format!("parsing {}", path.display()))
+}
+
+fn check_version(version: &str) -> Result<()> {
+    if version.split('.').next() == Some("1") {
+        return Ok(());
+    }
+    bail!("config.json is of OCI version {version:?}; this runtime knows 1.x")
+}
+
+fn name(what: &str, text: String) -> Result<String> {
+    ensure!(text.len() <= NAME_MAX, "config.json: {what} is longer than {NAME_MAX} bytes");
+    ensure!(!text.contains('\0'), "config.json: {what} has a NUL byte in it");
+    Ok(text)
+}
+
+fn paths(what: &str, list: &[String]) -> Result<Vec<String>> {
+    for path in list {
+        let proper = path.starts_with('/') && !path.contains('\0') && !path.split('/').any(|part| part == "..");
+        ensure!(proper, "config.json: linux.{what} has {path:?}, which is not an absolute path without \"..\"");
+    }
+    Ok(list.to_vec())
+}

@@ -1,0 +1,138 @@
+//! Mounts of config.json.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use oci_spec::runtime::Mount;
+
+use crate::sandbox::config::{MountConfig, MountSource, TreeConfig};
+
+/// File systems that the guest kernel makes itself.
+const KERNEL_TYPES: &[&str] = &["proc", "sysfs", "tmpfs", "devpts", "devtmpfs", "mqueue", "cgroup", "cgroup2"];
+
+/// What every sandbox has besides the mounts it is given.
+pub(crate) fn kernel_mounts() -> Vec<MountConfig> {
+    let mount = |destination: &str, kind: &str, options: &[&str]| MountConfig {
+        destination: destination.to_owned(),
+        source: MountSource::Kernel(kind.to_owned()),
+        name: kind.to_owned(),
+        options: options.iter().map(|option| (*option).to_owned()).collect(),
+    };
+    vec![
+        mount("/proc", "proc", &[]),
+        mount("/sys", "sysfs", &["ro"]),
+        mount("/dev", "devtmpfs", &[]),
+        mount("/dev/pts", "devpts", &["gid=5", "mode=620", "ptmxmode=666"]),
+        mount("/dev/shm", "tmpfs", &["mode=1777"]),
+    ]
+}
+
+/// Turns a bundle's mounts into ours, in their order; binds become trees of the gofer.
+pub(super) fn convert(mounts: &[Mount], bundle: &Path, trees: &mut Vec<TreeConfig>) -> Result<Vec<MountConfig>> {
+    let mut converted = Vec::new();
+    for mount in mounts {
+        converted.extend(convert_one(mount, bundle, trees)?);
+    }
+    add_missing(&mut converted);
+    Ok(converted)
+}
+
+/// Adds the mounts that programs can't do without where the bundle leaves them out: before all others, or right after the
+/// mount that they lie in.
+fn add_missing(mounts: &mut Vec<MountConfig>) {
+    let at = |mounts: &[MountConfig], place: &str| {
+        mounts.iter().position(|mount| mount.destination.trim_end_matches('/') == place)
+    };
+    let mut first = 0;
+    for mount in kernel_mounts().into_iter().filter(|mount| mount.destination != "/dev/shm") {
+        if at(mounts, &mount.destination).is_some() {
+            continue;
+        }
+        let parent = mount.destination.rsplit_once('/').map_or("", |(parent, _)| parent);
+        match at(mounts, parent).filter(|_| !parent.is_empty()) {
+            Some(parent) => mounts.insert(parent + 1, mount),
+            None => {
+                mounts.insert(first, mount);
+                first += 1;
+            }
+        }
+    }
+}
+
+fn convert_one(mount: &Mount, bundle: &Path, trees: &mut Vec<TreeConfig>) -> Result<Option<MountConfig>> {
+    let destination = mount.destination();
+    if !destination.is_absolute() {
+        bail!("the mount destination {} is not absolute", destination.display());
+    }
+    let options = mount.options().clone().unwrap_or_default();
+    let kind = mount.typ().as_deref().unwrap_or("none");
+    let bind = kind == "bind" || options.iter().any(|option| option == "bind" || option == "rbind");
+    let name = mount.source().as_ref().map_or_else(|| kind.to_owned(), |source| source.to_string_lossy().into_owned());
+    let source = if bind {
+        let source = mount.source().as_ref();
+        let source = source.with_context(|| format!("the bind mount on {} has no source", destination.display()))?;
+        let source = absolute(bundle, source);
+        let source = std::fs::canonicalize(&source).with_context(|| {
+            format!("finding {}, the source of the mount on {}", source.display(), destination.display())
+        })?;
+        let id = u32::try_from(trees.len()).context("too many mounts")?;
+        let readonly = options.iter().any(|option| option == "ro" || option == "rro");
+        trees.push(TreeConfig { path: utf8(source)?, readonly });
+        MountSource::Tree(id)
+    } else if kind == "tmpfs" && destination == Path::new("/dev") {
+        // What runtimes put on /dev is filled with device nodes by them; here the guest kernel does that.
+        MountSource::Kernel("devtmpfs".to_owned())
+    } else if KERNEL_TYPES.contains(&kind) {
+        MountSource::Kernel(kind.to_owned())
+    } else {
+        tracing::warn!(kind, destination = %destination.display(), "mount of an unknown type is left out");
+        return Ok(None);
+    };
+    Ok(Some(MountConfig { destination: utf8(destination.clone())?, source, name, options }))
+}
+
+/// A path of config.json: relative ones start at the bundle.
+pub(super) fn absolute(bundle: &Path, path: &Path) -> PathBuf {
+    if path.is_absolute() { path.to_owned() } else { bundle.join(path) }
+}
+
+/// A path that can be passed on: UTF-8 without NUL.
+pub(super) fn utf8(path: PathBuf) -> Result<String> {
+    let text = path.into_os_string().into_string();
+    let text = text.map_err(|path| anyhow::anyhow!("the path {} is not UTF-8", path.display()))?;
+    if text.contains('\0') {
+        bail!("the path {text:?} has a NUL byte in it");
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(given: &[&str]) -> Vec<String> {
+        let mount = |place: &&str| MountConfig {
+            destination: (*place).to_owned(),
+            source: MountSource::Kernel("tmpfs".to_owned()),
+            name: "tmpfs".to_owned(),
+            options: Vec::new(),
+        };
+        let mut mounts: Vec<MountConfig> = given.iter().map(mount).collect();
+        add_missing(&mut mounts);
+        mounts.into_iter().map(|mount| mount.destination).collect()
+    }
+
+    #[test]
+    fn missing_mounts_come_before_what_may_lie_in_them() {
+        assert_eq!(places(&[]), ["/proc", "/sys", "/dev", "/dev/pts"]);
+        assert_eq!(places(&["/dev/x", "/data"]), ["/proc", "/sys", "/dev", "/dev/pts", "/dev/x", "/data"]);
+    }
+
+    #[test]
+    fn the_bundles_order_stays() {
+        assert_eq!(
+            places(&["/a/b", "/a", "/dev", "/dev/shm"]),
+            ["/proc", "/sys", "/a/b", "/a", "/dev", "/dev/pts", "/dev/shm"]
+        );
+    }
+}

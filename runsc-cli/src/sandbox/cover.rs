@@ -1,0 +1,44 @@
+//! `linux.maskedPaths` and `linux.readonlyPaths`: mounts over what is in the sandbox already. A path that isn't there needs
+//! no cover.
+
+use std::sync::Arc;
+
+use abi::Errno;
+use anyhow::{Context, Result};
+use sentry::Kernel;
+use sentry::vfs::{Mount, MountFlags, MountNamespace, MountRequest, Path, WalkFlags, Walker, walk};
+use sentry_fs::FileKind;
+
+fn find(namespace: &Arc<MountNamespace>, path: &str) -> Result<Option<Path>> {
+    let root = namespace.root();
+    let walker = Walker { root: root.clone(), cred: Arc::new(super::boot::kernel_cred()) };
+    match walk::resolve(&walker, &root, path.as_bytes(), WalkFlags::FOLLOW) {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Hides a directory under an empty one that can't be written, anything else under `/dev/null`.
+pub(super) fn mask(kernel: &Arc<Kernel>, namespace: &Arc<MountNamespace>, path: &str) -> Result<()> {
+    let Some(at) = find(namespace, path)? else { return Ok(()) };
+    if at.attr()?.kind == FileKind::Directory {
+        let request = MountRequest { source: b"tmpfs", data: "" };
+        let empty = kernel.vfs.types.make(b"tmpfs", &request)?;
+        let flags = MountFlags::RDONLY | MountFlags::RELATIME;
+        namespace.attach(&Mount::of(empty, b"tmpfs", flags)?, at)?;
+    } else {
+        let null = find(namespace, "/dev/null")?.context("there is no /dev/null to cover it with")?;
+        namespace.bind(&null, at, false)?;
+    }
+    Ok(())
+}
+
+/// Puts a read-only view of the path over itself, mounts below included.
+pub(super) fn make_readonly(namespace: &Arc<MountNamespace>, path: &str) -> Result<()> {
+    let Some(at) = find(namespace, path)? else { return Ok(()) };
+    namespace.bind(&at, at.clone(), true)?;
+    let Some(view) = find(namespace, path)? else { return Ok(()) };
+    view.mount.set_flags(view.mount.flags() | MountFlags::RDONLY);
+    Ok(())
+}
