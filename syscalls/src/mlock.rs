@@ -1,29 +1,29 @@
 //! `mlock`, `munlock`, `mlockall`, `munlockall`, `mlock2`.
 
 use abi::{Errno, UserAddr};
-use sentry::mm::MLOCK_ONFAULT;
+use sentry::mm::{MLOCK_ONFAULT, Touch};
 use sentry::{Current, Outcome};
 
-use crate::mmap::change;
+use crate::mmap::{change, range};
 
 /// Serves `mlock(2)`.
 pub fn mlock(cur: &mut Current, addr: UserAddr, len: usize) -> Outcome<'_> {
-    change(cur, move |books, limits| books.plan_lock(addr.raw(), len as u64, false, limits))
+    change(cur, Touch::Look(range(addr, len)), move |books, limits| books.plan_lock(addr.raw(), len as u64, false, limits))
 }
 
 /// Serves `munlock(2)`.
 pub fn munlock(cur: &mut Current, addr: UserAddr, len: usize) -> Outcome<'_> {
-    change(cur, move |books, _| books.plan_unlock(addr.raw(), len as u64))
+    change(cur, Touch::Look(range(addr, len)), move |books, _| books.plan_unlock(addr.raw(), len as u64))
 }
 
 /// Serves `mlockall(2)`.
 pub fn mlockall(cur: &mut Current, flags: u32) -> Outcome<'_> {
-    change(cur, move |books, limits| books.plan_lock_all(flags, limits))
+    change(cur, Touch::Nothing, move |books, limits| books.plan_lock_all(flags, limits))
 }
 
 /// Serves `munlockall(2)`.
 pub fn munlockall(cur: &mut Current) -> Outcome<'_> {
-    change(cur, |books, _| Ok(books.plan_unlock_all()))
+    change(cur, Touch::Nothing, |books, _| Ok(books.plan_unlock_all()))
 }
 
 /// Serves `mlock2(2)`.
@@ -31,5 +31,5 @@ pub fn mlock2(cur: &mut Current, addr: UserAddr, len: usize, flags: u32) -> Outc
     if flags & !MLOCK_ONFAULT != 0 {
         return Outcome::Done(Err(Errno::EINVAL.into()));
     }
-    change(cur, move |books, limits| books.plan_lock(addr.raw(), len as u64, flags & MLOCK_ONFAULT != 0, limits))
+    change(cur, Touch::Look(range(addr, len)), move |books, limits| books.plan_lock(addr.raw(), len as u64, flags & MLOCK_ONFAULT != 0, limits))
 }

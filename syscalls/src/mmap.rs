@@ -1,23 +1,30 @@
 //! `mmap`, `mprotect`, `munmap`, `brk`, `mremap`, `msync`, `mincore`, `madvise`, `pkey_mprotect`.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use abi::flags::{MapFlags, Prot};
 use abi::{Errno, Fd, PAGE_SIZE, SysError, UserAddr};
-use sentry::mm::{Books, FileMap, Limits, MapRequest, Plan, VmFlags};
+use sentry::mm::{Books, FileMap, Limits, MapRequest, Plan, Touch, VmFlags};
 use sentry::{Current, Outcome};
 
 /// Plans a change of the caller's memory and has the host perform it.
 pub(crate) fn change<'a>(
     cur: &'a mut Current,
+    touch: Touch,
     plan: impl FnOnce(&mut Books, &Limits) -> Result<Plan, Errno> + Send + 'a,
 ) -> Outcome<'a> {
     let limits = Limits::of(&cur.task);
     Outcome::block(async move {
         let mm = Arc::clone(&cur.mm);
-        let done = mm.change(cur.context.as_mut(), |books| plan(books, &limits)).await;
+        let done = mm.change(cur.context.as_mut(), touch, |books| plan(books, &limits)).await;
         done.map_err(SysError::Errno)
     })
+}
+
+/// Returns the addresses that a call names.
+pub(crate) fn range(addr: UserAddr, len: usize) -> Range<u64> {
+    addr.raw()..addr.raw().saturating_add(len as u64)
 }
 
 /// Serves `mmap(2)`.
@@ -31,7 +38,7 @@ pub fn mmap(
     offset: i64,
 ) -> Outcome<'_> {
     match map_request(cur, addr, length, prot, flags, fd, offset) {
-        Ok(request) => change(cur, |books, limits| books.plan_map(request, limits)),
+        Ok(request) => change(cur, request.touch(), |books, limits| books.plan_map(request, limits)),
         Err(errno) => Outcome::Done(Err(errno.into())),
     }
 }
@@ -81,7 +88,7 @@ pub fn mprotect(cur: &mut Current, addr: UserAddr, len: usize, prot: u32) -> Out
 
 /// Serves `munmap(2)`.
 pub fn munmap(cur: &mut Current, addr: UserAddr, length: usize) -> Outcome<'_> {
-    change(cur, move |books, _| books.plan_unmap(addr.raw(), length as u64))
+    change(cur, Touch::Change(range(addr, length)), move |books, _| books.plan_unmap(addr.raw(), length as u64))
 }
 
 /// Serves `brk(2)`.
@@ -102,7 +109,8 @@ pub fn mremap(
     flags: u32,
     new_address: UserAddr,
 ) -> Outcome<'_> {
-    change(cur, move |books, limits| {
+    let touch = Touch::ChangeBoth(range(old_address, old_size), range(new_address, new_size));
+    change(cur, touch, move |books, limits| {
         let (old, new) = (old_size as u64, new_size as u64);
         books.plan_remap(old_address.raw(), old, new, flags, new_address.raw(), limits)
     })
@@ -110,22 +118,22 @@ pub fn mremap(
 
 /// Serves `msync(2)`.
 pub fn msync(cur: &mut Current, addr: UserAddr, length: usize, flags: u32) -> Outcome<'_> {
-    change(cur, move |books, _| books.plan_sync(addr.raw(), length as u64, flags.cast_signed()))
+    change(cur, Touch::Look(range(addr, length)), move |books, _| books.plan_sync(addr.raw(), length as u64, flags.cast_signed()))
 }
 
 /// Serves `mincore(2)`.
 pub fn mincore(cur: &mut Current, addr: UserAddr, length: usize, vec: UserAddr) -> Outcome<'_> {
-    change(cur, move |books, _| books.plan_incore(addr.raw(), length as u64, vec.raw()))
+    change(cur, Touch::Look(range(addr, length)), move |books, _| books.plan_incore(addr.raw(), length as u64, vec.raw()))
 }
 
 /// Serves `madvise(2)`.
 pub fn madvise(cur: &mut Current, addr: UserAddr, length: usize, advice: i32) -> Outcome<'_> {
-    change(cur, move |books, _| books.plan_advise(addr.raw(), length as u64, advice))
+    change(cur, Touch::Look(range(addr, length)), move |books, _| books.plan_advise(addr.raw(), length as u64, advice))
 }
 
 /// Serves `pkey_mprotect(2)`.
 pub fn pkey_mprotect(cur: &mut Current, addr: UserAddr, len: usize, prot: u32, pkey: i32) -> Outcome<'_> {
-    change(cur, move |books, limits| {
+    change(cur, Touch::Change(range(addr, len)), move |books, limits| {
         books.plan_protect(addr.raw(), len as u64, Prot::from_bits_retain(prot), pkey, limits)
     })
 }

@@ -106,6 +106,12 @@ pub fn rt_sigreturn(cur: &mut Current) -> Outcome<'_> {
     })
 }
 
+/// Serves `uretprobe`, which only a probe of the kernel's own may call (Linux: `SIGILL` for all others, and a result of -1).
+pub fn uretprobe(cur: &mut Current) -> Result<u64, Errno> {
+    sentry::signal::send::force(&cur.task, SigInfo::from_kernel(Signal::SIGILL));
+    Ok(u64::MAX)
+}
+
 /// Serves `rt_sigpending(2)`.
 pub fn rt_sigpending(cur: &mut Current, set: UserRef<SigSet>, size: usize) -> Result<(), Errno> {
     if size > SIGSET_SIZE {

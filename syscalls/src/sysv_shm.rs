@@ -5,7 +5,7 @@ use std::sync::Arc;
 use abi::flags::{MapFlags, Prot};
 use abi::{Errno, PAGE_SIZE, UserAddr, UserRef};
 use sentry::ipc::{Creator, Segment, shm_flags};
-use sentry::mm::{Books, FileMap, Limits, MapRequest, MappedFile, Plan, VmFlags, Vma};
+use sentry::mm::{Books, FileMap, Limits, MapRequest, MappedFile, Plan, VmFlags, Vma, Touch};
 use sentry::{Current, Outcome};
 use sentry_fs::MapSource;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -87,7 +87,7 @@ pub fn shmat(cur: &mut Current, shmid: i32, shmaddr: UserAddr, shmflg: u32) -> O
         Ok((segment, request)) => {
             let remap = shmflg & shm_flags::SHM_REMAP != 0;
             let pid = cur.process().pid.0;
-            change(cur, move |books, limits| attach(books, limits, &segment, request, remap, pid))
+            change(cur, request.touch(), move |books, limits| attach(books, limits, &segment, request, remap, pid))
         }
         Err(errno) => Outcome::Done(Err(errno.into())),
     }
@@ -168,7 +168,7 @@ fn attach_request(cur: &Current, shmid: i32, addr: u64, flags: u32) -> Result<(A
 /// Serves `shmdt(2)`.
 pub fn shmdt(cur: &mut Current, shmaddr: UserAddr) -> Outcome<'_> {
     let pid = cur.process().pid.0;
-    change(cur, move |books, _| detach(books, shmaddr.raw(), pid))
+    change(cur, Touch::Nothing, move |books, _| detach(books, shmaddr.raw(), pid))
 }
 
 fn detach(books: &mut Books, addr: u64, pid: i32) -> Result<Plan, Errno> {

@@ -187,6 +187,9 @@ pub trait Patching: Send + Sync {
     /// call's number in `rax`), and makes a system call that returns to `resume`, two bytes before which a `syscall`
     /// instruction stands. `None` where the places are too far apart.
     fn thunk(&self, region: u64, at: u64, displaced: &[u8], resume: u64) -> Option<Vec<u8>>;
+
+    /// Returns the `resume` of the call that a thread makes which has stopped at `offset` in the common code.
+    fn return_address(&self, offset: u64, regs: &Registers) -> u64;
 }
 
 /// One guest memory.

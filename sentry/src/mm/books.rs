@@ -297,7 +297,7 @@ impl Books {
 
     /// Turns stack reserve in or above `range` into stack: somebody refers to it, so the guest has grown into it.
     pub(super) fn touch(&mut self, range: &Range<u64>) {
-        let reserve = self.tree.overlapping(range.clone()).find(|vma| vma.flags.contains(VmFlags::RESERVE));
+        let reserve = self.tree.overlapping(range.clone()).find(|vma| vma.is_stack_reserve());
         if let Some(reserve) = reserve {
             let grown = reserve.start.max(range.start)..reserve.end;
             self.tree.update(grown, |vma| vma.flags.remove(VmFlags::RESERVE));
@@ -307,7 +307,7 @@ impl Books {
     /// Hears of a stack pointer: everything above it is stack in use.
     pub fn note_stack_pointer(&mut self, rsp: u64) {
         let page = rsp & !(PAGE_SIZE - 1);
-        if self.tree.get(page).is_some_and(|vma| vma.flags.contains(VmFlags::RESERVE)) {
+        if self.tree.get(page).is_some_and(Vma::is_stack_reserve) {
             self.touch(&(page..page + PAGE_SIZE));
         }
     }

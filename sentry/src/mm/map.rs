@@ -13,6 +13,7 @@ use sentry_platform::MemOp;
 use super::books::{Books, Change, Limits, Plan};
 use super::layout::{HUGE_PAGE, MAX_MAP_COUNT, MMAP_MIN_ADDR, Search, TASK_SIZE, find_free};
 use super::lock::lock_step;
+use super::patch::Touch;
 use super::vma::{Backing, MappedFile, PROT_ALL, VmFlags, Vma};
 
 /// Flags known to Linux, those that `MAP_SHARED_VALIDATE` accepts (`LEGACY_MAP_MASK`).
@@ -92,6 +93,17 @@ impl MapRequest {
             offset: 0,
             file: None,
             extra: VmFlags::empty(),
+        }
+    }
+}
+
+impl MapRequest {
+    /// Returns the range that the guest names.
+    pub fn touch(&self) -> Touch {
+        if self.flags.intersects(MapFlags::FIXED | MapFlags::FIXED_NOREPLACE) {
+            Touch::Change(self.addr..self.addr.saturating_add(self.len))
+        } else {
+            Touch::Nothing
         }
     }
 }

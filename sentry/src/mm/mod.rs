@@ -14,6 +14,7 @@ mod layout;
 mod lock;
 mod map;
 mod mapped;
+mod patch;
 mod protect;
 mod remap;
 mod snapshot;
@@ -32,6 +33,7 @@ pub use layout::{Entropy, Layout, MAX_MAP_COUNT, MMAP_MIN_ADDR, STACK_GUARD_GAP,
 pub use lock::MLOCK_ONFAULT;
 pub use map::{FileMap, MapRequest, new_object};
 pub use mapped::MappedDescription;
+pub use patch::Touch;
 pub use remap::RemapFlags;
 pub use snapshot::{MapEntry, MapSnapshot};
 pub use space::Mm;

@@ -49,7 +49,7 @@ impl Books {
 
     fn reserve_below(&self, start: u64) -> Option<u64> {
         let below = self.tree.get(start.checked_sub(1)?)?;
-        below.flags.contains(VmFlags::RESERVE).then_some(below.start)
+        below.is_stack_reserve().then_some(below.start)
     }
 
     fn protect_steps(&mut self, start: u64, end: u64, wanted: Prot, limits: &Limits) -> Plan {

@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 use super::books::{Books, Limits, OnFailure, Plan};
 use super::layout::Layout;
 use super::map::MapRequest;
+use super::patch::{Patches, Touch};
 use super::vma::MappedFile;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -29,6 +30,7 @@ pub struct Mm {
     structure: async_lock::Mutex<()>,
     books: Mutex<Books>,
     exe: Mutex<Option<Arc<dyn MappedFile>>>,
+    pub(super) patches: Mutex<Patches>,
     /// Living threads that have this memory.
     users: AtomicUsize,
 }
@@ -59,6 +61,7 @@ impl Mm {
             structure: async_lock::Mutex::new(()),
             books: Mutex::new(Level::Mm, books),
             exe: Mutex::new(Level::Mm, exe),
+            patches: Mutex::new(Level::Leaf, Patches::default()),
             users: AtomicUsize::new(1),
         }
     }
@@ -109,18 +112,20 @@ impl Mm {
         drop(old);
     }
 
-    /// Plans under the books' lock and carries the plan out.
+    /// Plans under the books' lock and carries the plan out. `touch` is what the guest names itself.
     pub async fn change(
         &self,
         context: &mut dyn Context,
+        touch: Touch,
         plan: impl FnOnce(&mut Books) -> Result<Plan, Errno> + Send,
     ) -> Result<u64, Errno> {
         let _structure = self.lock_structure().await;
+        self.make_way(context, &touch).await;
         let plan = plan(&mut self.books.lock())?;
         self.carry_out(context, plan).await
     }
 
-    async fn lock_structure(&self) -> async_lock::MutexGuard<'_, ()> {
+    pub(super) async fn lock_structure(&self) -> async_lock::MutexGuard<'_, ()> {
         match self.structure.try_lock() {
             Some(guard) => guard,
             None => self.structure.lock().await,
@@ -175,12 +180,13 @@ impl Mm {
 
     /// `mmap(2)`.
     pub async fn map(&self, context: &mut dyn Context, request: MapRequest, limits: &Limits) -> Result<u64, Errno> {
-        self.change(context, |books| books.plan_map(request, limits)).await
+        self.change(context, request.touch(), |books| books.plan_map(request, limits)).await
     }
 
     /// `munmap(2)`.
     pub async fn unmap(&self, context: &mut dyn Context, addr: u64, len: u64) -> Result<u64, Errno> {
-        self.change(context, |books| books.plan_unmap(addr, len)).await
+        let touch = Touch::Change(addr..addr.saturating_add(len));
+        self.change(context, touch, |books| books.plan_unmap(addr, len)).await
     }
 
     /// `mprotect(2)`, `pkey_mprotect(2)`.
@@ -193,18 +199,20 @@ impl Mm {
         pkey: i32,
         limits: &Limits,
     ) -> Result<u64, Errno> {
-        self.change(context, |books| books.plan_protect(addr, len, prot, pkey, limits)).await
+        let touch = Touch::Change(addr..addr.saturating_add(len));
+        self.change(context, touch, |books| books.plan_protect(addr, len, prot, pkey, limits)).await
     }
 
     /// `brk(2)`: returns the break, which stays where it was on any failure.
     pub async fn set_break(&self, context: &mut dyn Context, wanted: u64, limits: &Limits) -> u64 {
-        let moved = self.change(context, |books| Ok(books.plan_break(wanted, limits))).await;
+        let touch = Touch::Change(self.books.lock().heap().end..wanted);
+        let moved = self.change(context, touch, |books| Ok(books.plan_break(wanted, limits))).await;
         moved.unwrap_or_else(|_| self.books.lock().heap().end)
     }
 
     /// Grows a stack down to a faulting address. Returns whether the access is worth trying again.
     pub async fn grow_stack(&self, context: &mut dyn Context, addr: u64, limits: &Limits) -> bool {
-        let planned = self.change(context, |books| books.plan_growth(addr, limits).ok_or(Errno::EFAULT));
+        let planned = self.change(context, Touch::Nothing, |books| books.plan_growth(addr, limits).ok_or(Errno::EFAULT));
         planned.await.is_ok()
     }
 
@@ -218,7 +226,8 @@ impl Mm {
         let _structure = self.lock_structure().await;
         let (space, child) = context.fork().await?;
         let books = self.books.lock().forked();
-        let mm = Mm::with_books(space, self.vdso.clone(), books, self.exe());
+        let patches = Mutex::new(Level::Leaf, self.patches_of_child());
+        let mm = Mm { patches, ..Mm::with_books(space, self.vdso.clone(), books, self.exe()) };
         Ok((Arc::new(mm), child))
     }
 }

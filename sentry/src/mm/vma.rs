@@ -43,6 +43,8 @@ bitflags! {
         const RESERVE = 1 << 13;
         /// A System V shared memory segment: `shmdt` looks for these.
         const SYSV = 1 << 14;
+        /// Code of ours between the guest's mappings; goes with `RESERVE`, and never becomes stack.
+        const HIDDEN = 1 << 15;
     }
 }
 
@@ -184,6 +186,11 @@ impl Vma {
     /// Tells whether writes are seen by others.
     pub fn shared(&self) -> bool {
         self.flags.contains(VmFlags::SHARED)
+    }
+
+    /// Tells whether a stack may grow into this without a call.
+    pub(super) fn is_stack_reserve(&self) -> bool {
+        self.flags.contains(VmFlags::RESERVE) && !self.flags.contains(VmFlags::HIDDEN)
     }
 
     /// Tells whether the pages count against `RLIMIT_DATA` (Linux: `is_data_mapping`).

@@ -19,6 +19,7 @@ mod sched;
 pub mod seccomp;
 pub mod session;
 mod table;
+mod thunk;
 pub mod wait;
 
 pub use access::{AccessMode, check_access};

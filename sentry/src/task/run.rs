@@ -32,6 +32,9 @@ pub async fn run(mut cur: Current) {
         super::rseq::after_event(&mut cur, &event);
         match event {
             Event::Syscall => {
+                if cur.context.trapped() {
+                    super::thunk::patch(&mut cur).await;
+                }
                 let result = match begin_syscall(&mut cur) {
                     Outcome::Done(result) => result,
                     Outcome::Block(future) => future.await,
@@ -48,7 +51,7 @@ pub async fn run(mut cur: Current) {
 async fn other_event(cur: &mut Current, event: Event) {
     match event {
         Event::Fault(fault) => {
-            if !grows_stack(cur, &fault).await {
+            if !super::thunk::explains(cur, &fault) && !grows_stack(cur, &fault).await {
                 signal::raise_fault(cur, &fault);
             }
         }
@@ -57,7 +60,8 @@ async fn other_event(cur: &mut Current, event: Event) {
             let signal = if super::rseq::explains(cur, death) { Signal::SIGSEGV } else { Signal::SIGKILL };
             super::exit::exit_group(&cur.task, signal.number());
         }
-        Event::Syscall | Event::Interrupted => {}
+        Event::Interrupted => super::thunk::leave(cur),
+        Event::Syscall => {}
     }
 }
 

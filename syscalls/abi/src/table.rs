@@ -455,7 +455,7 @@ macro_rules! syscall_table {
             332 statx(dirfd: DirFd, pathname: Path, flags: Flags("at"), mask: Flags("statx"), statxbuf: Out("statx")) = full stat;
             333 io_pgetevents(ctx_id: Ulong, min_nr: Long, nr: Long, events: Addr, timeout: In("timespec"), sig: Addr) = missing(ENOSYS, "CONFIG_AIO off");
             334 rseq(rseq: Addr, rseq_len: Uint, flags: Flags("rseq"), sig: Uint) = full rseq;
-            335 uretprobe() = missing(ENOSYS, "CONFIG_UPROBES off");
+            335 uretprobe() = full signal;
             424 pidfd_send_signal(pidfd: Fd, sig: Sig, info: In("siginfo"), flags: Flags("pidfd_signal")) = full pidfd;
             425 io_uring_setup(entries: Uint, params: InOut("io_uring_params")) = missing(ENOSYS, "CONFIG_IO_URING off");
             426 io_uring_enter(fd: Fd, to_submit: Uint, min_complete: Uint, flags: Uint, sig: Addr, sigsz: Size) = missing(ENOSYS, "CONFIG_IO_URING off");

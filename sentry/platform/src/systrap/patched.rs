@@ -153,6 +153,15 @@ impl Patching for Thunks {
             code
         })
     }
+
+    fn return_address(&self, offset: u64, regs: &Registers) -> u64 {
+        // Offsets of the common code's instructions: `xchg` is at 0x12, `jmp r11` at 0x1b, the last at 0x24.
+        match offset {
+            0x1b => regs.r11.wrapping_add(2),
+            0x13..0x24 => regs.r11,
+            _ => regs.rcx,
+        }
+    }
 }
 
 fn displacement(from: u64, to: u64) -> Option<i32> {
