@@ -8,7 +8,9 @@ use crate::mmap::{change, range};
 
 /// Serves `mlock(2)`.
 pub fn mlock(cur: &mut Current, addr: UserAddr, len: usize) -> Outcome<'_> {
-    change(cur, Touch::Look(range(addr, len)), move |books, limits| books.plan_lock(addr.raw(), len as u64, false, limits))
+    change(cur, Touch::Look(range(addr, len)), move |books, limits| {
+        books.plan_lock(addr.raw(), len as u64, false, limits)
+    })
 }
 
 /// Serves `munlock(2)`.
@@ -31,5 +33,7 @@ pub fn mlock2(cur: &mut Current, addr: UserAddr, len: usize, flags: u32) -> Outc
     if flags & !MLOCK_ONFAULT != 0 {
         return Outcome::Done(Err(Errno::EINVAL.into()));
     }
-    change(cur, Touch::Look(range(addr, len)), move |books, limits| books.plan_lock(addr.raw(), len as u64, flags & MLOCK_ONFAULT != 0, limits))
+    change(cur, Touch::Look(range(addr, len)), move |books, limits| {
+        books.plan_lock(addr.raw(), len as u64, flags & MLOCK_ONFAULT != 0, limits)
+    })
 }

@@ -118,12 +118,16 @@ pub fn mremap(
 
 /// Serves `msync(2)`.
 pub fn msync(cur: &mut Current, addr: UserAddr, length: usize, flags: u32) -> Outcome<'_> {
-    change(cur, Touch::Look(range(addr, length)), move |books, _| books.plan_sync(addr.raw(), length as u64, flags.cast_signed()))
+    change(cur, Touch::Look(range(addr, length)), move |books, _| {
+        books.plan_sync(addr.raw(), length as u64, flags.cast_signed())
+    })
 }
 
 /// Serves `mincore(2)`.
 pub fn mincore(cur: &mut Current, addr: UserAddr, length: usize, vec: UserAddr) -> Outcome<'_> {
-    change(cur, Touch::Look(range(addr, length)), move |books, _| books.plan_incore(addr.raw(), length as u64, vec.raw()))
+    change(cur, Touch::Look(range(addr, length)), move |books, _| {
+        books.plan_incore(addr.raw(), length as u64, vec.raw())
+    })
 }
 
 /// Serves `madvise(2)`.

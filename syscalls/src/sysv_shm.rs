@@ -5,7 +5,7 @@ use std::sync::Arc;
 use abi::flags::{MapFlags, Prot};
 use abi::{Errno, PAGE_SIZE, UserAddr, UserRef};
 use sentry::ipc::{Creator, Segment, shm_flags};
-use sentry::mm::{Books, FileMap, Limits, MapRequest, MappedFile, Plan, VmFlags, Vma, Touch};
+use sentry::mm::{Books, FileMap, Limits, MapRequest, MappedFile, Plan, Touch, VmFlags, Vma};
 use sentry::{Current, Outcome};
 use sentry_fs::MapSource;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

@@ -231,13 +231,7 @@ impl Mm {
         }
     }
 
-    async fn patch(
-        &self,
-        context: &mut dyn Context,
-        patching: &dyn Patching,
-        resume: u64,
-        number: u64,
-    ) -> Option<()> {
+    async fn patch(&self, context: &mut dyn Context, patching: &dyn Patching, resume: u64, number: u64) -> Option<()> {
         let first = resume.checked_sub(BEFORE)?;
         let mut code = [0; (BEFORE + WORD) as usize];
         if self.space().read(first, &mut code) != code.len() {

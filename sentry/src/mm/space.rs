@@ -212,7 +212,8 @@ impl Mm {
 
     /// Grows a stack down to a faulting address. Returns whether the access is worth trying again.
     pub async fn grow_stack(&self, context: &mut dyn Context, addr: u64, limits: &Limits) -> bool {
-        let planned = self.change(context, Touch::Nothing, |books| books.plan_growth(addr, limits).ok_or(Errno::EFAULT));
+        let planned =
+            self.change(context, Touch::Nothing, |books| books.plan_growth(addr, limits).ok_or(Errno::EFAULT));
         planned.await.is_ok()
     }
 

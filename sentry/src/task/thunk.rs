@@ -42,4 +42,3 @@ pub(super) fn explains(cur: &mut Current, fault: &Fault) -> bool {
     }
     site.is_some()
 }
-
