@@ -1,10 +1,12 @@
-//! The first process of a sandbox.
+//! The first process of a sandbox, and those that the caller runs beside it.
 
 use std::sync::Arc;
 
 use abi::signal::{SIG_IGN, SigAction, SigSet, Signal};
 use abi::types::Rlimit;
-use abi::{Errno, Fd};
+use abi::{Errno, Fd, Pid};
+use sentry_fs::tty::Terminal;
+use sentry_platform::Context;
 
 use crate::loader::Args;
 use crate::signal::{ProcessSignals, TaskSignals};
@@ -38,7 +40,7 @@ pub struct Init {
     pub role: InitRole,
 }
 
-/// Why the first process could not be started.
+/// Why a process could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
     /// The working directory can't be entered.
@@ -49,8 +51,14 @@ pub enum InitError {
         /// Why.
         errno: Errno,
     },
-    /// The program can't be found or executed.
-    #[error("executing {program:?} in the sandbox: {errno}")]
+    /// No directory of the path has the program. Engines know this wording, which is runc's.
+    #[error("exec: {program:?}: executable file not found in $PATH")]
+    NotFound {
+        /// The program as given.
+        program: String,
+    },
+    /// The program can't be executed. Engines know this wording, which is runc's.
+    #[error("exec: {program:?}: {}", errno.text().to_lowercase())]
     Exec {
         /// The program as given.
         program: String,
@@ -58,7 +66,7 @@ pub enum InitError {
         errno: Errno,
     },
     /// No process could be made.
-    #[error("making the first process: {0}")]
+    #[error("making a process: {0}")]
     Process(Errno),
 }
 
@@ -90,9 +98,23 @@ fn candidates(program: &[u8], env: &[Vec<u8>]) -> Vec<Vec<u8>> {
     dirs.map(|dir| [dir, b"/", program].concat()).collect()
 }
 
+/// A process that is made but has no program yet: [`Prepared::start`] gives it one and lets it run. Dropping it takes it
+/// back.
+pub struct Prepared {
+    task: Arc<Task>,
+    context: Box<dyn Context>,
+    args: Args,
+}
+
 impl Kernel {
     /// Makes the first process and lets it run. The namespace has been set up.
     pub async fn start_init(self: &Arc<Kernel>, init: Init) -> Result<Arc<Task>, InitError> {
+        self.prepare(init).await?.start(None).await
+    }
+
+    /// Makes a process outside the tree of the others: the first, or, once that is made, one that the caller runs beside
+    /// it. Fails where its program can't be found now.
+    pub async fn prepare(self: &Arc<Kernel>, init: Init) -> Result<Prepared, InitError> {
         let namespace = self.vfs.namespace().ok_or(InitError::Process(Errno::ENOENT))?;
         let fs = Arc::new(FsContext::new(namespace, init.umask));
         let table = FdTable::default();
@@ -102,8 +124,11 @@ impl Kernel {
         }
         let pid = {
             let mut tasks = self.tasks.write();
-            tasks.init_role = init.role;
-            tasks.allocate_pid().map_err(InitError::Process)?
+            let pid = tasks.allocate_pid().map_err(InitError::Process)?;
+            if pid == INIT {
+                tasks.init_role = init.role;
+            }
+            pid
         };
         let signals = ProcessSignals::default();
         let ignore = SigAction { handler: SIG_IGN, ..SigAction::default() };
@@ -112,11 +137,11 @@ impl Kernel {
         }
         let process = Process::init(pid, signals, init.limits, init.cred.ruid);
         process.attributes.lock().oom_score_adj = init.oom_score_adj;
-        if init.role == InitRole::Container {
+        if pid == INIT && init.role == InitRole::Container {
             process.make_unkillable();
         }
         let (space, context) = self.platform.new_process().await.map_err(|error| {
-            tracing::error!(%error, "the platform could not make the first process");
+            tracing::error!(%error, "the platform could not make a process");
             InitError::Process(error.errno())
         })?;
         // A memory to belong to until the program is loaded.
@@ -125,7 +150,7 @@ impl Kernel {
             self,
             NewTask {
                 tid: pid,
-                process: Arc::clone(&process),
+                process,
                 cred: Arc::new(init.cred),
                 files: Arc::new(table),
                 fs,
@@ -137,38 +162,67 @@ impl Kernel {
         );
         let enter = |errno| InitError::Cwd { dir: String::from_utf8_lossy(&init.cwd).into_owned(), errno };
         vfs::change_dir(&task, &init.cwd).map_err(enter)?;
-        let program = init.args.first().cloned().unwrap_or_default();
-        let failed = |errno| InitError::Exec { program: String::from_utf8_lossy(&program).into_owned(), errno };
+        let prepared = Prepared { task, context, args: Args { argv: init.args, envp: init.env } };
+        prepared.find()?;
+        Ok(prepared)
+    }
+}
+
+impl Prepared {
+    /// Returns the id that the process has got.
+    pub fn pid(&self) -> Pid {
+        self.task.tid
+    }
+
+    fn failed(&self, errno: Errno) -> InitError {
+        let program = self.args.argv.first().map_or(&[][..], Vec::as_slice);
+        let name = String::from_utf8_lossy(program).into_owned();
+        match errno {
+            Errno::ENOENT if !program.contains(&b'/') => InitError::NotFound { program: name },
+            errno => InitError::Exec { program: name, errno },
+        }
+    }
+
+    /// Looks for the program: its name, and the open file.
+    fn find(&self) -> Result<(Vec<u8>, Arc<File>), InitError> {
+        let program = self.args.argv.first().cloned().unwrap_or_default();
         let mut result = Err(Errno::ENOENT);
-        for name in candidates(&program, &init.env) {
-            match vfs::open_exec(&task, Fd::CWD, &name, true) {
-                Ok(file) => {
-                    result = Ok((name, file));
-                    break;
-                }
+        for name in candidates(&program, &self.args.envp) {
+            match vfs::open_exec(&self.task, Fd::CWD, &name, true) {
+                Ok(file) => return Ok((name, file)),
                 // Another directory may have it; what was found and refused is worth more than "not found".
                 Err(Errno::ENOENT | Errno::ENOTDIR) => {}
                 Err(errno) => result = Err(errno),
             }
         }
-        let (name, file) = result.map_err(failed)?;
-        let args = Args { argv: init.args, envp: init.env };
-        let request = ExecRequest { file, name, name_vanishes: false, args };
-        let loaded = load_first(&task, &request).await.map_err(failed)?;
+        result.map_err(|errno| self.failed(errno))
+    }
+
+    /// Loads the program and lets the process run, as the leader of a session and group of its own whose terminal this is.
+    pub async fn start(self, terminal: Option<Arc<dyn Terminal>>) -> Result<Arc<Task>, InitError> {
+        let (name, file) = self.find()?;
+        let request = ExecRequest { file, name, name_vanishes: false, args: self.args.clone() };
+        let loaded = load_first(&self.task, &request).await.map_err(|errno| self.failed(errno))?;
+        let Prepared { task, context, .. } = self;
         task.set_interrupt(loaded.context.interrupter());
         task.mm.store(Arc::clone(&loaded.mm));
         drop(context);
         let mem = UserMem::new(Arc::clone(loaded.mm.space()));
         let current = Current::new(Arc::clone(&task), mem, loaded.mm, loaded.context, loaded.regs);
+        let (pid, kernel) = (task.tid, Arc::clone(&task.kernel));
+        if let Some(terminal) = terminal {
+            terminal.job().assign(pid, pid);
+            task.process.set_terminal(Some(terminal));
+        }
         {
-            let mut tasks = self.tasks.write();
-            let mut entry = ProcessEntry::new(process, abi::Pid(0), INIT, INIT, Some(Signal::SIGCHLD));
+            let mut tasks = kernel.tasks.write();
+            let mut entry = ProcessEntry::new(Arc::clone(&task.process), Pid(0), pid, pid, Some(Signal::SIGCHLD));
             entry.has_execed = true;
             tasks.insert_process(entry);
             tasks.insert_task(&task);
         }
-        crate::task::cpu_limit::watch(self, &task.process);
-        self.executor.spawn(Serving::new(Arc::clone(&task), run(current)));
+        crate::task::cpu_limit::watch(&kernel, &task.process);
+        kernel.executor.spawn(Serving::new(Arc::clone(&task), run(current)));
         Ok(task)
     }
 }

@@ -1,13 +1,15 @@
 //! One guest kernel: what all its tasks share.
 
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use abi::signal::Signal;
 use sentry_net::NetNamespace;
 use sentry_platform::Platform;
-use sentry_sync::{Level, RwLock};
+use sentry_sync::{Level, Notify, RwLock, WaitQueue};
 
+use crate::Task;
 use crate::futex::FutexTable;
 use crate::ipc::Ipc;
 use crate::ns::UtsNamespace;
@@ -16,6 +18,7 @@ use crate::task::TaskTable;
 use crate::trace::Tracer;
 use crate::tty_host::KernelTtyHost;
 use crate::vfs::Vfs;
+use crate::wait::{Interruptible, Waiter};
 use crate::worker::Executor;
 
 /// Kernel release that `uname` reports: calls newer than this answer `ENOSYS`.
@@ -51,6 +54,10 @@ pub struct Kernel {
     pub executor: Arc<Executor>,
     /// Called with the signal when the first process has stopped.
     pub init_stopped: OnceLock<StopHook>,
+    /// No guest code runs.
+    paused: AtomicBool,
+    /// Woken when a pause ends.
+    pause_end: WaitQueue,
     tty_host: Arc<KernelTtyHost>,
     exit_status: AtomicI32,
 }
@@ -71,6 +78,8 @@ impl Kernel {
             net: NetNamespace::new(),
             tasks: RwLock::new(Level::Kernel, TaskTable::default()),
             init_stopped: OnceLock::new(),
+            paused: AtomicBool::new(false),
+            pause_end: WaitQueue::new(),
             exit_status: AtomicI32::new(-1),
         })
     }
@@ -78,6 +87,43 @@ impl Kernel {
     /// Returns what terminals ask of this kernel.
     pub fn tty_host(&self) -> Arc<KernelTtyHost> {
         Arc::clone(&self.tty_host)
+    }
+
+    /// Keeps guest code from running until [`Kernel::resume`]; returns once none runs, or after a while, whether none does.
+    /// What the kernel does on behalf of a thread goes on, up to the thread's return to its program.
+    pub async fn pause(&self) -> bool {
+        const STEP: Duration = Duration::from_millis(1);
+        const STEPS: usize = 5000;
+        self.paused.store(true, Ordering::SeqCst);
+        for _ in 0..STEPS {
+            let tasks: Vec<Arc<Task>> = self.tasks.read().tasks.values().cloned().collect();
+            let running = tasks.iter().filter(|task| !task.is_blocked());
+            if running.map(|task| task.kick()).count() == 0 {
+                return true;
+            }
+            async_io::Timer::after(STEP).await;
+        }
+        false
+    }
+
+    /// Lets guest code run again.
+    pub fn resume(&self) {
+        self.paused.store(false, Ordering::SeqCst);
+        self.pause_end.wake(!0);
+    }
+
+    /// Tells whether guest code is kept from running.
+    #[inline]
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the end of a pause, or of the thread.
+    pub(crate) async fn wait_while_paused(&self, task: &Task) {
+        let waiter = Waiter::new();
+        let _registration = self.pause_end.register(!0, Arc::clone(&waiter) as Arc<dyn Notify>);
+        // Killed meanwhile: the caller looks.
+        let _ = task.wait_for(&waiter, None, Interruptible::Kill, || (!self.is_paused()).then_some(())).await;
     }
 
     /// Ends the sandbox: init is gone with this wait status.

@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod control;
 pub mod current;
 pub mod futex;
 pub mod init;

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use abi::{Errno, Restart, SysError};
 use async_io::Timer;
-use sentry_sync::{Level, Mutex, Notify, WaitQueue};
+use sentry_sync::{Level, Mutex, Notify, Registration, WaitQueue};
 
 use crate::Task;
 
@@ -79,6 +79,19 @@ impl Notify for Waiter {
         }
         first
     }
+}
+
+/// Waits on some queues, on nobody's behalf, until `ready` gives a value.
+pub async fn until<T>(queues: &[&WaitQueue], mut ready: impl FnMut() -> Option<T>) -> T {
+    let waiter = Waiter::new();
+    let _registrations: Vec<Registration> =
+        queues.iter().map(|queue| queue.register(!0, Arc::clone(&waiter) as Arc<dyn Notify>)).collect();
+    poll_fn(|cx| {
+        waiter.arm(cx.waker());
+        waiter.take_fired();
+        ready().map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
 }
 
 impl Task {

@@ -49,6 +49,10 @@ pub(crate) fn run(global: &Global, args: &DoArgs) -> Result<u8> {
         masked_paths: Vec::new(),
         readonly_paths: Vec::new(),
         sysctls: Vec::new(),
+        listener: false,
+        extra_files: 0,
+        detached: false,
+        console: false,
         closed_streams: caller::closed_streams(),
         terminals: [false; 3],
         process: ProcessConfig {
@@ -76,7 +80,7 @@ pub(crate) fn run(global: &Global, args: &DoArgs) -> Result<u8> {
         trees,
     };
     let signals = wait::block_signals()?;
-    let sandbox = launch::launch(global, config)?;
+    let sandbox = launch::launch(global, config, launch::Extras::default())?;
     wait::wait(sandbox, &signals)
 }
 

@@ -11,7 +11,7 @@ pub(crate) fn run(global: &Global, args: &RunArgs) -> Result<u8> {
     check_id(&args.id)?;
     let config = oci::read_bundle(global, &args.bundle, &args.id)?;
     let signals = wait::block_signals()?;
-    let sandbox = launch::launch(global, config)?;
+    let sandbox = launch::launch(global, config, launch::Extras::default())?;
     if let Some(path) = &args.pid_file {
         let written = std::fs::write(path, sandbox.sentry.pid.to_string());
         if let Err(error) = written {

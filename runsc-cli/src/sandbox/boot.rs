@@ -7,71 +7,101 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use abi::flags::OpenFlags;
-use abi::signal::SigSet;
 use anyhow::{Context, Result, bail};
 use sentry::Kernel;
-use sentry::init::{Init, default_limits};
+use sentry::control::{Control, init_of, streams};
+use sentry::init::Init;
 use sentry::ns::UtsNames;
 use sentry::reactor::Reactor;
-use sentry::task::{Caps, Cred, InitRole};
+use sentry::task::{Caps, Cred};
 use sentry::vfs::File;
 use sentry_fs::hostfd::{HostFd, HostTerminal};
+use sentry_fs::tty::Terminal;
 use sentry_platform::Platform;
 use sentry_platform::ptrace::Ptrace;
 use sentry_platform::systrap::{Options, Systrap};
 
-use super::config::{ProcessConfig, SandboxConfig};
+use super::config::SandboxConfig;
 use super::control::{self, FromSandbox, ToSandbox};
 use super::serve::inherited;
-use super::{confine, filter, home, mounts};
+use super::{confine, console, filter, home, mounts};
 
 /// Bytes of each buffer that `--strace` shows.
 const STRACE_BYTES: usize = 1024;
 
-/// Boots the guest kernel and works until the sandbox ends.
+/// Descriptors that the command line has passed, besides the configuration and the debug log.
+struct Passed {
+    control: OwnedFd,
+    terminals: [Option<OwnedFd>; 3],
+    listener: Option<OwnedFd>,
+    extra: Vec<OwnedFd>,
+    gofer: Vec<OwnedFd>,
+}
+
+impl Passed {
+    /// Takes them over, all before one is opened that could be mistaken for another.
+    fn new(config: &SandboxConfig) -> Result<Passed> {
+        let control = inherited(2, "the control socket")?;
+        let mut next = 3;
+        let mut take = |what: &str| {
+            next += 1;
+            inherited(next - 1, what)
+        };
+        let mut terminals = [const { None }; 3];
+        for (place, passed) in terminals.iter_mut().zip(config.terminals) {
+            *place = passed.then(|| take("a terminal")).transpose()?;
+        }
+        let listener = config.listener.then(|| take("the listening socket")).transpose()?;
+        let extra =
+            (0..config.extra_files).map(|_| take("a descriptor of the first process")).collect::<Result<_>>()?;
+        let gofer = (next..).map_while(sentry_platform::spawn::inherited_fd).collect();
+        Ok(Passed { control, terminals, listener, extra, gofer })
+    }
+}
+
+/// Boots the guest kernel and works until the sandbox ends; returns the exit status of its first process.
 pub(crate) fn main() -> Result<u8> {
     let config = SandboxConfig::from_fd(inherited(0, "the configuration")?)?;
     let log = inherited(1, "the debug log")?;
-    let control = inherited(2, "the control socket")?;
-    let terminals = config.terminals.into_iter().enumerate().map(|(at, passed)| {
-        let before = config.terminals.iter().take(at).filter(|passed| **passed).count();
-        passed.then(|| inherited(3 + before, "a terminal")).transpose()
-    });
-    let terminals = terminals.collect::<Result<Vec<_>>>()?;
-    let sockets = 3 + terminals.iter().flatten().count();
-    // Every further descriptor is taken over before one is opened that could be mistaken for it.
-    let gofer: Vec<OwnedFd> = (sockets..).map_while(sentry_platform::spawn::inherited_fd).collect();
-    let trace = config.strace.then(|| log.try_clone()).transpose().context("copying the debug log")?;
+    let passed = Passed::new(&config)?;
+    let log_copy = log.try_clone().context("copying the debug log")?;
     crate::log::install(log.into(), config.debug);
     crate::log::log_panics();
-    match run(config, &control, terminals, gofer, trace) {
-        Ok(status) => control::send(control.as_fd(), &FromSandbox::Exited(status))?,
+    let owner = passed.control.try_clone().context("copying the control socket")?;
+    let (outcome, status) = match run(config, passed, log_copy) {
+        Ok(status) => (FromSandbox::Exited(status), super::wait::exit_code(status)),
         Err(error) => {
             tracing::error!("{error:#}");
-            control::send(control.as_fd(), &FromSandbox::Failed(format!("{error:#}")))?;
+            (FromSandbox::Failed(format!("{error:#}")), crate::FAILURE)
         }
-    }
-    Ok(0)
+    };
+    // The command line that has started a detached sandbox is gone.
+    let _ = control::send(owner.as_fd(), &outcome);
+    Ok(status)
 }
 
-fn run(
-    mut config: SandboxConfig,
-    control: &OwnedFd,
-    terminals: Vec<Option<OwnedFd>>,
-    gofer: Vec<OwnedFd>,
-    trace: Option<OwnedFd>,
-) -> Result<i32> {
-    confine::enter()?;
+fn run(mut config: SandboxConfig, passed: Passed, log: OwnedFd) -> Result<i32> {
+    let signals = config.console.then(console::own).transpose()?;
+    confine::enter(config.detached)?;
     let platform = platform(&config.platform)?;
     let kernel = Kernel::new(platform, &syscalls::TABLE);
-    if let Some(trace) = trace {
-        kernel.tracer.start(trace, STRACE_BYTES);
-    }
     *kernel.uts.lock() =
         UtsNames { hostname: config.hostname.clone().into_bytes(), domainname: config.domainname.clone().into_bytes() };
     let reactor = Reactor::new().context("making the event loop for host descriptors")?;
-    let (files, terminal) = standard_streams(&kernel, &reactor, config.closed_streams, terminals)?;
-    mounts::build(&kernel, &config, gofer, terminal.clone())?;
+    let (mut files, terminal) = standard_streams(&kernel, &reactor, config.closed_streams, passed.terminals)?;
+    let extra = passed.extra.into_iter().map(Some).collect();
+    let (extra, _) = streams::take_over(&kernel, &reactor, extra).context("taking over a passed descriptor")?;
+    files.extend(extra);
+    if config.detached {
+        // The guest alone decides how long its streams are open.
+        rustix::stdio::dup2_stdin(&log).context("letting go of standard input")?;
+        rustix::stdio::dup2_stdout(&log).context("letting go of standard output")?;
+        rustix::stdio::dup2_stderr(&log).context("letting go of standard error")?;
+    }
+    if config.strace {
+        kernel.tracer.start(log, STRACE_BYTES);
+    }
+    mounts::build(&kernel, &config, passed.gofer, terminal.clone())?;
     if let Some(namespace) = kernel.vfs.namespace().filter(|_| config.process.container) {
         home::complete(&mut config.process.env, namespace, config.process.uid);
     }
@@ -79,20 +109,35 @@ fn run(
     sentry_fs::host::set_confined();
     filter::install(&config.platform, config.seccomp_log)?;
     reactor.start().context("starting the event loop for host descriptors")?;
-    let init = init(&config.process, files)?;
+    let init = init_of(&config.process, files).map_err(anyhow::Error::msg)?;
     let failure = Arc::new(std::sync::OnceLock::new());
-    let stops = control.try_clone().context("copying the control socket")?;
+    let stops = passed.control.try_clone().context("copying the control socket")?;
     // The first and only time that it is set.
     let _ = kernel.init_stopped.set(Box::new(move |signal| {
         // A caller that reads nothing need not know.
         let _ = control::send_now(stops.as_fd(), &FromSandbox::Stopped(signal.number()));
     }));
-    start(&kernel, init, terminal.clone(), Arc::clone(&failure));
-    listen(&kernel, control.try_clone().context("copying the control socket")?, terminal)?;
+    let requests = Control::new(&kernel, &reactor, terminal.clone());
+    if let Some(listener) = passed.listener {
+        requests.listen(listener).context("listening on the control socket")?;
+    }
+    if let (Some(signals), Some(terminal)) = (signals, &terminal) {
+        console::watch(&kernel, &reactor, signals, Arc::clone(terminal))?;
+    }
+    let created = passed.control.try_clone().context("copying the control socket")?;
+    let later = config.detached.then(|| (Arc::clone(&requests), created));
+    start(&kernel, init, terminal.clone(), Arc::clone(&failure), later);
+    if !config.detached {
+        requests.running();
+    }
+    listen(&kernel, passed.control, terminal)?;
     let status = kernel.run();
     match failure.get() {
         Some(text) => bail!("{text}"),
-        None => Ok(status),
+        None => {
+            requests.ended(status);
+            Ok(status)
+        }
     }
 }
 
@@ -114,7 +159,7 @@ fn standard_streams(
     kernel: &Arc<Kernel>,
     reactor: &Reactor,
     closed: [bool; 3],
-    terminals: Vec<Option<OwnedFd>>,
+    terminals: [Option<OwnedFd>; 3],
 ) -> Result<(Vec<Option<Arc<File>>>, Option<Arc<HostTerminal>>)> {
     let mut terminal: Option<Arc<HostTerminal>> = None;
     let mut files = Vec::new();
@@ -148,57 +193,36 @@ fn standard_streams(
     Ok((files, terminal))
 }
 
-fn init(config: &ProcessConfig, files: Vec<Option<Arc<File>>>) -> Result<Init> {
-    let caps = &config.caps;
-    let mut cred = Cred::new(config.uid, config.gid, Vec::new(), Caps::empty());
-    cred.groups = config.groups.clone();
-    cred.groups.sort_unstable();
-    cred.bounding = Caps::from_bits_truncate(caps.bounding);
-    cred.permitted = Caps::from_bits_truncate(caps.permitted);
-    cred.effective = Caps::from_bits_truncate(caps.effective);
-    cred.inheritable = Caps::from_bits_truncate(caps.inheritable);
-    cred.ambient = Caps::from_bits_truncate(caps.ambient);
-    cred.no_new_privs = config.no_new_privs;
-    let mut limits = default_limits();
-    for (number, cur, max) in &config.rlimits {
-        let slot = usize::try_from(*number).ok().and_then(|at| limits.get_mut(at));
-        let slot = slot.with_context(|| format!("unknown resource limit {number}"))?;
-        *slot = abi::types::Rlimit { cur: *cur, max: *max };
-    }
-    Ok(Init {
-        args: config.args.clone(),
-        env: config.env.clone(),
-        cwd: config.cwd.clone().into_bytes(),
-        umask: config.umask,
-        cred,
-        limits,
-        files,
-        oom_score_adj: config.oom_score_adj,
-        ignored: SigSet(config.ignored_signals),
-        role: if config.container { InitRole::Container } else { InitRole::Command },
-    })
-}
-
-/// Starts the first process once the workers run; a failure ends the kernel.
+/// Makes the first process once the workers run, and starts it, or hands it over to be started later; a failure ends the
+/// kernel.
 fn start(
     kernel: &Arc<Kernel>,
     init: Init,
     terminal: Option<Arc<HostTerminal>>,
     failure: Arc<std::sync::OnceLock<String>>,
+    later: Option<(Arc<Control>, OwnedFd)>,
 ) {
     let kernel = Arc::clone(kernel);
     let executor = Arc::clone(&kernel.executor);
     executor.spawn(async move {
-        match kernel.start_init(init).await {
-            Ok(task) => {
-                if let Some(terminal) = terminal {
-                    mounts::give_terminal(&task, terminal);
+        let made = match kernel.prepare(init).await {
+            Ok(prepared) => match later {
+                Some((requests, owner)) => {
+                    requests.created(prepared);
+                    // Where the owner is gone, its thread ends the kernel.
+                    let _ = control::send(owner.as_fd(), &FromSandbox::Created);
+                    Ok(())
                 }
-            }
-            Err(error) => {
-                let _ = failure.set(error.to_string());
-                kernel.end(0);
-            }
+                None => {
+                    let terminal = terminal.map(|terminal| terminal as Arc<dyn Terminal>);
+                    prepared.start(terminal).await.map(drop)
+                }
+            },
+            Err(error) => Err(error),
+        };
+        if let Err(error) = made {
+            let _ = failure.set(error.to_string());
+            kernel.end(0);
         }
     });
 }
@@ -208,8 +232,9 @@ fn listen(kernel: &Arc<Kernel>, control: OwnedFd, terminal: Option<Arc<HostTermi
     let kernel = Arc::downgrade(kernel);
     let thread = std::thread::Builder::new().name("control".to_owned());
     let body = move || {
-        while let Ok(Some(ToSandbox::Signal(number))) = control::receive(&control) {
+        while let Ok(Some(message)) = control::receive(&control) {
             let Some(kernel) = kernel.upgrade() else { return };
+            let ToSandbox::Signal(number) = message else { return };
             if let Some(signal) = abi::signal::Signal::new(number) {
                 mounts::forward_signal(&kernel, terminal.as_ref(), signal);
             }

@@ -5,6 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
+pub(crate) use sentry::control::protocol::{CapsConfig, ProcessConfig};
 use serde::{Deserialize, Serialize};
 
 /// A sandbox with its one container.
@@ -28,6 +29,14 @@ pub(crate) struct SandboxConfig {
     pub(crate) closed_streams: [bool; 3],
     /// Which of them are terminals, passed as descriptors of the sentry's own.
     pub(crate) terminals: [bool; 3],
+    /// A socket to listen on for other command lines is passed.
+    pub(crate) listener: bool,
+    /// How many descriptors are passed that the first process gets as 3, 4, ….
+    pub(crate) extra_files: usize,
+    /// Outlives the command line that starts it, once told so; the first process waits for a request.
+    pub(crate) detached: bool,
+    /// The standard streams are a terminal made for this container: signals that it makes are for the first process.
+    pub(crate) console: bool,
     /// The first process.
     pub(crate) process: ProcessConfig,
     /// The root file system.
@@ -42,50 +51,6 @@ pub(crate) struct SandboxConfig {
     pub(crate) sysctls: Vec<(String, String)>,
     /// Trees that the gofer serves, by id (their index).
     pub(crate) trees: Vec<TreeConfig>,
-}
-
-/// A process to start.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct ProcessConfig {
-    /// Program and arguments, as bytes.
-    pub(crate) args: Vec<Vec<u8>>,
-    /// Environment, as bytes.
-    pub(crate) env: Vec<Vec<u8>>,
-    /// Working directory.
-    pub(crate) cwd: String,
-    /// User id.
-    pub(crate) uid: u32,
-    /// Group id.
-    pub(crate) gid: u32,
-    /// Supplementary groups.
-    pub(crate) groups: Vec<u32>,
-    /// File mode creation mask.
-    pub(crate) umask: u32,
-    /// Capability sets, as bits.
-    pub(crate) caps: CapsConfig,
-    /// Resource limits: number, soft, hard.
-    pub(crate) rlimits: Vec<(u32, u64, u64)>,
-    /// `/proc/self/oom_score_adj`.
-    pub(crate) oom_score_adj: i32,
-    /// `PR_SET_NO_NEW_PRIVS`.
-    pub(crate) no_new_privs: bool,
-    /// Signals ignored from the start; bit 0 is signal 1.
-    pub(crate) ignored_signals: u64,
-    /// The process is the init of a container: shielded from signals of its own processes, with its working directory
-    /// made and its home looked up.
-    pub(crate) container: bool,
-    /// Make the terminal on standard input the controlling one.
-    pub(crate) terminal: bool,
-}
-
-/// Capability sets, as bits.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct CapsConfig {
-    pub(crate) bounding: u64,
-    pub(crate) effective: u64,
-    pub(crate) permitted: u64,
-    pub(crate) inheritable: u64,
-    pub(crate) ambient: u64,
 }
 
 /// The root file system: tree 0 of the gofer.

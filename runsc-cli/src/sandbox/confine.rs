@@ -21,7 +21,8 @@ use super::launch::NOBODY;
 const STAGE: &str = "/sys";
 
 /// Enters a root that holds nothing but `/proc`, and becomes an ordinary user. Keeps the right to unmount `/proc`.
-pub(crate) fn enter() -> Result<()> {
+/// One that is `detached` doesn't end with the command line that has started it.
+pub(crate) fn enter(detached: bool) -> Result<()> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .context("making the sentry's mounts private")?;
     let hardened = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
@@ -32,11 +33,11 @@ pub(crate) fn enter() -> Result<()> {
     pivot_root(".", ".").context("changing the sentry's root")?;
     unmount(".", UnmountFlags::DETACH).context("leaving the host's file systems")?;
     chdir("/").context("entering the sentry's root")?;
-    become_nobody()
+    become_nobody(detached)
 }
 
 /// Takes on the identity of a user that owns nothing, where the caller was privileged enough to map one.
-fn become_nobody() -> Result<()> {
+fn become_nobody(detached: bool) -> Result<()> {
     let map = std::fs::read_to_string("/proc/self/uid_map").context("reading /proc/self/uid_map")?;
     let mapped = map.lines().filter_map(|line| line.split_whitespace().next()?.parse::<u32>().ok());
     if mapped.into_iter().any(|inside| inside == NOBODY) {
@@ -52,8 +53,8 @@ fn become_nobody() -> Result<()> {
         };
         set_capabilities(None, kept).context("dropping capabilities")?;
         // Changing users has also cleared what the command line had asked for.
-        let kill = rustix::process::Signal::KILL;
-        set_parent_process_death_signal(Some(kill)).context("asking to die with the command line")?;
+        let kill = (!detached).then_some(rustix::process::Signal::KILL);
+        set_parent_process_death_signal(kill).context("asking to die with the command line")?;
     }
     // Changing users has made the process undumpable, which would forbid it to reach its own stubs' memory.
     set_dumpable_behavior(DumpableBehavior::Dumpable).context("allowing access to stubs")

@@ -12,11 +12,15 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum ToSandbox {
     /// A signal for the foreground processes.
     Signal(i32),
+    /// The command line is about to leave: go on without it.
+    Detach,
 }
 
 /// From the sandbox to the command line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum FromSandbox {
+    /// The first process is made and waits for its start.
+    Created,
     /// The first process has stopped by this signal.
     Stopped(i32),
     /// The first process has ended with this wait status.

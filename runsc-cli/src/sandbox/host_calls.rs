@@ -69,6 +69,8 @@ const ABORT: &[u64] = &[libc::SIGABRT as u64];
 const EMPTY_PATH: u64 = libc::AT_EMPTY_PATH as u64;
 /// With and without `AT_NO_AUTOMOUNT`.
 const BY_FD: &[u64] = &[EMPTY_PATH, EMPTY_PATH | 0x800];
+/// `SOCK_CLOEXEC | SOCK_NONBLOCK`.
+const ACCEPTED: &[u64] = &[libc::SOCK_CLOEXEC as u64 | libc::SOCK_NONBLOCK as u64];
 const ADVICE: &[u64] = &[
     libc::MADV_NORMAL as u64,
     libc::MADV_WILLNEED as u64,
@@ -109,6 +111,11 @@ pub(crate) const HOST_CALLS: &[HostCall] = &[
     call(libc::SYS_sendmsg, &[], "requests to the gofer"),
     call(libc::SYS_recvmsg, &[], "replies of the gofer and donated descriptors"),
     call(libc::SYS_sendto, &[Check::In(4, &[0])], "messages to the command line, never to an address"),
+    call(
+        libc::SYS_accept4,
+        &[Check::In(3, ACCEPTED)],
+        "command lines on the control socket, the only one that listens",
+    ),
     call(libc::SYS_recvfrom, &[], "messages of the command line"),
     // Waiting.
     call(libc::SYS_futex, &[Check::In(1, FUTEX)], "locks"),

@@ -5,9 +5,10 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
+use nix::sched::{CloneFlags, setns};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::{PipeFlags, pipe_with};
-use sentry_platform::spawn::{Child, IdMap, Namespaces, Spawn};
+use sentry_platform::spawn::{Child, IdMap, Namespaces, Spawn, Stdio};
 
 use super::config::SandboxConfig;
 use super::control;
@@ -31,11 +32,45 @@ pub(crate) struct Sandbox {
     pub(crate) control: OwnedFd,
 }
 
-/// Starts gofer and sentry. The guest's standard streams are the caller's.
-pub(crate) fn launch(global: &Global, mut config: SandboxConfig) -> Result<Sandbox> {
-    let terminals =
-        [terminal(rustix::stdio::stdin()), terminal(rustix::stdio::stdout()), terminal(rustix::stdio::stderr())];
+/// What a sandbox is started with besides its configuration.
+pub(crate) struct Extras<'a> {
+    /// A terminal to have as standard streams in place of the caller's.
+    pub(crate) console: Option<BorrowedFd<'a>>,
+    /// What the sentry accepts other command lines on.
+    pub(crate) listener: Option<OwnedFd>,
+    /// What the first process gets as 3, 4, ….
+    pub(crate) extra: Vec<OwnedFd>,
+    /// The network namespace to be in; a new one by default.
+    pub(crate) network: Option<File>,
+    /// Called with the id of each process before its program runs.
+    pub(crate) before_program: &'a dyn Fn(i32) -> std::io::Result<()>,
+    /// Called with the sentry's id when its namespaces are made and nothing else has been started.
+    pub(crate) namespaces_made: &'a dyn Fn(i32) -> Result<()>,
+}
+
+impl Default for Extras<'_> {
+    fn default() -> Self {
+        Extras {
+            console: None,
+            listener: None,
+            extra: Vec::new(),
+            network: None,
+            before_program: &|_| Ok(()),
+            namespaces_made: &|_| Ok(()),
+        }
+    }
+}
+
+/// Starts sentry and gofer. The guest's standard streams are the caller's unless `extras` say otherwise.
+pub(crate) fn launch(global: &Global, mut config: SandboxConfig, extras: Extras<'_>) -> Result<Sandbox> {
+    let streams = match extras.console {
+        Some(console) => [console; 3],
+        None => [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()],
+    };
+    let terminals = streams.map(terminal);
     config.terminals = terminals.each_ref().map(Option::is_some);
+    config.listener = extras.listener.is_some();
+    config.extra_files = extras.extra.len();
     let config = &config;
     let program = File::open("/proc/self/exe").context("opening /proc/self/exe, to start the sandbox from")?;
     for tree in &config.trees {
@@ -51,12 +86,23 @@ pub(crate) fn launch(global: &Global, mut config: SandboxConfig) -> Result<Sandb
         gofer_ends.push(other);
     }
     let (control, sandbox_control) = control::pair()?;
-    let (gofer, gofer_words) = start_gofer(global, &program, config, &gofer_ends)?;
-    let sentry_fds = [sandbox_control].into_iter().chain(terminals.into_iter().flatten()).chain(sentry_ends);
-    match start_sentry(global, &program, config, &sentry_fds.collect::<Vec<_>>()) {
-        Ok(sentry) => Ok(Sandbox { sentry, gofer, gofer_words, control }),
+    let passed = [sandbox_control].into_iter().chain(terminals.into_iter().flatten());
+    let passed = passed.chain(extras.listener).chain(extras.extra).chain(sentry_ends).collect::<Vec<_>>();
+    let plan = Plan {
+        global,
+        program: &program,
+        config,
+        stdio: extras.console.map_or(Stdio::Inherit, Stdio::Given),
+        network: extras.network,
+        before_program: extras.before_program,
+    };
+    let sentry = plan.start_sentry(&passed)?;
+    drop(passed);
+    let made = (extras.namespaces_made)(sentry.pid);
+    match made.and_then(|()| plan.start_gofer(&gofer_ends)) {
+        Ok((gofer, gofer_words)) => Ok(Sandbox { sentry, gofer, gofer_words, control }),
         Err(error) => {
-            super::wait::end(gofer.pid);
+            super::wait::end(sentry.pid);
             Err(error)
         }
     }
@@ -71,33 +117,89 @@ fn terminal(stream: BorrowedFd<'_>) -> Option<OwnedFd> {
     sentry_fs::hostfd::reopen_terminal(stream)
 }
 
-/// Starts the gofer; returns also what its standard error is read from.
-fn start_gofer(
-    global: &Global,
-    program: &File,
-    config: &SandboxConfig,
-    sockets: &[OwnedFd],
-) -> Result<(Child, OwnedFd)> {
-    let config = config.to_memfd()?;
-    let log = debug_log(global, "gofer")?;
-    let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
-    let (words, stderr) = pipe_with(flags).context("making a pipe for the gofer's errors")?;
-    let mut fds: Vec<BorrowedFd<'_>> = vec![config.as_fd(), log.as_fd(), stderr.as_fd()];
-    fds.extend(sockets.iter().map(AsFd::as_fd));
-    let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-    let child =
-        start(program, "gofer", namespaces | user_namespace(false), fds, false).context("starting the gofer")?;
-    Ok((child, words))
+/// How the processes of one sandbox are started.
+struct Plan<'a> {
+    global: &'a Global,
+    program: &'a File,
+    config: &'a SandboxConfig,
+    stdio: Stdio<'a>,
+    network: Option<File>,
+    before_program: &'a dyn Fn(i32) -> std::io::Result<()>,
 }
 
-fn start_sentry(global: &Global, program: &File, config: &SandboxConfig, passed: &[OwnedFd]) -> Result<Child> {
-    let config = config.to_memfd()?;
-    let log = debug_log(global, "boot")?;
-    let mut fds: Vec<BorrowedFd<'_>> = vec![config.as_fd(), log.as_fd()];
-    fds.extend(passed.iter().map(AsFd::as_fd));
-    let namespaces =
-        libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-    start(program, "boot", namespaces | user_namespace(true), fds, true).context("starting the sentry")
+impl Plan<'_> {
+    /// Starts the gofer; returns also what its standard error is read from.
+    fn start_gofer(&self, sockets: &[OwnedFd]) -> Result<(Child, OwnedFd)> {
+        let config = self.config.to_memfd()?;
+        let log = debug_log(self.global, "gofer")?;
+        let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
+        let (words, stderr) = pipe_with(flags).context("making a pipe for the gofer's errors")?;
+        let mut fds: Vec<BorrowedFd<'_>> = vec![config.as_fd(), log.as_fd(), stderr.as_fd()];
+        fds.extend(sockets.iter().map(AsFd::as_fd));
+        let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+        let child = self.start("gofer", namespaces | user_namespace(false), fds, Stdio::Null);
+        Ok((child.context("starting the gofer")?, words))
+    }
+
+    fn start_sentry(&self, passed: &[OwnedFd]) -> Result<Child> {
+        let config = self.config.to_memfd()?;
+        let log = debug_log(self.global, "boot")?;
+        let mut fds: Vec<BorrowedFd<'_>> = vec![config.as_fd(), log.as_fd()];
+        fds.extend(passed.iter().map(AsFd::as_fd));
+        let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+        let Some(network) = &self.network else {
+            let namespaces = namespaces | libc::CLONE_NEWNET | user_namespace(true);
+            return self.start("boot", namespaces, fds, self.stdio).context("starting the sentry");
+        };
+        // In the given namespace, but over none of its rights: it belongs to another user namespace than the sentry.
+        let own = File::open("/proc/self/ns/net").context("opening our network namespace")?;
+        setns(network, CloneFlags::CLONE_NEWNET).context("joining the container's network namespace")?;
+        let started = self.start("boot", namespaces | user_namespace(true), fds, self.stdio);
+        setns(own, CloneFlags::CLONE_NEWNET).context("returning to our network namespace")?;
+        started.context("starting the sentry")
+    }
+
+    fn start(
+        &self,
+        command: &str,
+        namespaces: Namespaces,
+        fds: Vec<BorrowedFd<'_>>,
+        stdio: Stdio<'_>,
+    ) -> Result<Child> {
+        let uid = rustix::process::geteuid().as_raw();
+        let gid = rustix::process::getegid().as_raw();
+        let map = |own: u32| {
+            let mut lines = vec![IdMap { inside: 0, outside: own, count: 1 }];
+            if uid == 0 {
+                lines.push(IdMap { inside: NOBODY, outside: NOBODY, count: 1 });
+            }
+            lines
+        };
+        let spawn = Spawn {
+            program: self.program.as_fd(),
+            args: vec![CString::new(format!("runsc-{command}"))?, CString::new(command)?],
+            env: Vec::new(),
+            namespaces,
+            uid_map: map(uid),
+            gid_map: map(gid),
+            fds,
+            stdio,
+            dies_with_caller: !self.config.detached,
+            before_program: self.before_program,
+        };
+        match spawn.start() {
+            Ok(child) => Ok(child),
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                bail!(
+                    "making namespaces: {error}; unprivileged user namespaces may be off on this host (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone), or run as root"
+                )
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                bail!("making namespaces: {error}; raise the sysctl user.max_user_namespaces")
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 /// A descriptor for a process's debug log; `/dev/null` where none is asked for.
@@ -113,44 +215,4 @@ fn debug_log(global: &Global, command: &str) -> Result<File> {
 /// one of its own.
 fn user_namespace(sentry: bool) -> Namespaces {
     if sentry || !rustix::process::geteuid().is_root() { libc::CLONE_NEWUSER } else { 0 }
-}
-
-fn start(
-    program: &File,
-    command: &str,
-    namespaces: Namespaces,
-    fds: Vec<BorrowedFd<'_>>,
-    inherit_stdio: bool,
-) -> Result<Child> {
-    let uid = rustix::process::geteuid().as_raw();
-    let gid = rustix::process::getegid().as_raw();
-    let map = |own: u32| {
-        let mut lines = vec![IdMap { inside: 0, outside: own, count: 1 }];
-        if uid == 0 {
-            lines.push(IdMap { inside: NOBODY, outside: NOBODY, count: 1 });
-        }
-        lines
-    };
-    let spawn = Spawn {
-        program: program.as_fd(),
-        args: vec![CString::new(format!("runsc-{command}"))?, CString::new(command)?],
-        env: Vec::new(),
-        namespaces,
-        uid_map: map(uid),
-        gid_map: map(gid),
-        fds,
-        inherit_stdio,
-    };
-    match spawn.start() {
-        Ok(child) => Ok(child),
-        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-            bail!(
-                "making namespaces: {error}; unprivileged user namespaces may be off on this host (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone), or run as root"
-            )
-        }
-        Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
-            bail!("making namespaces: {error}; raise the sysctl user.max_user_namespaces")
-        }
-        Err(error) => Err(error.into()),
-    }
 }

@@ -4,6 +4,7 @@
 pub(crate) mod boot;
 pub(crate) mod config;
 pub(crate) mod confine;
+pub(crate) mod console;
 pub(crate) mod control;
 mod cover;
 pub(crate) mod filter;

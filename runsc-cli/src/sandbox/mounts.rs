@@ -6,12 +6,11 @@ use std::sync::Arc;
 use abi::Pid;
 use abi::signal::{SigInfo, Signal};
 use anyhow::{Context, Result, bail};
+use sentry::Kernel;
 use sentry::proc_view::KernelProc;
 use sentry::signal::send;
-use sentry::task::INIT;
 use sentry::vfs::change::{NewFile, create_in};
 use sentry::vfs::{Mount, MountFlags, MountNamespace, MountRequest, Path, Propagation, WalkFlags, Walker, walk};
-use sentry::{Kernel, Task};
 use sentry_fs::dev::{self, Devices};
 use sentry_fs::devpts::{DevPts, DevPtsOptions};
 use sentry_fs::gofer::{Client, GoferFs, Mount as Tree};
@@ -205,12 +204,6 @@ fn place(namespace: &Arc<MountNamespace>, destination: &str, file: bool) -> Resu
         };
     }
     Ok(at)
-}
-
-/// Makes the caller's terminal the controlling one of the first process's session.
-pub(crate) fn give_terminal(task: &Arc<Task>, terminal: Arc<HostTerminal>) {
-    terminal.job().assign(INIT, INIT);
-    task.process.set_terminal(Some(terminal));
 }
 
 /// Passes on a signal that the command line has got: to the foreground group of its terminal, or to the first process.

@@ -72,6 +72,7 @@ fn serve(sandbox: &Sandbox, signals: &SignalFd) -> Result<u8> {
         let (news, signalled) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
         if news {
             match control::receive(&sandbox.control)? {
+                Some(FromSandbox::Created) => {}
                 Some(FromSandbox::Stopped(number)) => stop(sandbox, number),
                 Some(FromSandbox::Exited(status)) => return Ok(exit_code(status)),
                 Some(FromSandbox::Failed(text)) => bail!("{}", words(sandbox).unwrap_or(text)),
@@ -111,7 +112,7 @@ fn interest(fd: BorrowedFd<'_>) -> PollFd<'_> {
 }
 
 /// Turns a wait status into an exit code: the program's own, or 128 + N for death by signal N.
-fn exit_code(status: i32) -> u8 {
+pub(crate) fn exit_code(status: i32) -> u8 {
     let code = if status & 0x7f == 0 { (status >> 8) & 0xff } else { 128 + (status & 0x7f) };
     u8::try_from(code).unwrap_or(u8::MAX)
 }

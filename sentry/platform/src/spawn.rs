@@ -40,8 +40,23 @@ pub struct Spawn<'a> {
     pub gid_map: Vec<IdMap>,
     /// Descriptors that the program gets as 3, 4, …, besides 0 to 2 which it inherits. All others are closed.
     pub fds: Vec<BorrowedFd<'a>>,
-    /// Leave 0 to 2 open; else they become `/dev/null`.
-    pub inherit_stdio: bool,
+    /// What 0 to 2 become.
+    pub stdio: Stdio<'a>,
+    /// Kill the process when the calling thread ends.
+    pub dies_with_caller: bool,
+    /// Called with the process's id before its program runs.
+    pub before_program: &'a dyn Fn(i32) -> io::Result<()>,
+}
+
+/// What a new process has as its standard streams.
+#[derive(Clone, Copy, Debug)]
+pub enum Stdio<'a> {
+    /// The caller's.
+    Inherit,
+    /// `/dev/null`.
+    Null,
+    /// This descriptor.
+    Given(BorrowedFd<'a>),
 }
 
 /// A process that was started.
@@ -55,7 +70,7 @@ pub struct Child {
 const FIRST_FD: RawFd = 3;
 
 impl Spawn<'_> {
-    /// Starts the process. It is killed when the calling thread ends.
+    /// Starts the process.
     pub fn start(&self) -> io::Result<Child> {
         let args = pointers(&self.args);
         let env = pointers(&self.env);
@@ -67,6 +82,11 @@ impl Spawn<'_> {
             held.push(rustix::io::fcntl_dupfd_cloexec(*fd, floor)?);
         }
         let program = rustix::io::fcntl_dupfd_cloexec(self.program, floor)?;
+        let stdio = match self.stdio {
+            Stdio::Inherit => None,
+            Stdio::Null => Some(rustix::io::fcntl_dupfd_cloexec(&null, floor)?),
+            Stdio::Given(fd) => Some(rustix::io::fcntl_dupfd_cloexec(fd, floor)?),
+        };
         let (go_read, go_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let (err_read, err_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let flags = self.namespaces | libc::SIGCHLD;
@@ -82,7 +102,8 @@ impl Spawn<'_> {
             let plan = Plan {
                 program: program.as_raw_fd(),
                 sources: &sources,
-                null: (!self.inherit_stdio).then(|| null.as_raw_fd()),
+                stdio: stdio.as_ref().map(AsRawFd::as_raw_fd),
+                dies_with_caller: self.dies_with_caller,
                 go: go_read.as_raw_fd(),
                 go_other_end: go_write.as_raw_fd(),
                 error: err_write.as_raw_fd(),
@@ -109,6 +130,7 @@ impl Spawn<'_> {
         if self.namespaces & libc::CLONE_NEWUSER != 0 {
             self.write_maps(pid)?;
         }
+        (self.before_program)(pid)?;
         rustix::io::write(&go, b"g")?;
         drop(go);
         let mut errno = [0; 4];
@@ -139,7 +161,8 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
 struct Plan<'a> {
     program: RawFd,
     sources: &'a [RawFd],
-    null: Option<RawFd>,
+    stdio: Option<RawFd>,
+    dies_with_caller: bool,
     go: RawFd,
     go_other_end: RawFd,
     error: RawFd,
@@ -166,7 +189,7 @@ fn last_errno() -> i32 {
 
 fn prepare(plan: &Plan<'_>) -> Result<(), i32> {
     // SAFETY: prctl with these arguments touches no memory.
-    if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) } < 0 {
+    if plan.dies_with_caller && unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) } < 0 {
         return Err(last_errno());
     }
     // SAFETY: closes this process's copy of the parent's end, so that the parent's death ends the read below.
@@ -177,9 +200,9 @@ fn prepare(plan: &Plan<'_>) -> Result<(), i32> {
     if got != 1 {
         return Err(libc::EPIPE);
     }
-    if let Some(null) = plan.null {
+    if let Some(stdio) = plan.stdio {
         for target in 0..FIRST_FD {
-            dup(null, target)?;
+            dup(stdio, target)?;
         }
     }
     for (target, source) in (FIRST_FD..).zip(plan.sources) {

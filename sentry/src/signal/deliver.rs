@@ -20,12 +20,16 @@ const SYSCALL_LEN: u64 = 2;
 /// Tells whether there is something to do before guest code runs.
 #[inline]
 pub(crate) fn wants_attention(cur: &Current) -> bool {
-    cur.restart.is_some() || cur.saved_mask.is_some() || cur.task.interrupted()
+    cur.restart.is_some() || cur.saved_mask.is_some() || cur.task.interrupted() || cur.task.kernel.is_paused()
 }
 
 /// Resolves restarts, delivers pending signals, obeys stops.
 pub(crate) async fn before_guest(cur: &mut Current) {
     while !cur.task.killed() {
+        if cur.task.kernel.is_paused() {
+            cur.task.kernel.wait_while_paused(&cur.task).await;
+            continue;
+        }
         if cur.task.process.signals.stopping() {
             stop(&cur.task).await;
             continue;

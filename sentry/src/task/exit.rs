@@ -47,6 +47,7 @@ pub(crate) async fn finish(mut cur: Current) {
         return;
     }
     let status = task.process.group_exit().unwrap_or(status);
+    task.process.set_group_exit(status);
     task.process.interval_timers.clear();
     task.process.posix_timers.clear();
     leave_terminal(&task);

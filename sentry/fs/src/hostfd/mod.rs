@@ -99,9 +99,9 @@ impl HostFd {
             FileKind::Fifo | FileKind::Socket => (fd, Nature::Stream),
             FileKind::CharDevice if rustix::termios::isatty(&fd) => {
                 let waits = !rustix::fs::fcntl_getfl(&fd).map_err(host::errno)?.contains(OFlags::NONBLOCK);
-                match reopen_terminal(&fd).filter(|_| waits) {
-                    Some(own) => (own, Nature::OwnTerminal),
-                    None if waits => (fd, Nature::Terminal),
+                match waits.then(|| reopen_terminal(&fd)) {
+                    Some(Some(own)) => (own, Nature::OwnTerminal),
+                    Some(None) => (fd, Nature::Terminal),
                     None => (fd, Nature::OwnTerminal),
                 }
             }

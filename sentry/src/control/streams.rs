@@ -1,0 +1,53 @@
+//! Guest files for descriptors that the caller of `runsc` passes in.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use abi::Errno;
+use abi::flags::OpenFlags;
+use rustix::fs::OFlags;
+use sentry_fs::hostfd::{HostFd, HostTerminal};
+
+use crate::Kernel;
+use crate::reactor::Reactor;
+use crate::vfs::File;
+
+/// Makes guest files of descriptors; a closed one stays closed. All that are terminals are taken to be the same one.
+pub fn take_over(
+    kernel: &Arc<Kernel>,
+    reactor: &Reactor,
+    fds: Vec<Option<OwnedFd>>,
+) -> Result<(Vec<Option<Arc<File>>>, Option<Arc<HostTerminal>>), Errno> {
+    let mut terminal: Option<Arc<HostTerminal>> = None;
+    let mut files = Vec::new();
+    for fd in fds {
+        let Some(fd) = fd else {
+            files.push(None);
+            continue;
+        };
+        let status = rustix::fs::fcntl_getfl(&fd).map_err(errno)?;
+        // A confined sentry can't open it again to make it so.
+        if rustix::termios::isatty(&fd) && !status.contains(OFlags::NONBLOCK) {
+            return Err(Errno::EINVAL);
+        }
+        let mut host = HostFd::new(fd, reactor)?;
+        if host.is_terminal() {
+            let shared = terminal.get_or_insert_with(|| HostTerminal::new(kernel.tty_host()));
+            host = host.with_terminal(Arc::clone(shared));
+        }
+        let host = Arc::new(host);
+        if let Some(terminal) = terminal.as_ref().filter(|_| host.is_terminal()) {
+            terminal.set_file(Arc::clone(&host));
+        }
+        // The host's own words for access mode and append are Linux's too.
+        let kept = OpenFlags::from_bits_retain(OpenFlags::ACCMODE) | OpenFlags::APPEND;
+        let flags = OpenFlags::from_bits_retain(status.bits()) & kept;
+        let inode = host.inode();
+        files.push(Some(File::new(host, Some(inode), flags)));
+    }
+    Ok((files, terminal))
+}
+
+fn errno(error: rustix::io::Errno) -> Errno {
+    Errno::from_raw(error.raw_os_error())
+}
