@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use abi::Restart;
+use abi::{Errno, Fd, Restart};
 use sentry_platform::{Context, Registers};
 
 use crate::mm::Mm;
 use crate::task::rseq::Rseq;
 use crate::usermem::UserMem;
+use crate::vfs::{FdTable, File, FsContext, KnownFiles, Start};
 use crate::{Kernel, Process, Task};
 
 /// The thread that makes the call: everything that only it may touch, owned by its future. Not `Sync`: async functions
@@ -23,6 +24,9 @@ pub struct Current {
     pub mem: UserMem,
     /// The books of that memory.
     pub mm: Arc<Mm>,
+    files: Arc<FdTable>,
+    fs: Arc<FsContext>,
+    known: KnownFiles,
     /// Set when the last call was interrupted: resolved when signals are delivered.
     pub restart: Option<Restart>,
     /// Where a restarted call (`restart_syscall`) goes on.
@@ -44,6 +48,9 @@ impl Current {
     /// A thread that has not run yet.
     pub fn new(task: Arc<Task>, mem: UserMem, mm: Arc<Mm>, context: Box<dyn Context>, regs: Registers) -> Current {
         Current {
+            files: task.files.load_full(),
+            fs: task.fs.load_full(),
+            known: KnownFiles::default(),
             task,
             regs,
             context,
@@ -56,6 +63,39 @@ impl Current {
             rseq: None,
             registers_final: false,
         }
+    }
+
+    /// Returns the descriptors.
+    pub fn files(&self) -> &Arc<FdTable> {
+        &self.files
+    }
+
+    /// Replaces the descriptors.
+    pub fn set_files(&mut self, files: Arc<FdTable>) {
+        self.known = KnownFiles::default();
+        self.files = Arc::clone(&files);
+        self.task.files.store(files);
+    }
+
+    /// Returns the file behind a descriptor, remembering the descriptors that the thread uses again and again.
+    pub fn file(&self, fd: Fd) -> Result<Arc<File>, Errno> {
+        self.known.get(&self.files, fd)
+    }
+
+    /// Returns root, working directory and umask.
+    pub fn fs(&self) -> &Arc<FsContext> {
+        &self.fs
+    }
+
+    /// Returns who walks on behalf of this thread, and from where.
+    pub fn start(&self) -> Start {
+        Start::new(&self.fs, &self.task)
+    }
+
+    /// Replaces root, working directory and umask.
+    pub fn set_fs(&mut self, fs: Arc<FsContext>) {
+        self.fs = Arc::clone(&fs);
+        self.task.fs.store(fs);
     }
 
     /// Returns the kernel.

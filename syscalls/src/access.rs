@@ -1,7 +1,5 @@
 //! `access`, `faccessat`, `faccessat2`.
 
-use std::sync::Arc;
-
 use abi::{Errno, Fd, UserAddr};
 use sentry::Current;
 use sentry::task::{Caps, Cred};
@@ -31,9 +29,11 @@ pub fn faccessat2(cur: &mut Current, dirfd: Fd, pathname: UserAddr, mode: u32, f
         return Err(Errno::EINVAL);
     }
     let text = cur.mem.read_path(pathname)?;
-    let mut walker = at::walker(&cur.task);
-    if flags & AT_EACCESS == 0 {
-        walker.cred = Arc::new(real(&walker.cred));
+    let start = cur.start();
+    let mut walker = start.walker();
+    let real = (flags & AT_EACCESS == 0 && differs(walker.cred)).then(|| real(walker.cred));
+    if let Some(real) = &real {
+        walker.cred = real;
     }
     if text.is_empty() && flags & at::EMPTY_PATH == 0 {
         return Err(Errno::ENOENT);
@@ -41,12 +41,16 @@ pub fn faccessat2(cur: &mut Current, dirfd: Fd, pathname: UserAddr, mode: u32, f
     if text.is_empty() && dirfd != Fd::CWD {
         let target = at::Target::of_fd(cur, dirfd)?;
         return match target.path() {
-            Some(path) => check(&walker.cred, path, want),
-            None => perm::check_bits(&walker.cred, &target.attr()?, want),
+            Some(path) => check(walker.cred, path, want),
+            None => perm::check_bits(walker.cred, &target.attr()?, want),
         };
     }
-    let path = walk::resolve(&walker, &at::base(cur, dirfd, &text)?, &text, at::walk_flags(flags))?;
-    check(&walker.cred, &path, want)
+    let path = if dirfd == Fd::CWD {
+        walk::resolve(&walker, start.cwd(), &text, at::walk_flags(flags))?
+    } else {
+        walk::resolve(&walker, &at::base(cur, dirfd, &text)?, &text, at::walk_flags(flags))?
+    };
+    check(walker.cred, &path, want)
 }
 
 /// The caller as its real ids would have it (kernel: `access_override_creds`).
@@ -58,6 +62,13 @@ fn real(cred: &Cred) -> Cred {
         real.effective = if cred.ruid == 0 { cred.permitted } else { Caps::empty() };
     }
     real
+}
+
+/// Tells whether [`real`] would give another answer.
+fn differs(cred: &Cred) -> bool {
+    let effective = if cred.ruid == 0 { cred.permitted } else { Caps::empty() };
+    let ids = cred.fsuid == cred.ruid && cred.fsgid == cred.rgid;
+    !ids || (cred.securebits & SECBIT_NO_SETUID_FIXUP == 0 && cred.effective != effective)
 }
 
 fn check(cred: &Cred, path: &Path, want: Access) -> Result<(), Errno> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use abi::flags::OpenFlags;
 use abi::time::Timespec;
 use abi::{Errno, Fd, UserAddr};
-use sentry::vfs::{File, Path, WalkFlags, Walker, walk};
-use sentry::{Current, Task};
+use sentry::Current;
+use sentry::vfs::{File, Path, WalkFlags, walk};
 use sentry_fs::{Attr, DeviceId, FileKind, InodeRef};
 
 /// `AT_SYMLINK_NOFOLLOW`.
@@ -20,17 +20,12 @@ pub(crate) const NO_AUTOMOUNT: u32 = 0x800;
 /// `AT_EMPTY_PATH`.
 pub(crate) const EMPTY_PATH: u32 = 0x1000;
 
-/// Returns who walks on behalf of a thread.
-pub(crate) fn walker(task: &Task) -> Walker {
-    task.fs.load().walker(task.cred.load_full())
-}
-
 /// Returns the directory at which a path starts: `EBADF`, and `ENOTDIR` for what is no directory.
 pub(crate) fn base(cur: &Current, dirfd: Fd, path: &[u8]) -> Result<Path, Errno> {
     if dirfd == Fd::CWD || path.first() == Some(&b'/') {
-        return Ok(cur.task.fs.load().cwd());
+        return Ok(cur.fs().cwd());
     }
-    let file = cur.task.files.load().get(dirfd)?;
+    let file = cur.file(dirfd)?;
     file.path.clone().ok_or(Errno::ENOTDIR)
 }
 
@@ -45,7 +40,12 @@ pub(crate) fn lookup_text(cur: &Current, dirfd: Fd, text: &[u8], flags: WalkFlag
     if text.is_empty() && !flags.contains(WalkFlags::EMPTY) {
         return Err(Errno::ENOENT);
     }
-    walk::resolve(&walker(&cur.task), &base(cur, dirfd, text)?, text, flags)
+    let start = cur.start();
+    if dirfd == Fd::CWD || text.first() == Some(&b'/') {
+        return walk::resolve(&start.walker(), start.cwd(), text, flags);
+    }
+    let file = cur.file(dirfd)?;
+    walk::resolve(&start.walker(), file.path.as_ref().ok_or(Errno::ENOTDIR)?, text, flags)
 }
 
 /// Turns `AT_SYMLINK_NOFOLLOW` and `AT_EMPTY_PATH` into walk flags.
@@ -65,12 +65,12 @@ pub(crate) enum Target {
 impl Target {
     /// The file behind a descriptor, `O_PATH` or not.
     pub(crate) fn of_fd(cur: &Current, fd: Fd) -> Result<Target, Errno> {
-        Ok(Target::of_file(cur.task.files.load().get(fd)?))
+        Ok(Target::of_file(cur.file(fd)?))
     }
 
     /// The file behind a descriptor that isn't `O_PATH`.
     pub(crate) fn of_io_fd(cur: &Current, fd: Fd) -> Result<Target, Errno> {
-        Ok(Target::of_file(cur.task.files.load().get_io(fd)?))
+        Ok(Target::of_file(crate::io::file_of(cur, fd)?))
     }
 
     fn of_file(file: Arc<File>) -> Target {

@@ -82,7 +82,6 @@ pub fn fchownat(
 
 /// Serves `umask(2)`: never fails.
 pub fn umask(cur: &mut Current, mask: u32) -> Result<u64, Errno> {
-    let fs = cur.task.fs.load();
-    let old = std::mem::replace(&mut *fs.umask.lock(), mask & 0o777);
+    let old = cur.fs().set_umask(mask & 0o777);
     Ok(u64::from(old))
 }

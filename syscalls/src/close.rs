@@ -10,9 +10,8 @@ const CLOSE_RANGE_CLOEXEC: u32 = 4;
 
 /// Serves `close(2)`. The descriptor is gone whatever the file says.
 pub fn close(cur: &mut Current, fd: Fd) -> Result<(), Errno> {
-    let files = cur.task.files.load();
-    let file = files.remove(fd)?;
-    file.closed(files.lock_owner())
+    let file = cur.files().remove(fd)?;
+    file.closed(cur.files().lock_owner())
 }
 
 /// Serves `close_range(2)`.
@@ -20,11 +19,12 @@ pub fn close_range(cur: &mut Current, first: u32, last: u32, flags: u32) -> Resu
     if flags & !(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC) != 0 || first > last {
         return Err(Errno::EINVAL);
     }
-    if flags & CLOSE_RANGE_UNSHARE != 0 && Arc::strong_count(&cur.task.files.load()) > 1 {
-        let copy = cur.task.files.load().duplicate();
-        cur.task.files.store(Arc::new(copy));
+    // The task and the thread itself have one reference each.
+    if flags & CLOSE_RANGE_UNSHARE != 0 && Arc::strong_count(cur.files()) > 2 {
+        let copy = cur.files().duplicate();
+        cur.set_files(Arc::new(copy));
     }
-    let files = cur.task.files.load();
+    let files = cur.files();
     let within = |fd: Fd| u32::try_from(fd.0).is_ok_and(|fd| (first..=last).contains(&fd));
     if flags & CLOSE_RANGE_CLOEXEC != 0 {
         for (fd, _, own) in files.list() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use abi::flags::Ready;
+use abi::flags::{OpenFlags, Ready};
 use abi::signal::{SigInfo, Signal};
 use abi::types::Iovec;
 use abi::{Errno, Fd, Restart, SysError};
@@ -33,7 +33,8 @@ fn done(result: Result<usize, Errno>) -> SysResult {
 
 /// Returns the file behind a descriptor for reading or writing.
 pub(crate) fn file_of(cur: &Current, fd: Fd) -> Result<Arc<File>, Errno> {
-    cur.task.files.load().get_io(fd)
+    let file = cur.file(fd)?;
+    if file.flags().contains(OpenFlags::PATH) { Err(Errno::EBADF) } else { Ok(file) }
 }
 
 /// Checks a position that the guest gave, and that the transfer ends before the largest.
@@ -149,7 +150,7 @@ fn prepare_regular(
     list: &mut IovecList,
 ) -> Result<(), Errno> {
     if task.process.limit(Resource::Fsize) != u64::MAX && list.iter().any(|iovec| iovec.len > 0) {
-        let appends = flags.contains(IoFlags::APPEND) || file.flags().contains(abi::flags::OpenFlags::APPEND);
+        let appends = flags.contains(IoFlags::APPEND) || file.flags().contains(OpenFlags::APPEND);
         let at = match (&file.inode, pos) {
             (Some(inode), _) if appends => inode.attr()?.size,
             (_, Some(pos)) => pos,

@@ -36,7 +36,7 @@ pub fn linkat(
     let old = Target::at(cur, olddirfd, oldpath, nofollow | (flags & at::EMPTY_PATH), false)?;
     let old = old.path().cloned().ok_or(Errno::EXDEV)?;
     let new = cur.mem.read_path(newpath)?;
-    change::link(&at::walker(&cur.task), &old, &at::base(cur, newdirfd, &new)?, &new)
+    change::link(&cur.start().walker(), &old, &at::base(cur, newdirfd, &new)?, &new)
 }
 
 /// Serves `symlink(2)`.
@@ -54,7 +54,7 @@ pub fn symlinkat(cur: &mut Current, target: UserAddr, newdirfd: Fd, linkpath: Us
     let base = at::base(cur, newdirfd, &path)?;
     let new =
         change::NewFile { kind: FileKind::Symlink, perm: 0o777, rdev: DeviceId::default(), target: Some(&target) };
-    change::make(&at::walker(&cur.task), &base, &path, &new).map(drop)
+    change::make(&cur.start().walker(), &base, &path, &new).map(drop)
 }
 
 /// Serves `readlink(2)`.

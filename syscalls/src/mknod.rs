@@ -22,7 +22,7 @@ pub fn mknod(cur: &mut Current, pathname: UserAddr, mode: u32, dev: u32) -> Resu
 
 /// Serves `mkdirat(2)`.
 pub fn mkdirat(cur: &mut Current, dirfd: Fd, pathname: UserAddr, mode: u32) -> Result<(), Errno> {
-    let perm = mode & MKDIR_BITS & !cur.task.fs.load().umask();
+    let perm = mode & MKDIR_BITS & !cur.fs().umask();
     make(cur, dirfd, pathname, &NewFile { kind: FileKind::Directory, perm, rdev: DeviceId::default(), target: None })
 }
 
@@ -37,12 +37,12 @@ pub fn mknodat(cur: &mut Current, dirfd: Fd, pathname: UserAddr, mode: u32, dev:
         FileKind::CharDevice | FileKind::BlockDevice => DeviceId::decode(dev),
         _ => DeviceId::default(),
     };
-    let perm = mode & abi::types::mode::PERM & !cur.task.fs.load().umask();
+    let perm = mode & abi::types::mode::PERM & !cur.fs().umask();
     make(cur, dirfd, pathname, &NewFile { kind, perm, rdev, target: None })
 }
 
 fn make(cur: &Current, dirfd: Fd, pathname: UserAddr, new: &NewFile<'_>) -> Result<(), Errno> {
     let path = cur.mem.read_path(pathname)?;
     let base = at::base(cur, dirfd, &path)?;
-    change::make(&at::walker(&cur.task), &base, &path, new).map(drop)
+    change::make(&cur.start().walker(), &base, &path, new).map(drop)
 }

@@ -35,15 +35,15 @@ pub fn unshare(cur: &mut Current, flags: u32) -> Result<(), Errno> {
         return Err(Errno::EPERM);
     }
     if flags.contains(CloneFlags::FILES) {
-        let own = cur.task.files.load().duplicate();
-        cur.task.files.store(Arc::new(own));
+        let own = cur.files().duplicate();
+        cur.set_files(Arc::new(own));
     }
     if flags.intersects(CloneFlags::FS | CloneFlags::NEWNS) {
-        let own = cur.task.fs.load().duplicate();
+        let own = cur.fs().duplicate();
         if flags.contains(CloneFlags::NEWNS) {
             own.unshare_namespace();
         }
-        cur.task.fs.store(Arc::new(own));
+        cur.set_fs(Arc::new(own));
     }
     if flags.contains(CloneFlags::NEWUTS) {
         let own = cur.task.uts.load().duplicate();

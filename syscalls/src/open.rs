@@ -60,7 +60,7 @@ pub fn creat(cur: &mut Current, pathname: UserAddr, mode: u32) -> Outcome<'_> {
 /// Serves `openat(2)`.
 pub fn openat(cur: &mut Current, dirfd: Fd, pathname: UserAddr, flags: u32, mode: u32) -> Outcome<'_> {
     // Unknown flags are ignored.
-    let how = attempt!(How::new(flags & VALID, mode, WalkFlags::empty(), cur.task.fs.load().umask()));
+    let how = attempt!(How::new(flags & VALID, mode, WalkFlags::empty(), cur.fs().umask()));
     let path = attempt!(cur.mem.read_path(pathname));
     do_open(cur, dirfd, &path, &how)
 }
@@ -96,7 +96,7 @@ fn read_how(cur: &Current, at: UserAddr, size: usize) -> Result<How, Errno> {
     if how.resolve & RESOLVE_CACHED != 0 && changes {
         return Err(Errno::EAGAIN);
     }
-    How::new(flags, mode, resolve, cur.task.fs.load().umask())
+    How::new(flags, mode, resolve, cur.fs().umask())
 }
 
 fn resolve_flags(resolve: u64) -> Result<WalkFlags, Errno> {
@@ -121,12 +121,20 @@ fn do_open<'a>(cur: &'a mut Current, dirfd: Fd, path: &[u8], how: &How) -> Outco
         return Outcome::Done(Err(Errno::ENOENT.into()));
     }
     // Linux reserves the descriptor first: EMFILE comes before anything that is wrong with the path, and makes no file.
-    attempt!(cur.task.files.load().check_room(cur.process().fd_limit()));
-    let walker = at::walker(&cur.task);
+    attempt!(cur.files().check_room(cur.process().fd_limit()));
+    let start = cur.start();
+    let walker = start.walker();
     // With IN_ROOT even an absolute path starts at the descriptor.
     let scoped = how.resolve.intersects(WalkFlags::IN_ROOT | WalkFlags::BENEATH);
-    let base = attempt!(at::base(cur, dirfd, if scoped { b"" } else { path }));
-    match attempt!(vfs_open(&cur.kernel().vfs, &walker, &base, path, how)) {
+    let opened = if dirfd == Fd::CWD || (path.first() == Some(&b'/') && !scoped) {
+        vfs_open(&cur.kernel().vfs, &walker, start.cwd(), path, how)
+    } else {
+        let file = attempt!(cur.file(dirfd));
+        let base = attempt!(file.path.as_ref().ok_or(Errno::ENOTDIR));
+        vfs_open(&cur.kernel().vfs, &walker, base, path, how)
+    };
+    drop(start);
+    match attempt!(opened) {
         Opened::File(file) => {
             let fd = attempt!(at::install(cur, file, how.flags));
             Outcome::Done(Ok(u64::from(fd.0.cast_unsigned())))

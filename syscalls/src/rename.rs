@@ -43,5 +43,5 @@ pub fn renameat2(
         return Err(Errno::EPERM);
     }
     let (old_base, new_base) = (at::base(cur, olddirfd, &old)?, at::base(cur, newdirfd, &new)?);
-    change::rename(&at::walker(&cur.task), (&old_base, &old), (&new_base, &new), flags)
+    change::rename(&cur.start().walker(), (&old_base, &old), (&new_base, &new), flags)
 }

@@ -23,7 +23,8 @@ pub fn unlinkat(cur: &mut Current, dirfd: Fd, pathname: UserAddr, flags: u32) ->
     }
     let path = cur.mem.read_path(pathname)?;
     let base = at::base(cur, dirfd, &path)?;
-    let walker = at::walker(&cur.task);
+    let start = cur.start();
+    let walker = start.walker();
     if flags & at::REMOVEDIR != 0 {
         change::rmdir(&walker, &base, &path)
     } else {

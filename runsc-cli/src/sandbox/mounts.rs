@@ -182,8 +182,9 @@ fn split_options(options: &[String]) -> (MountFlags, String) {
 /// Finds the place of a mount, making what is missing on the way. Symbolic links are followed inside the sandbox.
 fn place(namespace: &Arc<MountNamespace>, destination: &str, file: bool) -> Result<Path> {
     let root = namespace.root();
-    let walker = Walker { root: root.clone(), cred: Arc::new(super::boot::kernel_cred()) };
-    let mut at = root;
+    let cred = super::boot::kernel_cred();
+    let walker = Walker { root: &root, cred: &cred };
+    let mut at = root.clone();
     let mut names = destination.split('/').filter(|name| !name.is_empty() && *name != ".").peekable();
     while let Some(name) = names.next() {
         if name == ".." {

@@ -78,6 +78,17 @@ impl DeviceId {
     }
 }
 
+/// The part of the attributes that permission checks look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Permission, set-id and sticky bits only.
+    pub perm: u32,
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
 /// What `stat` shows of an inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -108,6 +119,11 @@ impl Attr {
     /// Returns `st_mode`.
     pub fn mode(&self) -> u32 {
         self.kind.mode_bits() | self.perm
+    }
+
+    /// Returns the part that permission checks look at.
+    pub fn owner(&self) -> Owner {
+        Owner { perm: self.perm, uid: self.uid, gid: self.gid }
     }
 }
 

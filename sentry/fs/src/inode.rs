@@ -8,7 +8,7 @@ use abi::flags::OpenFlags;
 use abi::types::Statfs;
 use bitflags::bitflags;
 
-use crate::{Attr, FileOps, NewInode, SetAttr};
+use crate::{Attr, FileOps, NewInode, Owner, SetAttr};
 
 /// A shared inode.
 pub type InodeRef = Arc<dyn Inode>;
@@ -86,6 +86,17 @@ pub enum LinkTarget {
 pub trait Inode: Send + Sync + Any {
     /// Returns the attributes.
     fn attr(&self) -> Result<Attr, Errno>;
+
+    /// Returns what permission checks look at. Often known where times and sizes have to be asked for.
+    fn owner(&self) -> Result<Owner, Errno> {
+        Ok(self.attr()?.owner())
+    }
+
+    /// Tells, at the cost of a load, whether this is known to be a directory that everybody may search. False says
+    /// nothing: ask [`Inode::owner`].
+    fn searchable_by_all(&self) -> bool {
+        false
+    }
 
     /// Changes attributes. The caller's right to do so has been checked, set-id bits have been stripped where due.
     fn set_attr(&self, set: &SetAttr) -> Result<(), Errno>;

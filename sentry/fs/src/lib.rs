@@ -38,7 +38,7 @@ pub mod tmpfs;
 pub mod tty;
 
 pub use anon_dev::{next_anon_device, next_anon_ino};
-pub use attr::{Attr, DeviceId, FileKind, NewInode, SetAttr, SetTime};
+pub use attr::{Attr, DeviceId, FileKind, NewInode, Owner, SetAttr, SetTime};
 pub use file::{DirEntry, DirSink, FileOps, IoFlags, MapSource, UserMemory};
 pub use inode::{CachePolicy, FileSystem, Inode, InodeRef, LinkTarget, RenameFlags, XattrFlags};
 pub use iobuf::{BytesDst, BytesSrc, IoDst, IoSrc};

@@ -171,7 +171,7 @@ pub async fn exec(cur: &mut Current, request: ExecRequest) -> Result<(), Errno> 
     let hand = task.process.signals.hand.load().after_exec();
     task.process.signals.hand.store(Arc::new(hand));
     task.process.posix_timers.clear();
-    close_on_exec(&task);
+    close_on_exec(cur);
     if secure {
         task.parent_death_signal.store(0, Ordering::Relaxed);
         task.personality.fetch_and(!PER_CLEAR_ON_SETID, Ordering::Relaxed);
@@ -200,13 +200,13 @@ fn failed(task: &Task, error: LoadError) -> Errno {
 }
 
 /// Closes what is marked so, in a table of the program's own.
-fn close_on_exec(task: &Task) {
-    let mut files = task.files.load_full();
-    // One for the task, one for this look at it; more for those that share it.
-    if Arc::strong_count(&files) > 2 {
-        files = Arc::new(files.duplicate());
-        task.files.store(Arc::clone(&files));
+fn close_on_exec(cur: &mut Current) {
+    // One for the task, one for the thread itself; more for those that share it.
+    if Arc::strong_count(cur.files()) > 2 {
+        let own = cur.files().duplicate();
+        cur.set_files(Arc::new(own));
     }
+    let files = cur.files();
     for file in files.remove_where(|_, flags| flags.contains(FdFlags::CLOEXEC)) {
         // A failure to write back has nobody to go to.
         let _ = file.closed(files.lock_owner());

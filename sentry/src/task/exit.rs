@@ -31,7 +31,7 @@ pub(crate) async fn finish(mut cur: Current) {
     release_memory(&mut cur).await;
     crate::ipc::sem::exit(&task);
     // The last user of a table closes what is in it.
-    drop(task.files.swap(Arc::default()));
+    cur.set_files(Arc::default());
     task.process.add_dead_thread_time(task.cpu_time());
     if task.is_leader() {
         let comm = task.comm.lock().clone();

@@ -103,10 +103,10 @@ fn free_name(parent: Parent, directory: bool) -> Result<(Path, Vec<u8>), Errno> 
 }
 
 /// Makes a file, directory, link or node by path.
-pub fn make(walker: &Walker, base: &Path, path: &[u8], new: &NewFile<'_>) -> Result<Path, Errno> {
+pub fn make(walker: &Walker<'_>, base: &Path, path: &[u8], new: &NewFile<'_>) -> Result<Path, Errno> {
     let parent = walk::resolve_parent(walker, base, path, WalkFlags::empty())?;
     let (dir, name) = free_name(parent, new.kind == FileKind::Directory)?;
-    let dentry = create_in(&walker.cred, &dir, &name, new)?;
+    let dentry = create_in(walker.cred, &dir, &name, new)?;
     Ok(Path { mount: dir.mount, dentry })
 }
 
@@ -118,7 +118,7 @@ fn check_mknod(cred: &Cred, new: &NewFile<'_>) -> Result<(), Errno> {
 }
 
 /// `unlink(2)`.
-pub fn unlink(walker: &Walker, base: &Path, path: &[u8]) -> Result<(), Errno> {
+pub fn unlink(walker: &Walker<'_>, base: &Path, path: &[u8]) -> Result<(), Errno> {
     let parent = walk::resolve_parent(walker, base, path, WalkFlags::empty())?;
     let Last::Name { name, slash } = parent.last else { return Err(Errno::EISDIR) };
     parent.dir.mount.check_writable()?;
@@ -130,7 +130,7 @@ pub fn unlink(walker: &Walker, base: &Path, path: &[u8]) -> Result<(), Errno> {
         if slash {
             return Err(if victim.is_dir() { Errno::EISDIR } else { Errno::ENOTDIR });
         }
-        may_delete(&walker.cred, dir, &victim, false)?;
+        may_delete(walker.cred, dir, &victim, false)?;
         check_no_mount(&victim)?;
         dir.inode().unlink(&name)?;
         dir.dentry.forget(&victim);
@@ -145,7 +145,7 @@ fn check_no_mount(dentry: &Dentry) -> Result<(), Errno> {
 }
 
 /// `rmdir(2)`.
-pub fn rmdir(walker: &Walker, base: &Path, path: &[u8]) -> Result<(), Errno> {
+pub fn rmdir(walker: &Walker<'_>, base: &Path, path: &[u8]) -> Result<(), Errno> {
     let parent = walk::resolve_parent(walker, base, path, WalkFlags::empty())?;
     let name = match parent.last {
         Last::Name { name, .. } => name,
@@ -159,7 +159,7 @@ pub fn rmdir(walker: &Walker, base: &Path, path: &[u8]) -> Result<(), Errno> {
         let _rename = dir.dentry.sb.rename.read();
         let _dir = dir.dentry.dir.lock();
         let victim = dir.dentry.lookup(&name)?;
-        may_delete(&walker.cred, dir, &victim, true)?;
+        may_delete(walker.cred, dir, &victim, true)?;
         check_no_mount(&victim)?;
         dir.inode().rmdir(&name)?;
         dir.dentry.forget(&victim);
@@ -170,13 +170,13 @@ pub fn rmdir(walker: &Walker, base: &Path, path: &[u8]) -> Result<(), Errno> {
 }
 
 /// Gives an inode another name. `old` has been walked to as the flags of `linkat(2)` say.
-pub fn link(walker: &Walker, old: &Path, base: &Path, path: &[u8]) -> Result<(), Errno> {
+pub fn link(walker: &Walker<'_>, old: &Path, base: &Path, path: &[u8]) -> Result<(), Errno> {
     let parent = walk::resolve_parent(walker, base, path, WalkFlags::empty())?;
     let (dir, name) = free_name(parent, false)?;
     if !Arc::ptr_eq(&old.mount, &dir.mount) {
         return Err(Errno::EXDEV);
     }
-    may_create(&walker.cred, &dir)?;
+    may_create(walker.cred, &dir)?;
     if old.dentry.is_dir() {
         return Err(Errno::EPERM);
     }
@@ -197,7 +197,7 @@ pub fn link(walker: &Walker, old: &Path, base: &Path, path: &[u8]) -> Result<(),
 
 /// `renameat2(2)`.
 pub fn rename(
-    walker: &Walker,
+    walker: &Walker<'_>,
     (old_base, old_path): (&Path, &[u8]),
     (new_base, new_path): (&Path, &[u8]),
     flags: RenameFlags,
@@ -239,7 +239,7 @@ pub fn rename(
         {
             return Ok(());
         }
-        check_rename(&walker.cred, (&old.dir, &source), (&new.dir, target.as_deref()), exchange)?;
+        check_rename(walker.cred, (&old.dir, &source), (&new.dir, target.as_deref()), exchange)?;
         old.dir.inode().rename(old_name, new.dir.inode(), new_name, flags)?;
         move_dentries((&old.dir, old_name, &source), (&new.dir, new_name, target.as_ref()), flags);
         (source, target)

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use abi::Errno;
+use foldhash::fast::RandomState;
 use sentry_fs::inotify::InotifyWatches;
 use sentry_fs::{Attr, CachePolicy, DeviceId, FileKind, FileSystem, InodeRef};
 use sentry_sync::{Level, Mutex, RwLock};
@@ -225,7 +226,7 @@ enum Child {
 
 #[derive(Default)]
 struct Children {
-    map: HashMap<Arc<[u8]>, Child>,
+    map: HashMap<Arc<[u8]>, Child, RandomState>,
     absent: usize,
     /// Counts changes: an absence found before one isn't remembered after it.
     generation: u64,
@@ -313,6 +314,11 @@ impl Dentry {
             place.linkable = linkable;
         }
         Ok(dentry)
+    }
+
+    /// Tells whether something is mounted here, in whatever namespace.
+    pub(super) fn is_mount_point(&self) -> bool {
+        self.mounts.load(Ordering::Relaxed) != 0
     }
 
     /// Tells whether this is a directory.

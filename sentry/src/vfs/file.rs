@@ -240,10 +240,10 @@ impl File {
     /// Takes set-id bits off a regular file that is about to be written by somebody without `CAP_FSETID`.
     pub fn drop_setid(&self) -> Result<(), Errno> {
         let Some(inode) = self.inode.as_ref().filter(|_| self.regular) else { return Ok(()) };
-        let attr = inode.attr()?;
-        match perm::setid_bits(&attr) {
+        let perm = inode.owner()?.perm;
+        match perm::setid_bits_of(perm) {
             0 => Ok(()),
-            bits => inode.set_attr(&SetAttr { perm: Some(attr.perm & !bits), ..SetAttr::default() }),
+            bits => inode.set_attr(&SetAttr { perm: Some(perm & !bits), ..SetAttr::default() }),
         }
     }
 

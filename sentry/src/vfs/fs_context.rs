@@ -1,82 +1,139 @@
 //! Root directory, working directory and umask.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use arc_swap::{ArcSwap, Guard};
 use sentry_sync::{Level, Mutex};
 
 use super::{MountNamespace, Path, Walker};
+use crate::Task;
 use crate::task::Cred;
 
-struct Places {
+/// Where walks start: replaced as a whole, so that a walk borrows it and never waits for a `chdir`.
+#[derive(Clone)]
+pub struct Places {
     namespace: Arc<MountNamespace>,
-    root: Path,
-    cwd: Path,
+    /// Root directory.
+    pub root: Path,
+    /// Working directory.
+    pub cwd: Path,
+}
+
+/// Who a walk on behalf of a thread is made by, and where it starts. To be let go of soon.
+pub struct Start {
+    places: Guard<Arc<Places>>,
+    cred: Guard<Arc<Cred>>,
+}
+
+impl Start {
+    pub(crate) fn new(fs: &FsContext, task: &Task) -> Start {
+        Start { places: fs.places(), cred: task.cred.load() }
+    }
+
+    /// Returns who walks.
+    pub fn walker(&self) -> Walker<'_> {
+        self.places.walker(&self.cred)
+    }
+
+    /// Returns the working directory.
+    pub fn cwd(&self) -> &Path {
+        &self.places.cwd
+    }
+}
+
+impl Places {
+    /// Returns who walks with this root and these rights.
+    pub fn walker<'a>(&'a self, cred: &'a Cred) -> Walker<'a> {
+        Walker { root: &self.root, cred }
+    }
 }
 
 /// Root directory, working directory, umask and mount namespace of a task; shared by `CLONE_FS`.
 pub struct FsContext {
-    /// Permission bits taken off new files.
-    pub umask: Mutex<u32>,
-    places: Mutex<Places>,
+    umask: AtomicU32,
+    places: ArcSwap<Places>,
+    /// Held while `places` is replaced.
+    changing: Mutex<()>,
 }
 
 impl FsContext {
     /// The context of the first process: at the root of a namespace.
     pub fn new(namespace: &Arc<MountNamespace>, umask: u32) -> FsContext {
         let root = namespace.root();
-        let places = Places { namespace: Arc::clone(namespace), root: root.clone(), cwd: root };
-        FsContext { umask: Mutex::new(Level::Files, umask), places: Mutex::new(Level::Files, places) }
+        FsContext::with(Places { namespace: Arc::clone(namespace), root: root.clone(), cwd: root }, umask)
+    }
+
+    fn with(places: Places, umask: u32) -> FsContext {
+        FsContext {
+            umask: AtomicU32::new(umask),
+            places: ArcSwap::from_pointee(places),
+            changing: Mutex::new(Level::Files, ()),
+        }
     }
 
     /// Copies the context (fork).
     #[must_use]
     pub fn duplicate(&self) -> FsContext {
-        let umask = *self.umask.lock();
-        let places = self.places.lock();
-        let (namespace, root, cwd) = (Arc::clone(&places.namespace), places.root.clone(), places.cwd.clone());
-        drop(places);
-        let places = Places { namespace, root, cwd };
-        FsContext { umask: Mutex::new(Level::Files, umask), places: Mutex::new(Level::Files, places) }
+        FsContext::with((**self.places.load()).clone(), self.umask())
     }
 
     /// Returns the umask.
     pub fn umask(&self) -> u32 {
-        *self.umask.lock()
+        self.umask.load(Ordering::Relaxed)
+    }
+
+    /// Replaces the umask and returns the old one.
+    pub fn set_umask(&self, umask: u32) -> u32 {
+        self.umask.swap(umask, Ordering::Relaxed)
+    }
+
+    /// Returns where walks start, to be let go of soon.
+    pub fn places(&self) -> Guard<Arc<Places>> {
+        self.places.load()
     }
 
     /// Returns the root directory.
     pub fn root(&self) -> Path {
-        self.places.lock().root.clone()
+        self.places.load().root.clone()
     }
 
     /// Returns the working directory.
     pub fn cwd(&self) -> Path {
-        self.places.lock().cwd.clone()
+        self.places.load().cwd.clone()
     }
 
     /// Returns the mount namespace.
     pub fn namespace(&self) -> Arc<MountNamespace> {
-        Arc::clone(&self.places.lock().namespace)
+        Arc::clone(&self.places.load().namespace)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Places)) {
+        let old = {
+            let _changing = self.changing.lock();
+            let mut places = (**self.places.load()).clone();
+            change(&mut places);
+            self.places.swap(Arc::new(places))
+        };
+        // Without the lock: the last reference to a directory may take any.
+        drop(old);
     }
 
     /// Changes the working directory.
     pub fn set_cwd(&self, cwd: Path) {
-        let old = std::mem::replace(&mut self.places.lock().cwd, cwd);
-        drop(old);
+        self.change(|places| places.cwd = cwd);
     }
 
     /// Changes the root directory.
     pub fn set_root(&self, root: Path) {
-        let old = std::mem::replace(&mut self.places.lock().root, root);
-        drop(old);
+        self.change(|places| places.root = root);
     }
 
     /// Moves to a copy of the mount namespace (`CLONE_NEWNS`).
     pub fn unshare_namespace(&self) {
         let (namespace, translate) = self.namespace().duplicate();
         let (root, cwd) = (translate(&self.root()), translate(&self.cwd()));
-        let old = std::mem::replace(&mut *self.places.lock(), Places { namespace, root, cwd });
-        drop(old);
+        self.change(|places| *places = Places { namespace, root, cwd });
     }
 
     /// Moves to another mount namespace, to its root (`setns`).
@@ -89,16 +146,12 @@ impl FsContext {
 
     /// Replaces the root and working directory where they are `old` (`pivot_root`).
     pub fn replace_root(&self, old: &Path, new: &Path) {
-        if self.root().same(old) {
-            self.set_root(new.clone());
-        }
-        if self.cwd().same(old) {
-            self.set_cwd(new.clone());
-        }
-    }
-
-    /// Returns who walks with this root and these rights.
-    pub fn walker(&self, cred: Arc<Cred>) -> Walker {
-        Walker { root: self.root(), cred }
+        self.change(|places| {
+            for place in [&mut places.root, &mut places.cwd] {
+                if place.same(old) {
+                    *place = new.clone();
+                }
+            }
+        });
     }
 }

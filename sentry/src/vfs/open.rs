@@ -113,20 +113,20 @@ fn opened(ops: Arc<dyn FileOps>, path: Path, flags: OpenFlags) -> Arc<File> {
 }
 
 /// Opens or makes a file. `base` is where a relative path starts.
-pub fn open(vfs: &Vfs, walker: &Walker, base: &Path, path: &[u8], how: &How) -> Result<Opened, Errno> {
+pub fn open(vfs: &Vfs, walker: &Walker<'_>, base: &Path, path: &[u8], how: &How) -> Result<Opened, Errno> {
     if how.is_tmpfile() {
         return open_tmpfile(walker, base, path, how).map(Opened::File);
     }
     if !how.flags.contains(OpenFlags::CREAT) {
         let found = super::walk::resolve(walker, base, path, how.walk_flags())?;
-        return open_path(vfs, &walker.cred, found, how, false);
+        return open_path(vfs, walker.cred, found, how, false);
     }
     let (found, created) = find_or_create(walker, base, path, how)?;
-    open_path(vfs, &walker.cred, found, how, created)
+    open_path(vfs, walker.cred, found, how, created)
 }
 
 /// Walks to the last component and makes it where it is missing (`O_CREAT`).
-fn find_or_create(walker: &Walker, base: &Path, path: &[u8], how: &How) -> Result<(Path, bool), Errno> {
+fn find_or_create(walker: &Walker<'_>, base: &Path, path: &[u8], how: &How) -> Result<(Path, bool), Errno> {
     let flags = how.walk_flags();
     let mut walk = Walk::start(walker, base, path, flags)?;
     loop {
@@ -147,19 +147,19 @@ fn find_or_create(walker: &Walker, base: &Path, path: &[u8], how: &How) -> Resul
                     walk.follow_last(&found)?;
                     // A magic link or one to `.` ends the walk here.
                     if walk.is_over() {
-                        return Ok((walk.at.clone(), false));
+                        return Ok((walk.place(), false));
                     }
                     continue;
                 }
                 walk.step(found)?;
-                return Ok((walk.at.clone(), false));
+                return Ok((walk.place(), false));
             }
             Err(Errno::ENOENT) => match create(walker, &parent, name, how) {
                 // Somebody was faster: look again.
                 Err(Errno::EEXIST) if !how.flags.contains(OpenFlags::EXCL) => {
                     let found = parent.dir.dentry.lookup(name)?;
                     walk.step(found)?;
-                    return Ok((walk.at.clone(), false));
+                    return Ok((walk.place(), false));
                 }
                 result => {
                     let dentry = result?;
@@ -171,7 +171,7 @@ fn find_or_create(walker: &Walker, base: &Path, path: &[u8], how: &How) -> Resul
     }
 }
 
-fn create(walker: &Walker, parent: &Parent, name: &[u8], how: &How) -> Result<Arc<Dentry>, Errno> {
+fn create(walker: &Walker<'_>, parent: &Parent, name: &[u8], how: &How) -> Result<Arc<Dentry>, Errno> {
     parent.dir.mount.check_writable()?;
     let new = change::NewFile {
         kind: FileKind::Regular,
@@ -179,15 +179,15 @@ fn create(walker: &Walker, parent: &Parent, name: &[u8], how: &How) -> Result<Ar
         rdev: DeviceId::default(),
         target: None,
     };
-    change::create_in(&walker.cred, &parent.dir, name, &new)
+    change::create_in(walker.cred, &parent.dir, name, &new)
 }
 
-fn open_tmpfile(walker: &Walker, base: &Path, path: &[u8], how: &How) -> Result<Arc<File>, Errno> {
+fn open_tmpfile(walker: &Walker<'_>, base: &Path, path: &[u8], how: &How) -> Result<Arc<File>, Errno> {
     let dir = super::walk::resolve(walker, base, path, how.walk_flags() | WalkFlags::DIRECTORY)?;
     dir.mount.check_writable()?;
-    perm::check(&walker.cred, &dir, Access::WRITE | Access::EXEC)?;
+    perm::check(walker.cred, &dir, Access::WRITE | Access::EXEC)?;
     let new =
-        change::new_inode(&walker.cred, &dir.attr()?, FileKind::Regular, how.mode & !how.umask, DeviceId::default());
+        change::new_inode(walker.cred, &dir.attr()?, FileKind::Regular, how.mode & !how.umask, DeviceId::default());
     let inode = dir.inode().tmpfile(&new)?;
     let linkable = !how.flags.contains(OpenFlags::EXCL);
     let name = format!("#{}", inode.attr()?.ino);

@@ -3,7 +3,7 @@
 use abi::Errno;
 use abi::types::mode;
 use bitflags::bitflags;
-use sentry_fs::{Attr, FileKind};
+use sentry_fs::{Attr, FileKind, Owner};
 
 use super::{MountFlags, Path};
 use crate::task::{Caps, Cred};
@@ -23,6 +23,11 @@ bitflags! {
 
 /// Checks the permission bits and capabilities (kernel: `generic_permission`): `EACCES`.
 pub fn check_bits(cred: &Cred, attr: &Attr, want: Access) -> Result<(), Errno> {
+    check_owner(cred, attr.kind, &attr.owner(), want)
+}
+
+/// Checks the same where only that part of the attributes is known.
+pub fn check_owner(cred: &Cred, kind: FileKind, attr: &Owner, want: Access) -> Result<(), Errno> {
     let class = if attr.uid == cred.fsuid {
         attr.perm >> 6
     } else if cred.in_group(attr.gid) {
@@ -33,7 +38,7 @@ pub fn check_bits(cred: &Cred, attr: &Attr, want: Access) -> Result<(), Errno> {
     if class & want.bits() == want.bits() {
         return Ok(());
     }
-    let granted = if attr.kind == FileKind::Directory {
+    let granted = if kind == FileKind::Directory {
         cred.has(Caps::DAC_OVERRIDE) || (!want.contains(Access::WRITE) && cred.has(Caps::DAC_READ_SEARCH))
     } else {
         let executable = !want.contains(Access::EXEC) || attr.perm & 0o111 != 0;
@@ -44,12 +49,13 @@ pub fn check_bits(cred: &Cred, attr: &Attr, want: Access) -> Result<(), Errno> {
 
 /// Checks what [`check_bits`] does, and `EROFS` for writing what a read-only mount holds.
 pub fn check(cred: &Cred, path: &Path, want: Access) -> Result<(), Errno> {
-    let attr = path.attr()?;
-    let stored = matches!(attr.kind, FileKind::Regular | FileKind::Directory | FileKind::Symlink);
+    let owner = path.inode().owner()?;
+    let kind = path.dentry.kind;
+    let stored = matches!(kind, FileKind::Regular | FileKind::Directory | FileKind::Symlink);
     if want.contains(Access::WRITE) && stored && path.mount.is_readonly() {
         return Err(Errno::EROFS);
     }
-    check_bits(cred, &attr, want)
+    check_owner(cred, kind, &owner, want)
 }
 
 /// Checks that a file may be executed: a regular file, not mounted `noexec`, with an executable bit: `EACCES`.
@@ -77,11 +83,13 @@ pub fn check_sticky(cred: &Cred, dir: &Attr, entry: &Attr) -> Result<(), Errno> 
 /// Returns the bits that a write or change of owner takes off (`should_remove_suid`): set-user-ID, and set-group-ID where
 /// the group may execute.
 pub fn setid_bits(attr: &Attr) -> u32 {
-    if attr.kind != FileKind::Regular {
-        return 0;
-    }
-    let group = if attr.perm & 0o010 != 0 { mode::ISGID } else { 0 };
-    attr.perm & (mode::ISUID | group)
+    if attr.kind == FileKind::Regular { setid_bits_of(attr.perm) } else { 0 }
+}
+
+/// The same for the permission bits of a regular file.
+pub fn setid_bits_of(perm: u32) -> u32 {
+    let group = if perm & 0o010 != 0 { mode::ISGID } else { 0 };
+    perm & (mode::ISUID | group)
 }
 
 #[cfg(test)]

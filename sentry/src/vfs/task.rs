@@ -20,8 +20,9 @@ fn base(task: &Task, dirfd: Fd) -> Result<Path, Errno> {
 /// Opens a program: a regular file that the task may execute (`EACCES` otherwise). An empty path means the descriptor
 /// itself.
 pub fn open_exec(task: &Task, dirfd: Fd, path: &[u8], follow: bool) -> Result<Arc<File>, Errno> {
-    let cred = task.cred.load_full();
-    let walker = task.fs.load().walker(Arc::clone(&cred));
+    let (cred, fs) = (task.cred.load(), task.fs.load());
+    let places = fs.places();
+    let walker = places.walker(&cred);
     let start = if path.first() == Some(&b'/') { walker.root.clone() } else { base(task, dirfd)? };
     let mut flags = WalkFlags::EMPTY;
     flags.set(WalkFlags::FOLLOW, follow);
@@ -42,10 +43,9 @@ pub fn honours_set_ids(file: &File) -> bool {
 
 /// Enters a directory by name.
 pub fn change_dir(task: &Task, path: &[u8]) -> Result<(), Errno> {
-    let cred = task.cred.load_full();
-    let fs = task.fs.load();
-    let walker = fs.walker(Arc::clone(&cred));
-    let found = walk::resolve(&walker, &fs.cwd(), path, WalkFlags::FOLLOW | WalkFlags::DIRECTORY)?;
+    let (cred, fs) = (task.cred.load(), task.fs.load());
+    let places = fs.places();
+    let found = walk::resolve(&places.walker(&cred), &places.cwd, path, WalkFlags::FOLLOW | WalkFlags::DIRECTORY)?;
     check(&cred, &found, Access::EXEC)?;
     fs.set_cwd(found);
     Ok(())

@@ -15,7 +15,9 @@ use crate::task::{Caps, Cred};
 struct World {
     vfs: Vfs,
     namespace: Arc<MountNamespace>,
-    walker: Walker,
+    first: Path,
+    cred: Cred,
+    user: Cred,
 }
 
 fn tmpfs() -> Arc<Mount> {
@@ -26,17 +28,21 @@ fn tmpfs() -> Arc<Mount> {
 impl World {
     fn new() -> World {
         let namespace = MountNamespace::new(tmpfs());
-        let cred = Arc::new(Cred::new(0, 0, vec![], Caps::all()));
-        let walker = Walker { root: namespace.root(), cred };
-        World { vfs: Vfs::default(), namespace, walker }
+        let cred = Cred::new(0, 0, vec![], Caps::all());
+        let user = Cred::new(1000, 1000, vec![], Caps::empty());
+        World { vfs: Vfs::default(), first: namespace.root(), namespace, cred, user }
     }
 
-    fn user(&self) -> Walker {
-        Walker { root: self.walker.root.clone(), cred: Arc::new(Cred::new(1000, 1000, vec![], Caps::empty())) }
+    fn walker(&self) -> Walker<'_> {
+        Walker { root: &self.first, cred: &self.cred }
+    }
+
+    fn user(&self) -> Walker<'_> {
+        Walker { root: &self.first, cred: &self.user }
     }
 
     fn root(&self) -> Path {
-        self.walker.root.clone()
+        self.first.clone()
     }
 
     fn dir(&self, path: &str) -> Path {
@@ -49,16 +55,16 @@ impl World {
 
     fn make(&self, path: &str, kind: FileKind, target: Option<&[u8]>) -> Path {
         let new = NewFile { kind, perm: 0o755, rdev: DeviceId::default(), target };
-        change::make(&self.walker, &self.root(), path.as_bytes(), &new).unwrap()
+        change::make(&self.walker(), &self.root(), path.as_bytes(), &new).unwrap()
     }
 
     fn walk(&self, path: &str) -> Result<Path, Errno> {
-        walk::resolve(&self.walker, &self.root(), path.as_bytes(), WalkFlags::FOLLOW)
+        walk::resolve(&self.walker(), &self.root(), path.as_bytes(), WalkFlags::FOLLOW)
     }
 
     fn open(&self, path: &str, flags: OpenFlags) -> Result<Arc<File>, Errno> {
         let how = How::new(flags.bits(), 0o644, WalkFlags::empty(), 0o022)?;
-        match open::open(&self.vfs, &self.walker, &self.root(), path.as_bytes(), &how)? {
+        match open::open(&self.vfs, &self.walker(), &self.root(), path.as_bytes(), &how)? {
             Opened::File(file) => Ok(file),
             Opened::Fifo(_) => Err(Errno::EAGAIN),
         }
@@ -105,9 +111,9 @@ fn links_are_followed_up_to_forty() {
     }
     assert!(world.walk("/l39").is_ok());
     assert_eq!(world.walk("/l40").unwrap_err(), Errno::ELOOP);
-    let link = walk::resolve(&world.walker, &world.root(), b"/abs", WalkFlags::empty()).unwrap();
+    let link = walk::resolve(&world.walker(), &world.root(), b"/abs", WalkFlags::empty()).unwrap();
     assert_eq!(link.dentry.kind, FileKind::Symlink);
-    let slash = walk::resolve(&world.walker, &world.root(), b"/abs/", WalkFlags::empty()).unwrap();
+    let slash = walk::resolve(&world.walker(), &world.root(), b"/abs/", WalkFlags::empty()).unwrap();
     assert_eq!(world.text(&slash), "/d");
 }
 
@@ -118,7 +124,7 @@ fn resolve_flags_confine_a_walk() {
     world.dir("/d/e");
     world.link("/d/out", "/d");
     world.link("/d/up", "..");
-    let walk = |path: &str, flags| walk::resolve(&world.walker, &dir, path.as_bytes(), flags | WalkFlags::FOLLOW);
+    let walk = |path: &str, flags| walk::resolve(&world.walker(), &dir, path.as_bytes(), flags | WalkFlags::FOLLOW);
     assert_eq!(walk("/d", WalkFlags::BENEATH).unwrap_err(), Errno::EXDEV);
     assert_eq!(walk("out", WalkFlags::BENEATH).unwrap_err(), Errno::EXDEV);
     assert_eq!(walk("up", WalkFlags::BENEATH).unwrap_err(), Errno::EXDEV);
@@ -140,9 +146,9 @@ fn mounts_are_crossed_both_ways() {
     assert!(Arc::ptr_eq(&inner.mount, &mount));
     assert_eq!(world.text(&inner), "/m/inner");
     assert!(world.walk("/m/inner/../..").unwrap().same(&world.root()));
-    let xdev = walk::resolve(&world.walker, &world.root(), b"/m", WalkFlags::NO_XDEV);
+    let xdev = walk::resolve(&world.walker(), &world.root(), b"/m", WalkFlags::NO_XDEV);
     assert_eq!(xdev.unwrap_err(), Errno::EXDEV);
-    assert_eq!(change::rmdir(&world.walker, &world.root(), b"/m"), Err(Errno::EBUSY));
+    assert_eq!(change::rmdir(&world.walker(), &world.root(), b"/m"), Err(Errno::EBUSY));
     let top = world.walk("/m").unwrap();
     world.namespace.unmount(&top, false, |_| false).unwrap();
     assert!(world.walk("/m/hidden").is_ok());
@@ -157,7 +163,7 @@ fn binds_show_a_tree_twice() {
     world.namespace.bind(&from, to, false).unwrap();
     assert_eq!(world.text(&world.walk("/to/f").unwrap()), "/to/f");
     assert_eq!(world.text(&world.walk("/to/..").unwrap()), "/");
-    change::unlink(&world.walker, &world.root(), b"/to/f").unwrap();
+    change::unlink(&world.walker(), &world.root(), b"/to/f").unwrap();
     assert_eq!(world.walk("/from/f").unwrap_err(), Errno::ENOENT);
 }
 
@@ -169,9 +175,10 @@ fn pivot_root_swaps_the_trees() {
     world.dir("/new/old");
     let (new, put_old) = (world.walk("/new").unwrap(), world.walk("/new/old").unwrap());
     world.namespace.pivot(&new, &put_old, &world.root()).unwrap();
-    let walker = Walker { root: world.namespace.root(), cred: Arc::clone(&world.walker.cred) };
-    let seen = walk::resolve(&walker, &walker.root, b"/old/new", WalkFlags::FOLLOW).unwrap();
-    assert_eq!(seen.text(Some(&walker.root)).bytes, b"/old/new");
+    let root = world.namespace.root();
+    let walker = Walker { root: &root, cred: &world.cred };
+    let seen = walk::resolve(&walker, walker.root, b"/old/new", WalkFlags::FOLLOW).unwrap();
+    assert_eq!(seen.text(Some(walker.root)).bytes, b"/old/new");
 }
 
 #[test]
@@ -219,7 +226,7 @@ fn renames_move_replace_and_exchange() {
     world.dir("/full");
     world.create("/full/x");
     let rename = |from: &str, to: &str, flags| {
-        change::rename(&world.walker, (&root, from.as_bytes()), (&root, to.as_bytes()), flags)
+        change::rename(&world.walker(), (&root, from.as_bytes()), (&root, to.as_bytes()), flags)
     };
     let none = RenameFlags::empty();
     assert_eq!(rename("/a", "/a/in/b", none), Err(Errno::EINVAL));
@@ -234,7 +241,7 @@ fn renames_move_replace_and_exchange() {
     rename("/a", "/full", RenameFlags::EXCHANGE).unwrap();
     assert_eq!(world.text(&moved), "/full/g");
     assert!(world.walk("/a/x").is_ok());
-    change::unlink(&world.walker, &root, b"/full/g").unwrap();
+    change::unlink(&world.walker(), &root, b"/full/g").unwrap();
     assert_eq!(world.text(&moved), "/full/g (deleted)");
 }
 
@@ -244,7 +251,7 @@ fn deep_trees_are_dropped_without_recursion() {
     let mut at = world.root();
     for _ in 0..20_000 {
         let new = NewFile { kind: FileKind::Directory, perm: 0o755, rdev: DeviceId::default(), target: None };
-        at = change::make(&world.walker, &at, b"d", &new).unwrap();
+        at = change::make(&world.walker(), &at, b"d", &new).unwrap();
     }
     drop(world);
     drop(at);
@@ -255,6 +262,6 @@ fn a_temporary_file_can_be_named_later() {
     let world = World::new();
     let file = world.open("/", OpenFlags::TMPFILE | OpenFlags::RDWR).unwrap();
     let path = file.path.clone().unwrap();
-    change::link(&world.walker, &path, &world.root(), b"/named").unwrap();
+    change::link(&world.walker(), &path, &world.root(), b"/named").unwrap();
     assert_eq!(world.walk("/named").unwrap().attr().unwrap().ino, path.attr().unwrap().ino);
 }

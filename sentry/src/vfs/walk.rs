@@ -9,7 +9,7 @@ use bitflags::bitflags;
 use sentry_fs::{FileKind, LinkTarget};
 
 use super::perm::{self, Access};
-use super::{Dentry, MountFlags, Path};
+use super::{Dentry, Mount, MountFlags, Path};
 use crate::task::Cred;
 
 /// Most symbolic links that one walk follows.
@@ -39,12 +39,12 @@ bitflags! {
 }
 
 /// Who walks.
-#[derive(Clone)]
-pub struct Walker {
+#[derive(Clone, Copy)]
+pub struct Walker<'a> {
     /// Where `/` leads.
-    pub root: Path,
+    pub root: &'a Path,
     /// With whose rights.
-    pub cred: Arc<Cred>,
+    pub cred: &'a Cred,
 }
 
 /// What a path names last.
@@ -75,24 +75,27 @@ pub struct Parent {
 }
 
 /// Walks to the end of a path. `base` is where a relative one starts.
-pub fn resolve(walker: &Walker, base: &Path, path: &[u8], flags: WalkFlags) -> Result<Path, Errno> {
-    let mut walk = Walk::start(walker, base, path, flags)?;
-    walk.walk_to_end()
+pub fn resolve(walker: &Walker<'_>, base: &Path, path: &[u8], flags: WalkFlags) -> Result<Path, Errno> {
+    Walk::start(walker, base, path, flags)?.walk_to_end()
 }
 
 /// Walks to the directory of a path's last component, which isn't looked up.
-pub fn resolve_parent(walker: &Walker, base: &Path, path: &[u8], flags: WalkFlags) -> Result<Parent, Errno> {
+pub fn resolve_parent(walker: &Walker<'_>, base: &Path, path: &[u8], flags: WalkFlags) -> Result<Parent, Errno> {
     let mut walk = Walk::start(walker, base, path, flags - WalkFlags::EMPTY)?;
     walk.walk_to_parent()
 }
 
 /// A walk under way.
 pub(super) struct Walk<'a> {
-    walker: &'a Walker,
+    walker: Walker<'a>,
     flags: WalkFlags,
     /// Where `..` stops: the walker's root, or the start with `IN_ROOT` and `BENEATH`.
-    root: Path,
-    pub(super) at: Path,
+    root: &'a Path,
+    /// Where the walk is: here, but for what has been replaced since. Most walks stay in one mount, and none needs
+    /// references of its own to where it starts.
+    from: &'a Path,
+    mount: Option<Arc<Mount>>,
+    dentry: Option<Arc<Dentry>>,
     text: Cow<'a, [u8]>,
     pos: usize,
     links: usize,
@@ -100,7 +103,12 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn start(walker: &'a Walker, base: &Path, path: &'a [u8], flags: WalkFlags) -> Result<Walk<'a>, Errno> {
+    pub(super) fn start(
+        walker: &Walker<'a>,
+        base: &'a Path,
+        path: &'a [u8],
+        flags: WalkFlags,
+    ) -> Result<Walk<'a>, Errno> {
         if path.len() >= PATH_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
@@ -108,21 +116,46 @@ impl<'a> Walk<'a> {
             return Err(Errno::ENOENT);
         }
         let scoped = flags.intersects(WalkFlags::BENEATH | WalkFlags::IN_ROOT);
-        let root = if scoped { base.clone() } else { walker.root.clone() };
-        let mut at = base.clone();
+        let root = if scoped { base } else { walker.root };
+        let mut from = base;
         if path.first() == Some(&b'/') {
             if flags.contains(WalkFlags::BENEATH) {
                 return Err(Errno::EXDEV);
             }
-            at = root.clone();
-            if flags.contains(WalkFlags::NO_XDEV) && !Arc::ptr_eq(&at.mount, &base.mount) {
+            from = root;
+            if flags.contains(WalkFlags::NO_XDEV) && !Arc::ptr_eq(&from.mount, &base.mount) {
                 return Err(Errno::EXDEV);
             }
-        } else if !path.is_empty() && !at.dentry.is_dir() {
+        } else if !path.is_empty() && !from.dentry.is_dir() {
             return Err(Errno::ENOTDIR);
         }
         let last = if path.first() == Some(&b'/') { Last::Root } else { Last::Dot };
-        Ok(Walk { walker, flags, root, at, text: Cow::Borrowed(path), pos: 0, links: 0, last })
+        let text = Cow::Borrowed(path);
+        Ok(Walk { walker: *walker, flags, root, from, mount: None, dentry: None, text, pos: 0, links: 0, last })
+    }
+
+    fn mount(&self) -> &Arc<Mount> {
+        self.mount.as_ref().unwrap_or(&self.from.mount)
+    }
+
+    fn dentry(&self) -> &Arc<Dentry> {
+        self.dentry.as_ref().unwrap_or(&self.from.dentry)
+    }
+
+    /// Returns where the walk is.
+    pub(super) fn place(&self) -> Path {
+        Path { mount: Arc::clone(self.mount()), dentry: Arc::clone(self.dentry()) }
+    }
+
+    fn into_place(self) -> Path {
+        let mount = self.mount.unwrap_or_else(|| Arc::clone(&self.from.mount));
+        let dentry = self.dentry.unwrap_or_else(|| Arc::clone(&self.from.dentry));
+        Path { mount, dentry }
+    }
+
+    fn go_to(&mut self, place: Path) {
+        self.mount = Some(place.mount);
+        self.dentry = Some(place.dentry);
     }
 
     /// Returns the next component as a range of the text, and whether it is the last.
@@ -142,15 +175,18 @@ impl<'a> Walk<'a> {
     }
 
     fn enter_dir(&self) -> Result<(), Errno> {
-        if !self.at.dentry.is_dir() {
+        let dentry = self.dentry();
+        if !dentry.is_dir() {
             return Err(Errno::ENOTDIR);
         }
-        let attr = self.at.attr()?;
-        perm::check_bits(&self.walker.cred, &attr, Access::EXEC)
+        if dentry.inode.searchable_by_all() {
+            return Ok(());
+        }
+        perm::check_owner(self.walker.cred, dentry.kind, &dentry.inode.owner()?, Access::EXEC)
     }
 
     /// Walks the rest, following the last component as the flags say.
-    pub(super) fn walk_to_end(&mut self) -> Result<Path, Errno> {
+    fn walk_to_end(mut self) -> Result<Path, Errno> {
         while let Some((start, end, last)) = self.next() {
             if self.dots(start, end)? {
                 continue;
@@ -162,21 +198,21 @@ impl<'a> Walk<'a> {
                 continue;
             }
             self.step(child)?;
-            if (!last || slash) && !self.at.dentry.is_dir() {
+            if (!last || slash) && !self.dentry().is_dir() {
                 return Err(Errno::ENOTDIR);
             }
         }
-        if self.flags.contains(WalkFlags::DIRECTORY) && !self.at.dentry.is_dir() {
+        if self.flags.contains(WalkFlags::DIRECTORY) && !self.dentry().is_dir() {
             return Err(Errno::ENOTDIR);
         }
-        Ok(self.at.clone())
+        Ok(self.into_place())
     }
 
     /// Walks up to the last component.
     pub(super) fn walk_to_parent(&mut self) -> Result<Parent, Errno> {
         loop {
             let Some((start, end, last)) = self.next() else {
-                return Ok(Parent { dir: self.at.clone(), last: self.last.clone() });
+                return Ok(Parent { dir: self.place(), last: self.last.clone() });
             };
             if self.dots(start, end)? {
                 continue;
@@ -188,7 +224,7 @@ impl<'a> Walk<'a> {
                 }
                 let name = self.text[start..end].to_vec();
                 let slash = end < self.text.len();
-                return Ok(Parent { dir: self.at.clone(), last: Last::Name { name, slash } });
+                return Ok(Parent { dir: self.place(), last: Last::Name { name, slash } });
             }
             let child = self.lookup(start, end)?;
             if child.kind == FileKind::Symlink {
@@ -196,7 +232,7 @@ impl<'a> Walk<'a> {
                 continue;
             }
             self.step(child)?;
-            if !self.at.dentry.is_dir() {
+            if !self.dentry().is_dir() {
                 return Err(Errno::ENOTDIR);
             }
         }
@@ -232,14 +268,15 @@ impl<'a> Walk<'a> {
     }
 
     fn up(&mut self) -> Result<(), Errno> {
-        if self.flags.contains(WalkFlags::BENEATH) && self.at.same(&self.root) {
+        let at = self.place();
+        if self.flags.contains(WalkFlags::BENEATH) && at.same(self.root) {
             return Err(Errno::EXDEV);
         }
-        let next = self.at.clone().up(&self.root);
-        if self.flags.contains(WalkFlags::NO_XDEV) && !Arc::ptr_eq(&next.mount, &self.at.mount) {
+        let next = at.up(self.root);
+        if self.flags.contains(WalkFlags::NO_XDEV) && !Arc::ptr_eq(&next.mount, self.mount()) {
             return Err(Errno::EXDEV);
         }
-        self.at = next;
+        self.go_to(next);
         Ok(())
     }
 
@@ -248,16 +285,20 @@ impl<'a> Walk<'a> {
         if end - start > NAME_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
-        self.at.dentry.lookup(&self.text[start..end])
+        self.dentry().lookup(&self.text[start..end])
     }
 
     /// Goes to a child, and into what is mounted there.
     pub(super) fn step(&mut self, child: Arc<Dentry>) -> Result<(), Errno> {
-        let next = Path { mount: Arc::clone(&self.at.mount), dentry: child }.cross();
-        if self.flags.contains(WalkFlags::NO_XDEV) && !Arc::ptr_eq(&next.mount, &self.at.mount) {
+        if !child.is_mount_point() {
+            self.dentry = Some(child);
+            return Ok(());
+        }
+        let next = Path { mount: Arc::clone(self.mount()), dentry: child }.cross();
+        if self.flags.contains(WalkFlags::NO_XDEV) && !Arc::ptr_eq(&next.mount, self.mount()) {
             return Err(Errno::EXDEV);
         }
-        self.at = next;
+        self.go_to(next);
         Ok(())
     }
 
@@ -267,7 +308,7 @@ impl<'a> Walk<'a> {
         if self.links > MAX_LINKS || self.flags.contains(WalkFlags::NO_SYMLINKS) {
             return Err(Errno::ELOOP);
         }
-        if self.at.mount.flags().contains(MountFlags::NOSYMFOLLOW) {
+        if self.mount().flags().contains(MountFlags::NOSYMFOLLOW) {
             return Err(Errno::ELOOP);
         }
         match link.inode.follow()? {
@@ -280,15 +321,15 @@ impl<'a> Walk<'a> {
                     return Err(Errno::EXDEV);
                 }
                 let path = object.downcast::<Path>().map_err(|_| Errno::ENOENT)?;
-                if self.flags.contains(WalkFlags::NO_XDEV) && !Arc::ptr_eq(&path.mount, &self.at.mount) {
+                if self.flags.contains(WalkFlags::NO_XDEV) && !Arc::ptr_eq(&path.mount, self.mount()) {
                     return Err(Errno::EXDEV);
                 }
                 let more = end < self.text.len();
-                self.at = *path;
+                self.go_to(*path);
                 self.text = Cow::Owned(self.text[end..].to_vec());
                 self.pos = 0;
                 self.last = Last::Dot;
-                if more && !self.at.dentry.is_dir() { Err(Errno::ENOTDIR) } else { Ok(()) }
+                if more && !self.dentry().is_dir() { Err(Errno::ENOTDIR) } else { Ok(()) }
             }
         }
     }
@@ -301,10 +342,12 @@ impl<'a> Walk<'a> {
             if self.flags.contains(WalkFlags::BENEATH) {
                 return Err(Errno::EXDEV);
             }
-            if self.flags.contains(WalkFlags::NO_XDEV) && !Arc::ptr_eq(&self.root.mount, &self.at.mount) {
+            if self.flags.contains(WalkFlags::NO_XDEV) && !Arc::ptr_eq(&self.root.mount, self.mount()) {
                 return Err(Errno::EXDEV);
             }
-            self.at = self.root.clone();
+            self.from = self.root;
+            self.mount = None;
+            self.dentry = None;
             self.last = Last::Root;
         } else {
             self.last = Last::Dot;

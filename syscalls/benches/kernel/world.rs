@@ -69,7 +69,8 @@ fn trees() -> (Vec<tempfile::TempDir>, Arc<Client>, Vec<sentry_fs::gofer::Mount>
 
 fn place(namespace: &Arc<MountNamespace>, path: &[u8]) -> Path {
     let root = namespace.root();
-    let walker = Walker { root: root.clone(), cred: Arc::new(Cred::new(0, 0, Vec::new(), Caps::all())) };
+    let cred = Cred::new(0, 0, Vec::new(), Caps::all());
+    let walker = Walker { root: &root, cred: &cred };
     walk::resolve(&walker, &root, path, WalkFlags::FOLLOW).expect("a mount point")
 }
 

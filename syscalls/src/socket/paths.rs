@@ -6,7 +6,7 @@ use abi::Errno;
 use sentry::Current;
 use sentry::vfs::change::{self, NewFile};
 use sentry::vfs::perm::{self, Access};
-use sentry::vfs::{FsContext, Path, WalkFlags, Walker, walk};
+use sentry::vfs::{Path, WalkFlags, walk};
 use sentry_fs::{DeviceId, FileKind};
 use sentry_net::{PathBinding, PathKey, UnixPaths};
 
@@ -20,13 +20,6 @@ impl<'a> Paths<'a> {
     pub(super) fn new(cur: &'a Current) -> Paths<'a> {
         Paths { cur }
     }
-
-    fn start(&self) -> (Arc<FsContext>, Walker, Path) {
-        let fs = self.cur.task.fs.load_full();
-        let walker = fs.walker(self.cur.task.cred.load_full());
-        let cwd = fs.cwd();
-        (fs, walker, cwd)
-    }
 }
 
 fn key(path: &Path) -> Result<PathKey, Errno> {
@@ -36,10 +29,10 @@ fn key(path: &Path) -> Result<PathKey, Errno> {
 
 impl UnixPaths for Paths<'_> {
     fn create(&self, path: &[u8]) -> Result<PathBinding, Errno> {
-        let (fs, walker, cwd) = self.start();
-        let perm = 0o777 & !fs.umask();
+        let start = self.cur.start();
+        let perm = 0o777 & !self.cur.fs().umask();
         let new = NewFile { kind: FileKind::Socket, perm, rdev: DeviceId::default(), target: None };
-        let made = change::make(&walker, &cwd, path, &new).map_err(|errno| match errno {
+        let made = change::make(&start.walker(), start.cwd(), path, &new).map_err(|errno| match errno {
             Errno::EEXIST => Errno::EADDRINUSE,
             errno => errno,
         })?;
@@ -47,15 +40,15 @@ impl UnixPaths for Paths<'_> {
     }
 
     fn remove(&self, path: &[u8]) {
-        let (_, walker, cwd) = self.start();
+        let start = self.cur.start();
         // Whoever has removed or renamed it meanwhile has done what was to be done.
-        let _ = change::unlink(&walker, &cwd, path);
+        let _ = change::unlink(&start.walker(), start.cwd(), path);
     }
 
     fn resolve(&self, path: &[u8]) -> Result<PathKey, Errno> {
-        let (_, walker, cwd) = self.start();
-        let found = walk::resolve(&walker, &cwd, path, WalkFlags::FOLLOW)?;
-        perm::check(&walker.cred, &found, Access::WRITE)?;
+        let start = self.cur.start();
+        let found = walk::resolve(&start.walker(), start.cwd(), path, WalkFlags::FOLLOW)?;
+        perm::check(start.walker().cred, &found, Access::WRITE)?;
         if found.attr()?.kind == FileKind::Socket { key(&found) } else { Err(Errno::ECONNREFUSED) }
     }
 }

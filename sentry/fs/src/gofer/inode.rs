@@ -12,7 +12,7 @@ use super::dir::GoferDir;
 use super::file::GoferFile;
 use super::node::GoferInode;
 use crate::host::errno;
-use crate::{Attr, FileKind, FileOps, Inode, InodeRef, NewInode, RenameFlags, SetAttr, SetTime, XattrFlags};
+use crate::{Attr, FileKind, FileOps, Inode, InodeRef, NewInode, Owner, RenameFlags, SetAttr, SetTime, XattrFlags};
 
 fn new_node(new: &NewInode) -> NewNode {
     let rdev = u64::from(new.rdev.major) << 32 | u64::from(new.rdev.minor);
@@ -42,6 +42,17 @@ impl Inode for GoferInode {
         Ok(attr)
     }
 
+    fn owner(&self) -> Result<Owner, Errno> {
+        match self.known_owner() {
+            Some(owner) => Ok(owner),
+            None => Ok(self.attr()?.owner()),
+        }
+    }
+
+    fn searchable_by_all(&self) -> bool {
+        self.is_searchable()
+    }
+
     fn set_attr(&self, set: &SetAttr) -> Result<(), Errno> {
         let time = |time: SetTime| match time {
             SetTime::Now => TimeSet::Now,
@@ -68,12 +79,10 @@ impl Inode for GoferInode {
                 return result;
             }
         }
-        let result = self.attr_of(&Request::SetAttr { node: self.handle, set });
-        self.stale();
         let changes = self.state.lock().changes;
-        let attr = self.fs.attr(&result?)?;
-        self.learned(attr, changes);
-        Ok(())
+        let result = self.attr_of(&Request::SetAttr { node: self.handle, set }).and_then(|attr| self.fs.attr(&attr));
+        self.changed(result.ok(), changes);
+        result.map(drop)
     }
 
     fn open(self: Arc<Self>, flags: OpenFlags) -> Result<Arc<dyn FileOps>, Errno> {

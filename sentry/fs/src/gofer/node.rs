@@ -2,9 +2,10 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use abi::Errno;
+use abi::types::mode;
 use gofer_proto::{Access, Entry, Handle, Reply, Request, WireAttr};
 use sentry_sync::{Level, Mutex};
 
@@ -12,7 +13,7 @@ use super::Shared;
 use super::client::Dead;
 use super::dir::Listing;
 use crate::host::errno;
-use crate::{Attr, DeviceId, FileKind, InodeRef};
+use crate::{Attr, DeviceId, FileKind, InodeRef, Owner};
 
 /// A host inode, for as long as anyone here holds it.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct GoferInode {
     /// Inode number of the directory that a directory was last seen in; 0 for a root.
     parent: AtomicU64,
     pub(super) state: Mutex<State>,
+    /// Mirrors `state`: an exclusive directory that everybody may search.
+    searchable: AtomicBool,
     /// Held over a write, as Linux holds the inode's lock: writes are atomic to each other and appends don't overlap.
     pub(super) writing: Mutex<()>,
 }
@@ -34,6 +37,8 @@ pub(super) struct State {
     pub(super) attr: Attr,
     /// `attr` is what the host would say.
     pub(super) fresh: bool,
+    /// Mode and owner in `attr` are not to be trusted either.
+    pub(super) changing: bool,
     /// Counts what made `attr` or `listing` untrue, so that an answer on its way by then is not remembered.
     pub(super) changes: u64,
     /// Mapped shared and writable once: the host moves the times as it likes.
@@ -52,6 +57,10 @@ impl Drop for GoferInode {
         let dead = Dead { handle: self.handle, given: *self.given.get_mut(), fs: Arc::downgrade(&self.fs) };
         self.fs.client.died(dead);
     }
+}
+
+fn is_searchable(attr: &Attr) -> bool {
+    attr.kind == FileKind::Directory && attr.perm & 0o111 == 0o111
 }
 
 fn slot(access: Access) -> usize {
@@ -94,6 +103,7 @@ impl GoferInode {
         let state = State {
             attr,
             fresh: fs.exclusive(),
+            changing: false,
             changes: 0,
             mapped: false,
             fds: [None, None, None],
@@ -107,6 +117,7 @@ impl GoferInode {
             kind: attr.kind,
             given: AtomicU64::new(1),
             parent: AtomicU64::new(0),
+            searchable: AtomicBool::new(fs.exclusive() && is_searchable(&attr)),
             state: Mutex::new(Level::Inode, state),
             writing: Mutex::new(Level::InodeWrite, ()),
         }
@@ -140,8 +151,42 @@ impl GoferInode {
         self.given.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state.lock();
         if !state.fresh {
-            state.attr = attr;
+            self.note(&mut state, attr);
         }
+    }
+
+    /// Enters attributes that the host has told.
+    fn note(&self, state: &mut State, attr: Attr) {
+        state.attr = attr;
+        let searchable = self.fs.exclusive() && !state.changing && is_searchable(&attr);
+        self.searchable.store(searchable, Ordering::Release);
+    }
+
+    /// Tells whether this is known to be a directory that everybody may search.
+    pub(super) fn is_searchable(&self) -> bool {
+        self.searchable.load(Ordering::Acquire)
+    }
+
+    /// Returns mode and owner where they are known. Nothing but a change of attributes from here changes them in an
+    /// exclusive tree, except that the host takes set-id bits off what is written.
+    pub(super) fn known_owner(&self) -> Option<Owner> {
+        let state = self.state.lock();
+        let plain = state.attr.perm & (mode::ISUID | mode::ISGID) == 0;
+        let known = state.fresh || (self.fs.exclusive() && !state.changing && plain);
+        known.then(|| state.attr.owner())
+    }
+
+    /// Notes that the host was asked to change mode or owner when `changes` was counted, and what it says they are now;
+    /// `None` where it failed, which may have changed a part. If something else has changed meanwhile nobody knows in which
+    /// order the host did it, and it is asked.
+    pub(super) fn changed(&self, attr: Option<Attr>, changes: u64) {
+        let mut state = self.state.lock();
+        let attr = attr.filter(|_| state.changes == changes);
+        state.changes += 1;
+        state.changing = attr.is_none();
+        state.fresh = attr.is_some() && self.fs.exclusive() && !state.mapped;
+        let attr = attr.unwrap_or(state.attr);
+        self.note(&mut state, attr);
     }
 
     /// Notes that attributes have changed on the host.
@@ -190,7 +235,8 @@ impl GoferInode {
     pub(super) fn learned(&self, attr: Attr, changes: u64) {
         let mut state = self.state.lock();
         if state.changes == changes {
-            state.attr = attr;
+            state.changing = false;
+            self.note(&mut state, attr);
             state.fresh = self.fs.exclusive() && !state.mapped;
         }
     }

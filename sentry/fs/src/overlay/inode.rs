@@ -9,7 +9,7 @@ use abi::flags::OpenFlags;
 use super::dir::OverlayDir;
 use super::file::LowerFile;
 use super::node::Node;
-use crate::{Attr, FileKind, FileOps, Inode, InodeRef, LinkTarget, NewInode, RenameFlags, SetAttr, XattrFlags};
+use crate::{Attr, FileKind, FileOps, Inode, InodeRef, LinkTarget, NewInode, Owner, RenameFlags, SetAttr, XattrFlags};
 
 impl Node {
     /// Recognises a node of the same overlay.
@@ -46,6 +46,14 @@ impl Node {
 impl Inode for Node {
     fn attr(&self) -> Result<Attr, Errno> {
         self.attributes()
+    }
+
+    fn owner(&self) -> Result<Owner, Errno> {
+        self.real()?.owner()
+    }
+
+    fn searchable_by_all(&self) -> bool {
+        self.real().is_ok_and(|real| real.searchable_by_all())
     }
 
     fn set_attr(&self, set: &SetAttr) -> Result<(), Errno> {

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use abi::flags::OpenFlags;
 use abi::time::Timespec;
@@ -15,7 +16,8 @@ use super::file::{TmpDir, TmpFile};
 use super::quota::INODE_COST;
 use super::tree::Tree;
 use crate::{
-    Attr, DeviceId, FileKind, FileOps, Inode, InodeRef, NewInode, RenameFlags, SetAttr, SetTime, XattrFlags, host,
+    Attr, DeviceId, FileKind, FileOps, Inode, InodeRef, NewInode, Owner, RenameFlags, SetAttr, SetTime, XattrFlags,
+    host,
 };
 
 /// Bytes that `stat` shows for each entry of a directory, `.` and `..` included (`BOGO_DIRENT_SIZE`).
@@ -56,7 +58,13 @@ pub(crate) struct TmpInode {
     btime: Timespec,
     /// Taken last and alone: at most for a few assignments.
     pub(super) meta: Mutex<Meta>,
+    /// Mirrors `meta`: a directory that everybody may search.
+    searchable: AtomicBool,
     pub(super) body: Body,
+}
+
+fn is_searchable(kind: FileKind, perm: u32) -> bool {
+    kind == FileKind::Directory && perm & 0o111 == 0o111
 }
 
 impl TmpInode {
@@ -76,7 +84,8 @@ impl TmpInode {
         };
         let meta = Mutex::new(Level::Leaf, meta);
         let (fs, ino) = (Arc::clone(fs), fs.next_ino());
-        Ok(Arc::new(TmpInode { fs, ino, kind: new.kind, rdev: new.rdev, btime: now, meta, body }))
+        let searchable = AtomicBool::new(is_searchable(new.kind, new.perm));
+        Ok(Arc::new(TmpInode { fs, ino, kind: new.kind, rdev: new.rdev, btime: now, meta, searchable, body }))
     }
 
     pub(super) fn empty_content(fs: &Arc<Shared>) -> Body {
@@ -308,6 +317,15 @@ impl Inode for TmpInode {
         })
     }
 
+    fn owner(&self) -> Result<Owner, Errno> {
+        let meta = self.meta.lock();
+        Ok(Owner { perm: meta.perm, uid: meta.uid, gid: meta.gid })
+    }
+
+    fn searchable_by_all(&self) -> bool {
+        self.searchable.load(Ordering::Acquire)
+    }
+
     fn set_attr(&self, set: &SetAttr) -> Result<(), Errno> {
         if let Some(perm) = set.perm
             && let Body::Regular(content) = &self.body
@@ -331,6 +349,7 @@ impl Inode for TmpInode {
             meta.mtime = now;
         }
         meta.perm = set.perm.unwrap_or(meta.perm);
+        self.searchable.store(is_searchable(self.kind, meta.perm), Ordering::Release);
         meta.uid = set.uid.unwrap_or(meta.uid);
         meta.gid = set.gid.unwrap_or(meta.gid);
         meta.atime = set.atime.map_or(meta.atime, time);
