@@ -11,7 +11,8 @@ use sentry_fs::FileKind;
 
 fn find(namespace: &Arc<MountNamespace>, path: &str) -> Result<Option<Path>> {
     let root = namespace.root();
-    let walker = Walker { root: root.clone(), cred: Arc::new(super::boot::kernel_cred()) };
+    let cred = super::boot::kernel_cred();
+    let walker = Walker { root: &root, cred: &cred };
     match walk::resolve(&walker, &root, path.as_bytes(), WalkFlags::FOLLOW) {
         Ok(found) => Ok(Some(found)),
         Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),

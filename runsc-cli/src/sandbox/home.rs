@@ -27,7 +27,8 @@ pub(super) fn complete(env: &mut Vec<Vec<u8>>, namespace: &Arc<MountNamespace>, 
 /// Reads `/etc/passwd`; what isn't a file of text counts as missing.
 fn read(namespace: &Arc<MountNamespace>) -> Option<String> {
     let root = namespace.root();
-    let walker = Walker { root: root.clone(), cred: Arc::new(super::boot::kernel_cred()) };
+    let cred = super::boot::kernel_cred();
+    let walker = Walker { root: &root, cred: &cred };
     let found = walk::resolve(&walker, &root, b"/etc/passwd", WalkFlags::FOLLOW).ok()?;
     if found.attr().ok()?.kind != FileKind::Regular {
         return None;

@@ -139,9 +139,8 @@ impl FsContext {
     /// Moves to another mount namespace, to its root (`setns`).
     pub fn enter_namespace(&self, namespace: &Arc<MountNamespace>) {
         let root = namespace.root();
-        let places = Places { namespace: Arc::clone(namespace), root: root.clone(), cwd: root };
-        let old = std::mem::replace(&mut *self.places.lock(), places);
-        drop(old);
+        let own = Places { namespace: Arc::clone(namespace), root: root.clone(), cwd: root };
+        self.change(|places| *places = own);
     }
 
     /// Replaces the root and working directory where they are `old` (`pivot_root`).
