@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use abi::types::Rlimit;
 use abi::{Errno, Pid, UserRef};
+use sentry::task::Usage;
 use sentry::task::cpu_limit::watch;
 use sentry::task::{Caps, Resource};
 use sentry::{Current, Task};
@@ -86,20 +87,21 @@ fn find(cur: &Current, pid: Pid) -> Result<Arc<Task>, Errno> {
     cur.kernel().tasks.read().tasks.get(&pid).cloned().ok_or(Errno::ESRCH)
 }
 
-fn own_time(cur: &Current) -> Duration {
+fn own_usage(cur: &Current) -> Usage {
     let table = cur.kernel().tasks.read();
-    table.processes.get(&cur.process().pid).map_or(Duration::ZERO, |entry| entry.process.cpu_time(entry))
+    table.processes.get(&cur.process().pid).map(|entry| entry.process.usage(entry)).unwrap_or_default()
 }
 
 /// Serves `getrusage(2)`.
 pub fn getrusage(cur: &mut Current, who: i32, usage: UserRef<Rusage>) -> Result<(), Errno> {
-    let cpu = match who {
-        RUSAGE_SELF => own_time(cur),
-        RUSAGE_CHILDREN => cur.process().children_time(),
-        RUSAGE_THREAD => cur.task.cpu_time(),
+    let used = match who {
+        RUSAGE_SELF => own_usage(cur),
+        RUSAGE_CHILDREN => cur.process().children_usage(),
+        // The memory is that of the process.
+        RUSAGE_THREAD => Usage { peak_rss: own_usage(cur).peak_rss, ..cur.task.usage() },
         _ => return Err(Errno::EINVAL),
     };
-    cur.mem.write(usage, &Rusage::of(cpu))
+    cur.mem.write(usage, &Rusage::of(&used))
 }
 
 /// `struct tms`.
@@ -119,7 +121,13 @@ fn ticks(time: Duration) -> i64 {
 
 /// Serves `times(2)`.
 pub fn times(cur: &mut Current, buf: UserRef<Tms>) -> Result<u64, Errno> {
-    let usage = Tms { utime: ticks(own_time(cur)), stime: 0, cutime: ticks(cur.process().children_time()), cstime: 0 };
+    let (own, children) = (own_usage(cur), cur.process().children_usage());
+    let usage = Tms {
+        utime: ticks(own.user),
+        stime: ticks(own.system),
+        cutime: ticks(children.user),
+        cstime: ticks(children.system),
+    };
     cur.mem.write_opt(buf, &usage)?;
     let since_boot = sentry::time::monotonic().duration().unwrap_or_default();
     Ok(ticks(since_boot).unsigned_abs())

@@ -7,6 +7,7 @@ use abi::signal::SigInfo;
 use abi::time::Timeval;
 use abi::{Errno, Pid, Restart, SysError, UserRef};
 use sentry::syscall::SysResult;
+use sentry::task::Usage;
 use sentry::task::wait::{Options, Report, Which, try_wait};
 use sentry::{Current, Outcome};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -46,10 +47,18 @@ pub struct Rusage {
 }
 
 impl Rusage {
-    /// Usage of nothing but processor time, all of it counted as the user's.
-    pub(crate) fn of(cpu: Duration) -> Rusage {
-        let nanos = i64::try_from(cpu.as_nanos()).unwrap_or(i64::MAX);
-        Rusage { utime: Timeval::from_nanos(nanos), ..Rusage::default() }
+    /// Converts what the kernel has counted.
+    pub(crate) fn of(usage: &Usage) -> Rusage {
+        let time = |time: Duration| Timeval::from_nanos(i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
+        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        Rusage {
+            utime: time(usage.user),
+            stime: time(usage.system),
+            maxrss: count(usage.peak_rss / 1024),
+            minflt: count(usage.minor_faults),
+            majflt: count(usage.major_faults),
+            ..Rusage::default()
+        }
     }
 }
 
@@ -95,7 +104,7 @@ pub fn wait4(cur: &mut Current, pid: Pid, status: UserRef<i32>, options: u32, ru
         };
         let Some(report) = wait(cur, which, wanted, options & flag::WNOHANG != 0).await? else { return Ok(0) };
         cur.mem.write_opt(status, &report.status)?;
-        cur.mem.write_opt(rusage, &Rusage::of(report.cpu))?;
+        cur.mem.write_opt(rusage, &Rusage::of(&report.usage))?;
         Ok(u64::from(report.pid.0.cast_unsigned()))
     })
 }
@@ -160,7 +169,7 @@ async fn waitid_checked(
         return Err(Errno::EAGAIN.into());
     }
     if let Some(report) = &found {
-        cur.mem.write_opt(rusage, &Rusage::of(report.cpu))?;
+        cur.mem.write_opt(rusage, &Rusage::of(&report.usage))?;
     }
     if !info.is_null() {
         // Linux writes the first fields only, and zeros where there is no news.

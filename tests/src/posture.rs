@@ -24,6 +24,8 @@ struct Rule {
     capabilities: u64,
     /// Prefixes of what its descriptors may refer to.
     descriptors: &'static [&'static str],
+    /// May hold the root of the detached `/proc` that shows the stubs, and nothing but processes.
+    proc_of_stubs: bool,
     /// Names that may stand in its root directory; `None` where its root is a container's tree.
     root: Option<&'static [&'static str]>,
 }
@@ -35,9 +37,9 @@ const DONATED: &[&str] = &["anon_inode:", "socket:[", "pipe:[", "/memfd:", "/dev
 
 /// One row for each sort of process.
 const RULES: &[Rule] = &[
-    Rule { role: "sentry", namespaces: NAMESPACES, capabilities: 0, descriptors: DONATED, root: Some(&[]) },
+    Rule { role: "sentry", namespaces: NAMESPACES, capabilities: 0, descriptors: DONATED, proc_of_stubs: true, root: Some(&[]) },
     // A stub shares the sentry's descriptors; its filter lets no call take one but a verified mmap.
-    Rule { role: "stub", namespaces: NAMESPACES, capabilities: 0, descriptors: DONATED, root: Some(&[]) },
+    Rule { role: "stub", namespaces: NAMESPACES, capabilities: 0, descriptors: DONATED, proc_of_stubs: true, root: Some(&[]) },
     // The gofer reads and writes as the container's root would: CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID,
     // SETGID, SETUID, MKNOD, SETFCAP, SYS_CHROOT; its descriptors are files of the trees it serves.
     Rule {
@@ -45,6 +47,7 @@ const RULES: &[Rule] = &[
         namespaces: &["mnt", "net", "ipc"],
         capabilities: 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x40 | 0x80 | 1 << 27 | 1 << 31 | 1 << 18,
         descriptors: &["anon_inode:", "socket:[", "pipe:[", "/"],
+        proc_of_stubs: false,
         root: None,
     },
 ];
@@ -162,7 +165,7 @@ fn descriptors(id: u32, rule: &Rule) -> Vec<String> {
     let paths = entries.filter_map(|e| Some(e.ok()?.path()));
     let odd = paths.filter_map(|path| {
         let target = fs::read_link(&path).ok()?.to_string_lossy().into_owned();
-        let named = rule.descriptors.iter().any(|d| target.starts_with(d));
+        let named = rule.descriptors.iter().any(|d| target.starts_with(d)) || rule.proc_of_stubs && target == "/";
         let regular = || rule.descriptors.contains(&REGULAR_FILE) && fs::metadata(&path).is_ok_and(|m| m.is_file());
         (!named && !regular()).then_some(target)
     });

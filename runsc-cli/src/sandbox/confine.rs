@@ -15,6 +15,8 @@ use rustix::thread::{
     set_keep_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
+use sentry_platform::PROC_OF_STUBS as STUBS;
+
 use super::launch::NOBODY;
 
 /// Where the new root is put together: a directory that every host has and that the sentry needs no longer.
@@ -30,10 +32,23 @@ pub(crate) fn enter(detached: bool) -> Result<()> {
     chdir(STAGE).context("entering the sentry's empty root")?;
     mkdirat(rustix::fs::CWD, "proc", Mode::from_raw_mode(0o555)).context("making a place for /proc")?;
     mount_bind_recursive("/proc", "proc").context("keeping /proc for start-up")?;
+    show_stubs();
     pivot_root(".", ".").context("changing the sentry's root")?;
     unmount(".", UnmountFlags::DETACH).context("leaving the host's file systems")?;
     chdir("/").context("entering the sentry's root")?;
     become_nobody(detached)
+}
+
+/// Mounts what the platform reads the stubs' figures from: a `/proc` of the sentry's own pid namespace, with nothing but
+/// processes in it. A host that hides parts of its own `/proc` refuses; then there are no figures.
+fn show_stubs() {
+    let place = STUBS.trim_start_matches('/');
+    let hardened = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
+    let made = mkdirat(rustix::fs::CWD, place, Mode::from_raw_mode(0o555))
+        .and_then(|()| mount("proc", place, "proc", hardened, Some(c"subset=pid")));
+    if let Err(error) = made {
+        tracing::debug!(%error, "no /proc of the stubs: their memory and processor time will be estimated");
+    }
 }
 
 /// Takes on the identity of a user that owns nothing, where the caller was privileged enough to map one.
@@ -67,6 +82,8 @@ pub(crate) fn lock() -> Result<()> {
     if threads != 1 {
         bail!("the sentry has {threads} threads before it is confined");
     }
+    // Reached by descriptor from now on, if it is there at all.
+    let _ = unmount(STUBS, UnmountFlags::DETACH);
     unmount("/proc", UnmountFlags::DETACH).context("unmounting /proc")?;
     mount_remount("/", MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, c"")
         .context("making the sentry's root read-only")?;

@@ -28,6 +28,7 @@ pub mod systrap;
 
 pub use error::PlatformError;
 pub use ext::{ContextExt, auxiliary};
+pub use ptrace::figures::PROC_OF_STUBS;
 pub use regs::Registers;
 
 /// Why a context stopped running guest code.
@@ -203,6 +204,44 @@ pub trait AddressSpace: Send + Sync {
     /// Returns the host process id of the stub process (for `/proc` of the host: smaps and figures), as seen from the
     /// sentry's pid namespace.
     fn host_pid(&self) -> i32;
+
+    /// Returns what of the memory is resident, `None` where the host can't be asked. Takes about ten microseconds.
+    fn resident(&self) -> Option<Resident> {
+        None
+    }
+
+    /// Returns how many bytes are resident, 0 where the host can't be asked. Cheaper than [`AddressSpace::resident`].
+    fn resident_now(&self) -> u64 {
+        0
+    }
+}
+
+/// Resident memory in bytes, the stub's own few pages included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resident {
+    /// Now.
+    pub now: u64,
+    /// The most there was.
+    pub peak: u64,
+    /// Of `now`: anonymous memory.
+    pub anonymous: u64,
+    /// Of `now`: files.
+    pub file: u64,
+    /// Of `now`: shared and in memory only.
+    pub shared: u64,
+}
+
+/// What the host has counted for a guest thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThreadFigures {
+    /// Time in guest code.
+    pub user: Duration,
+    /// Time of the host's kernel.
+    pub system: Duration,
+    /// Page faults without I/O.
+    pub minor_faults: u64,
+    /// Page faults with I/O.
+    pub major_faults: u64,
 }
 
 /// One guest thread. Owned by the task that it runs; not shared.
@@ -260,4 +299,9 @@ pub trait Interrupt: Send + Sync {
 
     /// Returns the processor time that the guest thread has used, as the host's scheduler counts it.
     fn cpu_time(&self) -> Duration;
+
+    /// Returns everything the host has counted for the guest thread. Dearer than [`Interrupt::cpu_time`].
+    fn figures(&self) -> ThreadFigures {
+        ThreadFigures { user: self.cpu_time(), ..ThreadFigures::default() }
+    }
 }

@@ -3,28 +3,34 @@
 use abi::{Errno, PAGE_SIZE};
 use sentry_fs::proc::source::{MemoryUsage, Region};
 
+use sentry_platform::Resident;
+
 use crate::Task;
 use crate::mm::Mm;
 
-/// Returns the sizes. What is resident only the host knows; shown is what the books say may be: text and private
-/// writable memory.
+/// Returns the sizes. What is resident only the host knows; where it can't be asked, shown is what the books say may be:
+/// text and private writable memory.
 pub(super) fn usage(mm: &Mm) -> MemoryUsage {
     let (totals, image, heap) = {
         let books = mm.books();
         (books.totals(), books.image().clone(), books.heap())
     };
     let text = image.end_code.saturating_sub(image.start_code);
-    let anonymous = totals.data.saturating_add(totals.stack).min(totals.total);
-    let file = text.min(totals.total.saturating_sub(anonymous));
+    let resident = mm.space().resident().unwrap_or_else(|| {
+        let anonymous = totals.data.saturating_add(totals.stack).min(totals.total);
+        let file = text.min(totals.total.saturating_sub(anonymous));
+        let now = anonymous + file;
+        Resident { now, peak: now, anonymous, file, shared: 0 }
+    });
     MemoryUsage {
         size: totals.total,
         peak: totals.total,
         locked: totals.locked,
-        rss: anonymous + file,
-        rss_peak: anonymous + file,
-        rss_anon: anonymous,
-        rss_file: file,
-        rss_shmem: 0,
+        rss: resident.now,
+        rss_peak: resident.peak,
+        rss_anon: resident.anonymous,
+        rss_file: resident.file,
+        rss_shmem: resident.shared,
         data: totals.data,
         stack: totals.stack,
         text,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use abi::signal::{SIG_DFL, SIG_IGN, SigSet, Signal};
 use abi::types::Rlimit;
@@ -11,7 +11,7 @@ use sentry_fs::proc::source::{FdInfo, IoCounts, MagicLink, MountInfo, NamespaceI
 
 use super::{links, memory};
 use crate::ns::{LINKS, Namespace};
-use crate::task::{AccessMode, Caps, Resource, check_access, served};
+use crate::task::{AccessMode, Caps, Resource, Usage, check_access, served};
 use crate::{Kernel, Process, Task};
 
 /// `PF_FORKNOEXEC`, `PF_RANDOMIZE`.
@@ -38,7 +38,7 @@ struct Relations {
     zombie: Option<i32>,
     exit_signal: i32,
     execed: bool,
-    time: Duration,
+    usage: Usage,
 }
 
 impl ProcTask {
@@ -78,7 +78,7 @@ impl ProcTask {
             zombie: entry.zombie,
             exit_signal: entry.exit_signal.map_or(0, Signal::number),
             execed: entry.has_execed,
-            time: self.process.cpu_time(entry),
+            usage: self.process.usage(entry),
         })
     }
 
@@ -117,10 +117,11 @@ impl TaskView for ProcTask {
         let sched = task.map(|task| task.sched.lock().clone()).unwrap_or_default();
         let (ignored, caught) = self.actions();
         let tty = self.process.terminal();
-        let time = match task {
-            Some(task) if self.thread => task.cpu_time(),
-            _ => relations.time,
+        let usage = match task {
+            Some(task) if self.thread => task.usage(),
+            _ => relations.usage,
         };
+        let children = self.process.children_usage();
         let tid = task.map_or(self.process.pid, |task| if self.thread { task.tid } else { self.process.pid });
         let affinity = sched.affinity.unwrap_or(u64::MAX) & (u64::MAX >> 64_u32.saturating_sub(self.cpus.clamp(1, 64)));
         let started = self.process.started().saturating_duration_since(self.booted);
@@ -135,14 +136,14 @@ impl TaskView for ProcTask {
             tty: tty.as_ref().map(|tty| tty.device()),
             tty_pgrp: tty.and_then(|tty| tty.job().group()),
             flags: RANDOMIZE | if relations.execed { 0 } else { FORKED_NO_EXEC },
-            min_flt: 0,
-            child_min_flt: 0,
-            maj_flt: 0,
-            child_maj_flt: 0,
-            user_time: time,
-            system_time: Duration::ZERO,
-            child_user_time: self.process.children_time(),
-            child_system_time: Duration::ZERO,
+            min_flt: usage.minor_faults,
+            child_min_flt: children.minor_faults,
+            maj_flt: usage.major_faults,
+            child_maj_flt: children.major_faults,
+            user_time: usage.user,
+            system_time: usage.system,
+            child_user_time: children.user,
+            child_system_time: children.system,
             nice: sched.nice,
             policy: u32::try_from(sched.schedule.policy).unwrap_or(0),
             rt_priority: u32::try_from(sched.schedule.priority).unwrap_or(0),

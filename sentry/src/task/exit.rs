@@ -7,7 +7,7 @@ use abi::Pid;
 use abi::signal::{SigInfo, Signal, si};
 
 use super::table::INIT;
-use crate::{Current, Task};
+use crate::{Current, Process, Task};
 
 /// Ends the calling thread's whole group with this wait status (`exit_group`, a fatal signal): every thread is told.
 pub fn exit_group(task: &Task, status: i32) {
@@ -32,7 +32,7 @@ pub(crate) async fn finish(mut cur: Current) {
     crate::ipc::sem::exit(&task);
     // The last user of a table closes what is in it.
     cur.set_files(Arc::default());
-    task.process.add_dead_thread_time(task.cpu_time());
+    task.process.add_dead_thread(&task, Process::is_last(&task));
     if task.is_leader() {
         let comm = task.comm.lock().clone();
         task.process.set_last_comm(comm);

@@ -20,6 +20,7 @@ pub mod seccomp;
 pub mod session;
 mod table;
 mod thunk;
+mod usage;
 pub mod wait;
 
 pub use access::{AccessMode, check_access};
@@ -29,6 +30,7 @@ pub use current::{Serving, served};
 pub use process::{Attributes, Process, RLIMITS, Resource};
 pub use run::run;
 pub use sched::{Sched, Schedule};
+pub use usage::Usage;
 pub use table::{INIT, InitRole, ProcessEntry, TaskTable};
 
 use std::fmt;
@@ -95,6 +97,8 @@ pub struct Task {
     pub(crate) sem_undo: Mutex<Option<Arc<UndoList>>>,
     /// What the thread has forbidden itself.
     pub seccomp: seccomp::Restriction,
+    /// What was last told of its use of the machine.
+    usage_seen: Mutex<Usage>,
     /// The call that is being logged, with `--strace`.
     pub(crate) traced: Mutex<Option<Box<crate::trace::Traced>>>,
     /// Set while a parent waits in vfork for this thread's exec or end.
@@ -147,6 +151,7 @@ impl Task {
             robust_list: Mutex::new(Level::Leaf, UserAddr::NULL),
             sem_undo: Mutex::new(Level::IpcObject, None),
             seccomp: seccomp::Restriction::default(),
+            usage_seen: Mutex::new(Level::Leaf, Usage::default()),
             traced: Mutex::new(Level::Leaf, None),
             vfork_done: Mutex::new(Level::Leaf, None),
             signals: new.signals,
@@ -183,8 +188,11 @@ impl Task {
 
     /// Returns the processor time of this thread.
     pub fn cpu_time(&self) -> Duration {
-        let interrupt = Arc::clone(&self.interrupt.lock());
-        interrupt.cpu_time()
+        self.interrupter().cpu_time()
+    }
+
+    fn interrupter(&self) -> Arc<dyn Interrupt> {
+        Arc::clone(&self.interrupt.lock())
     }
 
     /// Tells whether the thread leads its group.

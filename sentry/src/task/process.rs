@@ -9,6 +9,7 @@ use abi::{Errno, Pid};
 use sentry_fs::tty::Terminal;
 use sentry_sync::{Level, Mutex, WaitQueue};
 
+use super::usage::Times;
 use super::{Caps, ProcessEntry};
 use crate::Task;
 use crate::signal::ProcessSignals;
@@ -62,7 +63,7 @@ pub struct Process {
     /// Looks at the consumed time where `RLIMIT_CPU` is set.
     pub(super) cpu_alarm: Mutex<Option<Alarm>>,
     limits: Mutex<[Rlimit; RLIMITS]>,
-    times: Mutex<Times>,
+    pub(super) times: Mutex<Times>,
     /// Name of the leader that has ended.
     last_comm: Mutex<Vec<u8>>,
     real_uid: AtomicU32,
@@ -93,12 +94,6 @@ impl Default for Attributes {
     fn default() -> Attributes {
         Attributes { dumpable: 1, oom_score_adj: 0, thp_disable: false, io_flusher: false, mdwe: 0 }
     }
-}
-
-#[derive(Clone, Copy, Default)]
-struct Times {
-    dead_threads: Duration,
-    children: Duration,
 }
 
 impl Resource {
@@ -227,20 +222,7 @@ impl Process {
     /// Returns the processor time of all threads, dead ones too.
     pub fn cpu_time(&self, entry: &ProcessEntry) -> Duration {
         let living: Duration = entry.threads.values().map(|thread| thread.cpu_time()).sum();
-        self.times.lock().dead_threads + living
-    }
-
-    /// Returns the processor time of waited-for children and their descendants.
-    pub fn children_time(&self) -> Duration {
-        self.times.lock().children
-    }
-
-    pub(super) fn add_dead_thread_time(&self, time: Duration) {
-        self.times.lock().dead_threads += time;
-    }
-
-    pub(super) fn add_child_time(&self, time: Duration) {
-        self.times.lock().children += time;
+        self.times.lock().dead_threads.time() + living
     }
 
     /// Notes that the whole group ends with this wait status; the first stays.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use abi::signal::{SIG_IGN, SigInfo, Signal, sa};
 use abi::{Errno, Pid};
 
+use super::usage::Usage;
 use super::{ProcessEntry, TaskTable};
 use crate::signal::send;
 use crate::{Kernel, Process, Task};
@@ -64,8 +65,8 @@ pub struct Report {
     pub status: i32,
     /// `CLD_*`.
     pub code: i32,
-    /// Processor time of the child and of its own waited-for children.
-    pub cpu: Duration,
+    /// What the process has used, and the children that it has waited for.
+    pub usage: Usage,
 }
 
 impl Report {
@@ -93,7 +94,9 @@ fn end_code(status: i32) -> i32 {
 
 fn report(entry: &ProcessEntry, status: i32, code: i32) -> Report {
     let process = &entry.process;
-    Report { pid: process.pid, uid: process.real_uid(), status, code, cpu: process.cpu_time(entry) }
+    let mut usage = process.usage(entry);
+    usage.add(&process.children_usage());
+    Report { pid: process.pid, uid: process.real_uid(), status, code, usage }
 }
 
 /// Looks once for a child that has something to report: `Ok(None)` if there are children but no news, `ECHILD` if no
@@ -155,9 +158,8 @@ fn news(entry: &mut ProcessEntry, options: &Options) -> Option<Report> {
 /// Removes a zombie; its times go to its parent.
 fn reap(table: &mut TaskTable, pid: Pid) {
     let Some(entry) = table.remove_process(pid) else { return };
-    let cpu = entry.process.cpu_time(&entry);
     if let Some(parent) = table.processes.get(&entry.parent) {
-        parent.process.add_child_time(cpu);
+        parent.process.add_child(&entry.process);
     }
 }
 
@@ -264,8 +266,10 @@ fn end_report(table: &mut TaskTable, pid: Pid, status: i32, news: &mut Vec<(Arc<
     let unwanted = is_sigchld && (action.handler == SIG_IGN || action.flags & sa::NOCLDWAIT != 0);
     let found = report(entry, status, end_code(status));
     let info = entry.exit_signal.filter(|_| !(is_sigchld && action.handler == SIG_IGN)).map(|signal| {
-        let ticks = i64::try_from(found.cpu.as_millis() / 10).unwrap_or(i64::MAX);
-        let mut info = SigInfo::child(found.code, pid.0, found.uid, found.si_status(), ticks, 0);
+        let own = entry.process.usage(entry);
+        let ticks = |time: Duration| i64::try_from(time.as_millis() / 10).unwrap_or(i64::MAX);
+        let (user, system) = (ticks(own.user), ticks(own.system));
+        let mut info = SigInfo::child(found.code, pid.0, found.uid, found.si_status(), user, system);
         info.signo = signal.number();
         info
     });

@@ -218,7 +218,7 @@ macro_rules! syscall_table {
             95 umask(mask: Mode) = full chmod;
             96 gettimeofday(tv: Out("timeval"), tz: Out("timezone")) = full time;
             97 getrlimit(resource: Op("rlimit"), rlim: Out("rlimit")) = full rlimit;
-            98 getrusage(who: Int, usage: Out("rusage")) = full rlimit;
+            98 getrusage(who: Int, usage: Out("rusage")) = partial("figures of the host for the stubs: times and page faults of guest code; no context switches, no blocks, faults of ended children as far as they were asked for") rlimit;
             99 sysinfo(info: Out("sysinfo")) = full sysinfo;
             100 times(buf: Out("tms")) = full rlimit;
             101 ptrace(op: Op("ptrace"), pid: Pid, addr: Addr, data: Addr) = missing(ENOSYS, "guest debuggers arrive with a later issue");

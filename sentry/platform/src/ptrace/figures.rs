@@ -5,6 +5,11 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, open, openat};
 
+use crate::{Resident, ThreadFigures};
+
+/// Where a `/proc` of the sentry's own pid namespace may be mounted besides `/proc` itself.
+pub const PROC_OF_STUBS: &str = "/stubs";
+
 /// Where the host's figures are read.
 #[derive(Debug)]
 pub(crate) struct Figures {
@@ -13,12 +18,16 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    /// Opens `/proc`, unless it is missing or of another pid namespace.
+    /// Opens the `/proc` of the own pid namespace, if there is one.
     pub(crate) fn new() -> Figures {
-        let own = std::fs::read_link("/proc/self").ok().and_then(|link| link.to_str()?.parse::<u32>().ok());
+        let own = std::process::id();
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let proc = if own == Some(std::process::id()) { open("/proc", flags, Mode::empty()).ok() } else { None };
-        Figures { proc }
+        let shows_us = |place: &&str| {
+            let link = std::fs::read_link(format!("{place}/self")).ok();
+            link.and_then(|link| link.to_str()?.parse::<u32>().ok()) == Some(own)
+        };
+        let place = [PROC_OF_STUBS, "/proc"].into_iter().find(shows_us);
+        Figures { proc: place.and_then(|place| open(place, flags, Mode::empty()).ok()) }
     }
 
     /// Returns a thread's time on a processor. Where there is no `/proc` to ask, only the whole process' time is known,
@@ -30,14 +39,63 @@ impl Figures {
         if pid == tid { process_clock(pid) } else { Duration::ZERO }
     }
 
+    /// Returns all that is known of a thread. The host counts user and system time by ticks; they divide the exact time
+    /// in proportion, as the host's own `getrusage` does.
+    pub(crate) fn thread(&self, pid: i32, tid: i32) -> ThreadFigures {
+        let time = self.cpu_time(pid, tid);
+        let Some(stat) = self.read::<512>(&format!("{pid}/task/{tid}/stat")) else {
+            return ThreadFigures { user: time, ..ThreadFigures::default() };
+        };
+        // The name, in parentheses, may hold anything.
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        let fields: Vec<u64> = fields.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
+        // Numbered from 1 in proc_pid_stat(5), the state being 3.
+        let field = |number: usize| fields.get(number - 3).copied().unwrap_or(0);
+        let (user, system) = (field(14), field(15));
+        let system = match user.checked_add(system) {
+            Some(ticks) if ticks > 0 => time.mul_f64(system as f64 / ticks as f64).min(time),
+            _ => Duration::ZERO,
+        };
+        ThreadFigures { user: time - system, system, minor_faults: field(10), major_faults: field(12) }
+    }
+
+    /// Returns what of a process is resident.
+    pub(crate) fn resident(&self, pid: i32) -> Option<Resident> {
+        let status = self.read::<4096>(&format!("{pid}/status"))?;
+        let value = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            let kilobytes: Option<u64> = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse().ok());
+            kilobytes.unwrap_or(0).saturating_mul(1024)
+        };
+        Some(Resident {
+            now: value("VmRSS"),
+            peak: value("VmHWM"),
+            anonymous: value("RssAnon"),
+            file: value("RssFile"),
+            shared: value("RssShmem"),
+        })
+    }
+
+    /// Returns how many bytes of a process are resident, 0 once it is gone.
+    pub(crate) fn resident_now(&self, pid: i32) -> u64 {
+        let pages: Option<u64> =
+            self.read::<128>(&format!("{pid}/statm")).and_then(|text| text.split(' ').nth(1)?.parse().ok());
+        pages.unwrap_or(0).saturating_mul(abi::PAGE_SIZE)
+    }
+
+    /// Reads the beginning of a file in `/proc`.
+    fn read<const N: usize>(&self, name: &str) -> Option<String> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = openat(self.proc.as_ref()?, name, flags, Mode::empty()).ok()?;
+        let mut text = [0; N];
+        let len = rustix::io::read(&file, &mut text).ok()?;
+        Some(String::from_utf8_lossy(text.get(..len)?).into_owned())
+    }
+
     /// Reads `schedstat` (kernel: `Documentation/scheduler/sched-stats.rst`): nanoseconds on a processor come first.
     fn schedstat(&self, pid: i32, tid: i32) -> Option<Duration> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let file = openat(self.proc.as_ref()?, format!("{pid}/task/{tid}/schedstat"), flags, Mode::empty()).ok()?;
-        let mut text = [0; 96];
-        let len = rustix::io::read(&file, &mut text).ok()?;
-        let first = text.get(..len)?.split(|byte| *byte == b' ').next()?;
-        let nanoseconds = std::str::from_utf8(first).ok()?.parse().ok()?;
+        let text = self.read::<96>(&format!("{pid}/task/{tid}/schedstat"))?;
+        let nanoseconds = text.split(' ').next()?.parse().ok()?;
         Some(Duration::from_nanos(nanoseconds))
     }
 }
@@ -68,6 +126,15 @@ mod tests {
         let own = i32::try_from(std::process::id()).unwrap();
         assert!(process_clock(own) > Duration::ZERO);
         let tid = super::super::host::gettid();
-        assert!(Figures::new().schedstat(own, tid).is_none_or(|time| time > Duration::ZERO));
+        let figures = Figures::new();
+        if figures.proc.is_some() {
+            let resident = figures.resident(own).unwrap();
+            assert!(resident.now > 0 && resident.peak >= resident.anonymous);
+            assert!(figures.resident_now(own) > 0);
+            let before = figures.thread(own, tid).minor_faults;
+            std::hint::black_box(vec![1_u8; 32 << 20]);
+            assert!(figures.thread(own, tid).minor_faults > before);
+        }
+        assert!(figures.schedstat(own, tid).is_none_or(|time| time > Duration::ZERO));
     }
 }

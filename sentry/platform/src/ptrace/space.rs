@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Inner;
 use super::host;
-use crate::AddressSpace;
+use crate::{AddressSpace, Resident};
 
 /// A stub process. Killed when the last context and the last address-space handle are gone.
 pub(super) struct Process {
@@ -49,6 +49,14 @@ impl AddressSpace for Process {
 
     fn host_pid(&self) -> i32 {
         self.pid
+    }
+
+    fn resident(&self) -> Option<Resident> {
+        self.inner.tracees.figures.resident(self.pid)
+    }
+
+    fn resident_now(&self) -> u64 {
+        self.inner.tracees.figures.resident_now(self.pid)
     }
 }
 

@@ -93,6 +93,10 @@ impl Interrupt for Thread {
     fn cpu_time(&self) -> Duration {
         self.figures.cpu_time(self.pid, self.tid)
     }
+
+    fn figures(&self) -> crate::ThreadFigures {
+        self.figures.thread(self.pid, self.tid)
+    }
 }
 
 /// All traced threads of one platform.
@@ -101,7 +105,7 @@ pub(super) struct Tracees {
     tracer: i32,
     /// Address of the code page, the same in every stub.
     pub(super) code: u64,
-    figures: Arc<Figures>,
+    pub(super) figures: Arc<Figures>,
     table: Mutex<Table>,
 }
 

@@ -561,4 +561,9 @@ impl Interrupt for Interrupter {
         let Some(proc) = self.thread.proc.get() else { return Duration::ZERO };
         self.hub.setup.figures.cpu_time(proc.pid, self.thread.tid.load(Ordering::SeqCst))
     }
+
+    fn figures(&self) -> crate::ThreadFigures {
+        let Some(proc) = self.thread.proc.get() else { return crate::ThreadFigures::default() };
+        self.hub.setup.figures.thread(proc.pid, self.thread.tid.load(Ordering::SeqCst))
+    }
 }

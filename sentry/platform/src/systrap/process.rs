@@ -178,6 +178,14 @@ impl AddressSpace for Process {
     fn host_pid(&self) -> i32 {
         self.proc.pid
     }
+
+    fn resident(&self) -> Option<crate::Resident> {
+        self.hub.setup.figures.resident(self.proc.pid)
+    }
+
+    fn resident_now(&self) -> u64 {
+        self.hub.setup.figures.resident_now(self.proc.pid)
+    }
 }
 
 impl Drop for Process {
