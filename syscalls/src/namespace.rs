@@ -90,8 +90,14 @@ fn may_enter(cur: &Current, namespace: &Namespace) -> Result<(), Errno> {
         return Err(Errno::EPERM);
     }
     // Root and working directory change with the mounts, so nobody else may have them.
-    let shared = Arc::strong_count(&cur.task.fs.load_full()) > 2;
-    if namespace.kind() == Kind::Mount && shared { Err(Errno::EINVAL) } else { Ok(()) }
+    if namespace.kind() == Kind::Mount && shares_fs(cur) { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
+/// Tells whether another thread has the caller's root and working directory.
+fn shares_fs(cur: &Current) -> bool {
+    let own = cur.task.fs.load_full();
+    let table = cur.kernel().tasks.read();
+    table.tasks.values().filter(|task| Arc::ptr_eq(&task.fs.load(), &own)).count() > 1
 }
 
 fn enter(cur: &Current, namespace: &Namespace) -> Result<(), Errno> {

@@ -83,6 +83,8 @@ impl Process {
         if let Some(thread) = entry.threads.values().next()
             && let Some(memory) = thread.mm.load().space().resident()
         {
+            // The host's figure is of counters that are only roughly in step: what was told once stays.
+            self.note_resident(memory.peak);
             usage.peak_rss = usage.peak_rss.max(memory.peak);
         }
         usage
