@@ -37,9 +37,23 @@ const DONATED: &[&str] = &["anon_inode:", "socket:[", "pipe:[", "/memfd:", "/dev
 
 /// One row for each sort of process.
 const RULES: &[Rule] = &[
-    Rule { role: "sentry", namespaces: NAMESPACES, capabilities: 0, descriptors: DONATED, proc_of_stubs: true, root: Some(&[]) },
+    Rule {
+        role: "sentry",
+        namespaces: NAMESPACES,
+        capabilities: 0,
+        descriptors: DONATED,
+        proc_of_stubs: true,
+        root: Some(&[]),
+    },
     // A stub shares the sentry's descriptors; its filter lets no call take one but a verified mmap.
-    Rule { role: "stub", namespaces: NAMESPACES, capabilities: 0, descriptors: DONATED, proc_of_stubs: true, root: Some(&[]) },
+    Rule {
+        role: "stub",
+        namespaces: NAMESPACES,
+        capabilities: 0,
+        descriptors: DONATED,
+        proc_of_stubs: true,
+        root: Some(&[]),
+    },
     // The gofer reads and writes as the container's root would: CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID,
     // SETGID, SETUID, MKNOD, SETFCAP, SYS_CHROOT; its descriptors are files of the trees it serves.
     Rule {

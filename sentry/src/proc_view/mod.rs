@@ -159,7 +159,11 @@ impl KernelView for KernelProc {
     fn cpus(&self) -> Vec<CpuTimes> {
         let busy: Duration = self.kernel.upgrade().map_or(Duration::ZERO, |kernel| {
             let table = kernel.tasks.read();
-            table.processes.values().map(|entry| entry.process.cpu_time(entry) + entry.process.children_usage().time()).sum()
+            table
+                .processes
+                .values()
+                .map(|entry| entry.process.cpu_time(entry) + entry.process.children_usage().time())
+                .sum()
         });
         // Which processor a thread ran on is not known: shared out evenly.
         let user = busy / self.cpus().max(1);

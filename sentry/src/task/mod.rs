@@ -30,8 +30,8 @@ pub use current::{Serving, served};
 pub use process::{Attributes, Process, RLIMITS, Resource};
 pub use run::run;
 pub use sched::{Sched, Schedule};
-pub use usage::Usage;
 pub use table::{INIT, InitRole, ProcessEntry, TaskTable};
+pub use usage::Usage;
 
 use std::fmt;
 use std::sync::Arc;
