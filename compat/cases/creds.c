@@ -265,7 +265,7 @@ CASE(id_calls_bad_pointers, "getresuid getresgid getuid geteuid getgid getegid")
     say("%d %d %d %d\n", getuid(), geteuid(), getgid(), getegid());
 }
 
-CASE_USER(root_only_calls_as_user, "syslog pivot_root chroot mount umount2 sethostname setdomainname settimeofday reboot swapon mknod") {
+CASE_USER(root_only_calls_as_user, "syslog pivot_root chroot mount umount2 sethostname setdomainname settimeofday reboot swapon swapoff mknod") {
     R(chroot("."));
     R(syscall(SYS_mount, "none", ".", "tmpfs", 0, 0));
     R(syscall(SYS_umount2, "/tmp", 0));
@@ -275,6 +275,8 @@ CASE_USER(root_only_calls_as_user, "syslog pivot_root chroot mount umount2 setho
     R(settimeofday(&tv, 0));
     R(syscall(SYS_reboot, 0xfee1dead, 672274793, 0, 0));
     R(syscall(SYS_swapon, "/x", 0));
+    R(syscall(SYS_swapon, "/x", 0x80000));
+    R(syscall(SYS_swapoff, "/x"));
     R(syscall(SYS_pivot_root, ".", "."));
     R(syscall(SYS_syslog, 99, 0, 0));
     R(syscall(SYS_syslog, 2, 0, -1));

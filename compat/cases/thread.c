@@ -210,6 +210,24 @@ CASE(thread_cancellation, "tgkill read") {
     T(r == PTHREAD_CANCELED);
 }
 
+static void *undoes(void *a) {
+    // clone with CLONE_SYSVSEM gives both the same list; without one, there is none to compare.
+    R(syscall(SYS_kcmp, getpid(), gettid_(), KCMP_SYSVSEM, 0, 0));
+    return a;
+}
+CASE(kcmp_other_kinds, "kcmp") {
+    pid_t me = getpid();
+    pthread_join(thread(undoes, 0), 0);
+    pid_t c = FORK(pause());
+    R(syscall(SYS_kcmp, me, c, KCMP_SYSVSEM, 0, 0) != 0);
+    T(syscall(SYS_kcmp, me, c, KCMP_VM, 0, 0) != 0);
+    T(syscall(SYS_kcmp, me, c, KCMP_FILES, 0, 0) != 0);
+    R(syscall(SYS_kcmp, me, me, 99, 0, 0));
+    R(syscall(SYS_kcmp, me, 1 << 30, KCMP_VM, 0, 0));
+    kill(c, SIGKILL);
+    show_wait(c);
+}
+
 CASE(kcmp_files, "kcmp") {
     int a = open("/dev/null", O_RDONLY), b = dup(a), c = open("/dev/null", O_RDONLY);
     pid_t me = getpid();

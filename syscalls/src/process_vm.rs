@@ -105,8 +105,9 @@ pub fn kcmp(cur: &mut Current, pid1: Pid, pid2: Pid, kind: i32, idx1: u64, idx2:
         kind::FILES => address(&one.files.load()).cmp(&address(&two.files.load())),
         kind::FS => address(&one.fs.load()).cmp(&address(&two.fs.load())),
         kind::SIGHAND => address(&one.process.signals.hand.load()).cmp(&address(&two.process.signals.hand.load())),
-        // Nobody has an I/O context or a list of semaphore adjustments of their own.
-        kind::IO | kind::SYSVSEM => Ordering::Equal,
+        // Nobody has an I/O context of their own.
+        kind::IO => Ordering::Equal,
+        kind::SYSVSEM => one.semaphore_undo().cmp(&two.semaphore_undo()),
         kind::EPOLL_TFD => return Err(Errno::EOPNOTSUPP),
         _ => return Err(Errno::EINVAL),
     };

@@ -195,6 +195,11 @@ impl Task {
         Arc::clone(&self.interrupt.lock())
     }
 
+    /// Returns a number of the thread's list of semaphore adjustments, 0 where it has none.
+    pub fn semaphore_undo(&self) -> usize {
+        self.sem_undo.lock().as_ref().map_or(0, |list| Arc::as_ptr(list).addr())
+    }
+
     /// Tells whether the thread leads its group.
     pub fn is_leader(&self) -> bool {
         self.tid == self.process.pid

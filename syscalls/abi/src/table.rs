@@ -261,10 +261,10 @@ macro_rules! syscall_table {
             138 fstatfs(fd: Fd, buf: Out("statfs")) = full stat;
             139 sysfs(option: Int, arg1: Ulong, arg2: Ulong) = missing(ENOSYS, "CONFIG_SYSFS_SYSCALL off");
             140 getpriority(which: Int, who: Pid) = full sched;
-            141 setpriority(which: Int, who: Pid, prio: Int) = full sched;
-            142 sched_setparam(pid: Pid, param: In("sched_param")) = full sched;
+            141 setpriority(which: Int, who: Pid, prio: Int) = partial("remembered and reported, and inherited; the host's scheduler is not told") sched;
+            142 sched_setparam(pid: Pid, param: In("sched_param")) = partial("remembered and reported, and inherited; the host's scheduler is not told") sched;
             143 sched_getparam(pid: Pid, param: Out("sched_param")) = full sched;
-            144 sched_setscheduler(pid: Pid, policy: Op("sched"), param: In("sched_param")) = full sched;
+            144 sched_setscheduler(pid: Pid, policy: Op("sched"), param: In("sched_param")) = partial("remembered and reported, and inherited; the host's scheduler is not told") sched;
             145 sched_getscheduler(pid: Pid) = full sched;
             146 sched_get_priority_max(policy: Op("sched")) = full sched;
             147 sched_get_priority_min(policy: Op("sched")) = full sched;
@@ -277,7 +277,7 @@ macro_rules! syscall_table {
             154 modify_ldt(func: Int, ptr: Addr, bytecount: Ulong) = missing(ENOSYS, "CONFIG_MODIFY_LDT_SYSCALL off");
             155 pivot_root(new_root: Path, put_old: Path) = full mount;
             156 _sysctl(args: Addr) = missing(ENOSYS, "removed in Linux 5.5");
-            157 prctl(op: Op("prctl"), arg2: Ulong, arg3: Ulong, arg4: Ulong, arg5: Ulong) = full prctl;
+            157 prctl(op: Op("prctl"), arg2: Ulong, arg3: Ulong, arg4: Ulong, arg5: Ulong) = partial("not served: PR_SET_MM, PR_SET_VMA, PR_SET_TSC, PR_GET_AUXV, PR_SET_PTRACER, speculation, core scheduling, memory merging: EINVAL as on a kernel without them") prctl;
             158 arch_prctl(op: Op("arch_prctl"), addr: Addr) = full arch_prctl;
             159 adjtimex(buf: InOut("timex")) = full clock;
             160 setrlimit(resource: Op("rlimit"), rlim: In("rlimit")) = full rlimit;
@@ -323,7 +323,7 @@ macro_rules! syscall_table {
             200 tkill(tid: Pid, sig: Sig) = full kill;
             201 time(tloc: Out("time")) = full time;
             202 futex(uaddr: InOut("u32"), op: Op("futex"), val: Uint, timeout: Ulong, uaddr2: Addr, val3: Uint) = full futex;
-            203 sched_setaffinity(pid: Pid, len: Uint, mask: InBuf(1)) = full sched;
+            203 sched_setaffinity(pid: Pid, len: Uint, mask: InBuf(1)) = partial("remembered and reported, and inherited; the host's scheduler is not told") sched;
             204 sched_getaffinity(pid: Pid, len: Uint, mask: OutBuf(1)) = full sched;
             205 set_thread_area(u_info: Addr) = missing(ENOSYS, "32-bit programs only");
             206 io_setup(nr_events: Uint, ctx_idp: InOut("u64")) = missing(ENOSYS, "CONFIG_AIO off");
@@ -336,7 +336,7 @@ macro_rules! syscall_table {
             213 epoll_create(size: Int) = full epoll;
             214 epoll_ctl_old() = missing(ENOSYS, "never implemented by Linux");
             215 epoll_wait_old() = missing(ENOSYS, "never implemented by Linux");
-            216 remap_file_pages(addr: Addr, size: Size, prot: Flags("prot"), pgoff: Size, flags: Flags("map")) = missing(ENOSYS, "deprecated emulation, compiled out with CONFIG_MMU users gone");
+            216 remap_file_pages(addr: Addr, size: Size, prot: Flags("prot"), pgoff: Size, flags: Flags("map")) = missing(ENOSYS, "deprecated since Linux 3.16; mmap does the same");
             217 getdents64(fd: Fd, dirp: OutBuf(2), count: Uint) = full getdents;
             218 set_tid_address(tidptr: Addr) = full clone;
             219 restart_syscall() = full signal;
@@ -371,7 +371,7 @@ macro_rules! syscall_table {
             248 add_key(kind: Str, description: Str, payload: InBuf(3), plen: Size, keyring: Int) = missing(ENOSYS, "CONFIG_KEYS off");
             249 request_key(kind: Str, description: Str, callout_info: Str, dest_keyring: Int) = missing(ENOSYS, "CONFIG_KEYS off");
             250 keyctl(op: Int, arg2: Ulong, arg3: Ulong, arg4: Ulong, arg5: Ulong) = missing(ENOSYS, "CONFIG_KEYS off");
-            251 ioprio_set(which: Int, who: Int, ioprio: Int) = full sched;
+            251 ioprio_set(which: Int, who: Int, ioprio: Int) = partial("remembered and reported, and inherited; the host's scheduler is not told") sched;
             252 ioprio_get(which: Int, who: Int) = full sched;
             253 inotify_init() = full inotify;
             254 inotify_add_watch(fd: Fd, pathname: Path, mask: Flags("inotify")) = full inotify;
@@ -432,9 +432,9 @@ macro_rules! syscall_table {
             309 getcpu(cpu: Out("u32"), node: Out("u32"), tcache: Addr) = full sched;
             310 process_vm_readv(pid: Pid, local_iov: In("iovec"), liovcnt: Ulong, remote_iov: In("iovec"), riovcnt: Ulong, flags: Ulong) = full process_vm;
             311 process_vm_writev(pid: Pid, local_iov: In("iovec"), liovcnt: Ulong, remote_iov: In("iovec"), riovcnt: Ulong, flags: Ulong) = full process_vm;
-            312 kcmp(pid1: Pid, pid2: Pid, kind: Int, idx1: Ulong, idx2: Ulong) = full process_vm;
+            312 kcmp(pid1: Pid, pid2: Pid, kind: Int, idx1: Ulong, idx2: Ulong) = partial("no KCMP_EPOLL_TFD") process_vm;
             313 finit_module(fd: Fd, params: Str, flags: Int) = missing(ENOSYS, "CONFIG_MODULES off");
-            314 sched_setattr(pid: Pid, attr: In("sched_attr"), flags: Uint) = full sched;
+            314 sched_setattr(pid: Pid, attr: In("sched_attr"), flags: Uint) = partial("remembered and reported, and inherited; the host's scheduler is not told") sched;
             315 sched_getattr(pid: Pid, attr: Out("sched_attr"), size: Uint, flags: Uint) = full sched;
             316 renameat2(olddirfd: DirFd, oldpath: Path, newdirfd: DirFd, newpath: Path, flags: Flags("rename")) = full rename;
             317 seccomp(op: Op("seccomp"), flags: Flags("seccomp"), args: Addr) = partial("no listeners (SECCOMP_RET_USER_NOTIF), as before Linux 5.0") seccomp;
