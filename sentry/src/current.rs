@@ -35,6 +35,8 @@ pub struct Current {
     pub saved_mask: Option<abi::signal::SigSet>,
     /// The hardware fault whose signal is being delivered: its numbers go into the signal frame.
     pub fault: Option<sentry_platform::Fault>,
+    /// Bytes of the signal frame written last, floating-point state included: what `rt_sigreturn` will want.
+    pub(crate) frame_len: usize,
     /// The area registered with `rseq(2)`.
     pub rseq: Option<Rseq>,
     /// Set by a blocking call that has replaced the registers itself (a successful `execve`).
@@ -60,6 +62,7 @@ impl Current {
             restart_block: None,
             saved_mask: None,
             fault: None,
+            frame_len: 0,
             rseq: None,
             registers_final: false,
         }

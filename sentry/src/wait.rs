@@ -104,9 +104,8 @@ impl Task {
         deadline: Option<Instant>,
         ready: impl FnMut() -> Option<T>,
     ) -> Result<T, WaitError> {
-        let waiter = Waiter::new();
-        let _registration = queue.register(interest, Arc::clone(&waiter) as Arc<dyn Notify>);
-        self.wait_for(&waiter, deadline, Interruptible::Signals, ready).await
+        let _registration = queue.register(interest, Arc::clone(&self.waiter) as Arc<dyn Notify>);
+        self.wait_for(&self.waiter, deadline, Interruptible::Signals, ready).await
     }
 
     /// Waits until `ready` gives a value; the caller has registered `waiter` wherever it needs to hear from. The
@@ -150,8 +149,7 @@ impl Task {
 
     /// Sleeps until the deadline or a signal: `TimedOut` is the good end.
     pub async fn sleep(&self, deadline: Option<Instant>) -> WaitError {
-        let waiter = Waiter::new();
-        match self.wait_for(&waiter, deadline, Interruptible::Signals, || None::<()>).await {
+        match self.wait_for(&self.waiter, deadline, Interruptible::Signals, || None::<()>).await {
             Ok(()) => WaitError::TimedOut,
             Err(error) => error,
         }

@@ -56,6 +56,11 @@ impl Executor {
         }
     }
 
+    /// Tells whether a future waits for a worker.
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     fn wake_one(&self) {
         // Pairs with the increment in `idle`: either this sees the parked worker or that one sees the queue filled.
         std::sync::atomic::fence(Ordering::SeqCst);

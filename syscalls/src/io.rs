@@ -48,8 +48,8 @@ fn may_wait(file: &File, flags: IoFlags) -> bool {
     !file.nonblocking() && !flags.contains(IoFlags::NOWAIT) && file.ops.wait_queue().is_some()
 }
 
-fn try_read(file: &File, mem: &UserMem, pos: Option<u64>, flags: IoFlags, list: &IovecList) -> Result<usize, Errno> {
-    let mut dst = UserDst::new(mem, list.clone());
+fn try_read(file: &File, mem: &UserMem, pos: Option<u64>, flags: IoFlags, list: &[Iovec]) -> Result<usize, Errno> {
+    let mut dst = UserDst::new(mem, list);
     match pos {
         Some(mut pos) => file.read_from(Some(&mut pos), flags, &mut dst),
         None => file.read(flags, &mut dst),
@@ -189,7 +189,7 @@ pub(crate) fn write(
         return Outcome::Done(Err(errno.into()));
     }
     let total: usize = list.iter().map(|iovec| usize::try_from(iovec.len).unwrap_or(usize::MAX)).sum();
-    let mut src = UserSrc::new(&cur.mem, list.clone());
+    let mut src = UserSrc::new(&cur.mem, &list);
     let first = match pos {
         Some(mut pos) => file.write_to(Some(&mut pos), flags, &mut src),
         None => file.write(flags, &mut src),
@@ -232,7 +232,7 @@ async fn write_waiting(
     skip(&mut list, written);
     loop {
         let attempt = || {
-            let mut src = UserSrc::new(&mem, list.clone());
+            let mut src = UserSrc::new(&mem, &list);
             match file.write(flags, &mut src) {
                 Err(Errno::EAGAIN) => None,
                 result => Some(result),

@@ -67,8 +67,8 @@ fn copy(
     check_access(&cur.task, &target, AccessMode::RealCreds)?;
     let far = UserMem::new(Arc::clone(target.mm.load().space()));
     let (mut source, mut destination) = match way {
-        Way::FromRemote => (UserSrc::new(&far, remote), UserDst::new(&cur.mem, local)),
-        Way::ToRemote => (UserSrc::new(&cur.mem, local), UserDst::new(&far, remote)),
+        Way::FromRemote => (UserSrc::new(&far, &remote), UserDst::new(&cur.mem, &local)),
+        Way::ToRemote => (UserSrc::new(&cur.mem, &local), UserDst::new(&far, &remote)),
     };
     let wanted = source.remaining().min(destination.remaining());
     let done = destination.fill_with(wanted, &mut |buf| source.take(buf))?;

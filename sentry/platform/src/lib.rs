@@ -252,6 +252,10 @@ pub trait Context: Send {
     /// Returns the event that ended the run, with the registers at that point, or arranges for `cx` to be woken.
     fn poll_event(&mut self, cx: &mut std::task::Context<'_>, regs: &mut Registers) -> Poll<Event>;
 
+    /// Tells that the worker has other tasks to go on with: the next [`Context::poll_event`] that finds nothing shall not
+    /// wait for the guest.
+    fn hurry(&mut self) {}
+
     /// Tells whether the last event was a system call that came by a trap, whose site is worth patching.
     fn trapped(&self) -> bool {
         false

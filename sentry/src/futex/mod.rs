@@ -119,7 +119,7 @@ impl FutexTable {
         words: &[Word],
         deadline: Option<Instant>,
     ) -> Result<usize, FutexError> {
-        let waiter = Waiter::new();
+        let waiter = Arc::clone(&task.waiter);
         let mut asleep = Asleep { table: self, entries: Vec::with_capacity(words.len()) };
         for (index, word) in words.iter().enumerate() {
             let woken = Woken::asleep_on(word.key);

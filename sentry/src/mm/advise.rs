@@ -220,7 +220,7 @@ impl Books {
 
 /// Joins the host operations of adjacent pieces into one; the books still change piece by piece.
 fn join_advice(mut plan: Plan) -> Plan {
-    let mut steps: SmallVec<[Step; 2]> = SmallVec::new();
+    let mut steps: SmallVec<[Step; 1]> = SmallVec::new();
     for step in plan.steps.drain(..) {
         let joined = match (steps.last_mut().and_then(|last| last.op.as_mut()), &step.op) {
             (Some(MemOp::Advise { addr, len, .. }), Some(MemOp::Advise { addr: next, len: more, .. }))

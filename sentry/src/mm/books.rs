@@ -13,7 +13,7 @@ use sentry_platform::MemOp;
 use smallvec::SmallVec;
 
 use super::layout::{GapHint, Layout, MAX_MAP_COUNT};
-use super::tree::VmaTree;
+use super::tree::{Removed, VmaTree};
 use super::vma::{Backing, VmFlags, Vma};
 
 /// Resource limits of the caller, in bytes, and the rights that lift them.
@@ -58,7 +58,7 @@ pub enum OnFailure {
     /// The call goes on: the step was a favour.
     Ignore,
     /// This is tried instead; if that fails too, the call fails with this error.
-    Try(MemOp, Errno),
+    Try(Box<(MemOp, Errno)>),
 }
 
 /// One step of a plan.
@@ -118,7 +118,7 @@ pub enum Change {
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// In order.
-    pub steps: SmallVec<[Step; 2]>,
+    pub steps: SmallVec<[Step; 1]>,
     /// Result of the call.
     pub result: Result<u64, Errno>,
 }
@@ -262,7 +262,7 @@ impl Books {
         self.gaps.freed(&self.tree, range);
     }
 
-    fn bury(&mut self, removed: Vec<Vma>) {
+    fn bury(&mut self, removed: Removed) {
         self.gone.extend(removed.into_iter().filter(|vma| matches!(vma.backing, Backing::File { .. })));
     }
 

@@ -7,14 +7,14 @@ use crate::task::{Caps, Resource};
 impl Limits {
     /// Returns the limits and rights of a thread.
     pub fn of(task: &Task) -> Limits {
-        let limits = task.process.limits();
-        let soft = |resource: Resource| limits[resource as usize].cur;
+        let [address_space, data, stack, memlock] =
+            task.process.soft_limits([Resource::As, Resource::Data, Resource::Stack, Resource::Memlock]);
         let cred = task.cred.load();
         Limits {
-            address_space: soft(Resource::As),
-            data: soft(Resource::Data),
-            stack: soft(Resource::Stack),
-            memlock: soft(Resource::Memlock),
+            address_space,
+            data,
+            stack,
+            memlock,
             ipc_lock: cred.has(Caps::IPC_LOCK),
             rawio: cred.has(Caps::SYS_RAWIO),
             read_implies_exec: false,

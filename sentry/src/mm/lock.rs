@@ -37,7 +37,7 @@ pub(super) fn lock_step(range: Range<u64>, on_fault: bool, favour: bool) -> Step
         (_, true) => OnFailure::Ignore,
         // `mmap` and `mlockall` don't report that pages could not be made present.
         (true, false) => OnFailure::Ignore,
-        (false, false) => OnFailure::Try(present, Errno::ENOMEM),
+        (false, false) => OnFailure::Try(Box::new((present, Errno::ENOMEM))),
     };
     let flags = if on_fault { MLOCK_ONFAULT } else { 0 };
     Step { op: Some(MemOp::Lock { addr, len, flags }), change: None, on_failure }

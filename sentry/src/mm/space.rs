@@ -13,7 +13,7 @@ use sentry_platform::{AddressSpace, Context, ContextExt, MemOp, Platform, Platfo
 use sentry_sync::{Level, Mutex, MutexGuard};
 use smallvec::SmallVec;
 
-use super::books::{Books, Limits, OnFailure, Plan};
+use super::books::{Books, Limits, OnFailure, Plan, Step};
 use super::layout::Layout;
 use super::map::MapRequest;
 use super::patch::{Patches, Touch};
@@ -133,10 +133,28 @@ impl Mm {
     }
 
     /// Lets the host perform the steps of a plan and enters in the books what it has performed.
-    async fn carry_out(&self, context: &mut dyn Context, plan: Plan) -> Result<u64, Errno> {
+    async fn carry_out(&self, context: &mut dyn Context, mut plan: Plan) -> Result<u64, Errno> {
+        if let [Step { op, change, on_failure: OnFailure::Fail }] = plan.steps.as_mut_slice() {
+            if let Some(op) = op {
+                context.memory(std::slice::from_ref(op)).await.map_err(|failure| failure.errno)?;
+            }
+            if let Some(change) = change.take() {
+                let mut books = self.books.lock();
+                books.apply(change);
+                let gone = std::mem::take(&mut books.gone);
+                drop(books);
+                drop(gone);
+            }
+            return plan.result;
+        }
+        self.carry_out_many(context, plan).await
+    }
+
+    /// The same for several steps, or one that may fail.
+    async fn carry_out_many(&self, context: &mut dyn Context, plan: Plan) -> Result<u64, Errno> {
         let mut steps = plan.steps.into_iter().peekable();
         while steps.peek().is_some() {
-            let rest: SmallVec<[_; 2]> = steps.collect();
+            let rest: SmallVec<[_; 1]> = steps.collect();
             let ops: SmallVec<[MemOp; 2]> = rest.iter().filter_map(|step| step.op.clone()).collect();
             let failure = if ops.is_empty() { None } else { context.memory(&ops).await.err() };
             let done = failure.map_or(usize::MAX, |failure| failure.index);
@@ -146,7 +164,8 @@ impl Mm {
             match failed.on_failure {
                 OnFailure::Fail => return Err(failure.errno),
                 OnFailure::Ignore => {}
-                OnFailure::Try(op, errno) => {
+                OnFailure::Try(other) => {
+                    let (op, errno) = *other;
                     context.memory(&[op]).await.map_err(|_| errno)?;
                 }
             }
@@ -163,7 +182,7 @@ impl Mm {
     }
 
     /// Enters the leading steps in the books, up to (not including) the host operation with index `done`.
-    fn confirm(&self, steps: &mut std::iter::Peekable<smallvec::IntoIter<[super::books::Step; 2]>>, mut done: usize) {
+    fn confirm(&self, steps: &mut std::iter::Peekable<smallvec::IntoIter<[Step; 1]>>, mut done: usize) {
         let mut books = self.books.lock();
         while let Some(step) = steps.next_if(|step| step.op.is_none() || done > 0) {
             if step.op.is_some() {

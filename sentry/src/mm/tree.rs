@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
 
+use smallvec::SmallVec;
+
 use super::vma::{VmFlags, Vma};
 
 /// Totals in bytes over all mappings that count (not [`VmFlags::RESERVE`]).
@@ -19,6 +21,9 @@ pub struct Totals {
     /// Locked, against `RLIMIT_MEMLOCK`.
     pub locked: u64,
 }
+
+/// Pieces taken out, mostly one.
+pub(super) type Removed = SmallVec<[Vma; 1]>;
 
 /// Non-overlapping mappings in order of address. Neighbours that can be joined are joined.
 #[derive(Clone, Debug, Default)]
@@ -90,16 +95,40 @@ impl VmaTree {
     }
 
     /// Replaces whatever is in the range of `vma` by it, and joins it to its neighbours; returns what was replaced.
-    pub fn insert(&mut self, vma: Vma) -> Vec<Vma> {
+    pub(super) fn insert(&mut self, vma: Vma) -> Removed {
         let range = vma.range();
-        let replaced = self.remove(range.clone());
-        self.put(vma);
-        self.join(range);
+        let replaced =
+            if self.overlapping(range.clone()).next().is_some() { self.remove(range) } else { Removed::new() };
+        self.put_joined(vma);
         replaced
     }
 
+    /// Enters a mapping where there is none, joined to its neighbours.
+    fn put_joined(&mut self, mut vma: Vma) {
+        let right = self.map.range(vma.end..).next().map(|(_, right)| right);
+        if let Some((start, end)) = right.filter(|right| vma.joins(right)).map(|right| (right.start, right.end)) {
+            self.take(start);
+            vma.end = end;
+        }
+        let left = self.map.range(..vma.start).next_back().map(|(_, left)| left);
+        if let Some(start) = left.filter(|left| left.joins(&vma)).map(|left| left.start)
+            && let Some(mut left) = self.take(start)
+        {
+            left.end = vma.end;
+            vma = left;
+        }
+        self.put(vma);
+    }
+
     /// Removes everything in `range`, cutting mappings at its ends; returns the pieces removed.
-    pub fn remove(&mut self, range: Range<u64>) -> Vec<Vma> {
+    pub(super) fn remove(&mut self, range: Range<u64>) -> Removed {
+        // Mostly one mapping, and all of it.
+        if let Some((start, end)) = self.get(range.start).map(|vma| (vma.start, vma.end))
+            && start == range.start
+            && end == range.end
+        {
+            return self.take(start).into_iter().collect();
+        }
         self.cut(range.start);
         self.cut(range.end);
         let starts: Vec<u64> = self.overlapping(range).map(|vma| vma.start).collect();

@@ -66,15 +66,15 @@ pub fn access_ok(addr: u64, len: u64) -> bool {
 
 /// Walks a list of guest buffers.
 #[derive(Clone, Debug)]
-struct Cursor {
-    list: IovecList,
+struct Cursor<'a> {
+    list: &'a [Iovec],
     index: usize,
     offset: u64,
     remaining: usize,
 }
 
-impl Cursor {
-    fn new(list: IovecList) -> Cursor {
+impl<'a> Cursor<'a> {
+    fn new(list: &'a [Iovec]) -> Cursor<'a> {
         let total: u64 = list.iter().map(|iovec| iovec.len).sum();
         Cursor { list, index: 0, offset: 0, remaining: usize::try_from(total).unwrap_or(usize::MAX) }
     }
@@ -117,12 +117,12 @@ impl Cursor {
 /// Guest buffers that data are read into.
 pub struct UserDst<'a> {
     mem: &'a UserMem,
-    cursor: Cursor,
+    cursor: Cursor<'a>,
 }
 
 impl<'a> UserDst<'a> {
     /// Fills the buffers in order.
-    pub fn new(mem: &'a UserMem, list: IovecList) -> UserDst<'a> {
+    pub fn new(mem: &'a UserMem, list: &'a [Iovec]) -> UserDst<'a> {
         UserDst { mem, cursor: Cursor::new(list) }
     }
 }
@@ -200,13 +200,62 @@ impl IoDst for UserDst<'_> {
 /// Guest buffers that data are written from.
 pub struct UserSrc<'a> {
     mem: &'a UserMem,
-    cursor: Cursor,
+    cursor: Cursor<'a>,
+    ahead: Ahead,
 }
+
+/// What has been read before it was asked for. Whoever takes a second time takes page by page, and a copy of a page
+/// costs the host hardly less than one of many.
+#[derive(Default)]
+struct Ahead {
+    takes: u32,
+    /// The worker's own buffer, while there is something in it.
+    buf: Vec<u8>,
+    filled: usize,
+    used: usize,
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        if !self.buf.is_empty() {
+            SCRATCH.set(std::mem::take(&mut self.buf));
+        }
+    }
+}
+
+/// Most bytes that are read ahead.
+const AHEAD: usize = 64 * 1024;
 
 impl<'a> UserSrc<'a> {
     /// Takes from the buffers in order.
-    pub fn new(mem: &'a UserMem, list: IovecList) -> UserSrc<'a> {
-        UserSrc { mem, cursor: Cursor::new(list) }
+    pub fn new(mem: &'a UserMem, list: &'a [Iovec]) -> UserSrc<'a> {
+        UserSrc { mem, cursor: Cursor::new(list), ahead: Ahead::default() }
+    }
+}
+
+impl UserSrc<'_> {
+    /// Copies from the cursor's place, where the guest's buffer has `len` bytes.
+    fn copy(&mut self, addr: UserAddr, len: usize, buf: &mut [u8]) -> usize {
+        let ahead = &mut self.ahead;
+        if ahead.used == ahead.filled {
+            if ahead.takes < 2 || len <= buf.len() {
+                return self.mem.read_partial(addr, buf);
+            }
+            if ahead.buf.is_empty() {
+                ahead.buf = SCRATCH.take();
+            }
+            let want = len.min(AHEAD);
+            if ahead.buf.len() < want {
+                ahead.buf.resize(want.next_power_of_two(), 0);
+            }
+            ahead.filled = self.mem.read_partial(addr, &mut ahead.buf[..want]);
+            ahead.used = 0;
+        }
+        let rest = &ahead.buf[ahead.used..ahead.filled];
+        let count = rest.len().min(buf.len());
+        buf[..count].copy_from_slice(&rest[..count]);
+        ahead.used += count;
+        count
     }
 }
 
@@ -217,13 +266,14 @@ impl IoSrc for UserSrc<'_> {
 
     fn take(&mut self, buf: &mut [u8]) -> Result<usize, Errno> {
         let mut done = 0;
+        self.ahead.takes += 1;
         while done < buf.len() {
             let Some((addr, len)) = self.cursor.front() else { break };
             let want = len.min(buf.len() - done);
-            let got = self.mem.read_partial(addr, &mut buf[done..done + want]);
+            let got = self.copy(addr, len, &mut buf[done..done + want]);
             self.cursor.advance(got);
             done += got;
-            if got < want {
+            if got == 0 {
                 return if done == 0 { Err(Errno::EFAULT) } else { Ok(done) };
             }
         }
@@ -231,6 +281,7 @@ impl IoSrc for UserSrc<'_> {
     }
 
     fn untake(&mut self, bytes: usize) {
+        self.ahead = Ahead::default();
         self.cursor.retreat(bytes);
     }
 }

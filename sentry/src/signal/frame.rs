@@ -2,7 +2,7 @@
 //! `arch/x86/kernel/signal_64.c`), and their way back.
 
 use abi::signal::{SigAction, SigInfo, SigSet, Signal, StackT, sa};
-use abi::{Errno, UserAddr, UserRef};
+use abi::{Errno, UserAddr};
 use sentry_platform::regs::{USER_CS, USER_EFLAGS, USER_SS};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -137,8 +137,14 @@ pub(super) async fn push(
         uc_sigmask: saved_mask,
         info: *info,
     };
-    cur.mem.write_bytes(UserAddr::new(fp_at), &image)?;
-    cur.mem.write(UserRef::new(UserAddr::new(frame_at)), &frame)?;
+    // In one copy, with what lies between them: dead stack, less than a line of the cache.
+    let between = usize::try_from(fp_at - frame_at - FRAME_LEN).map_err(|_| Errno::EFAULT)?;
+    let mut bytes = Vec::with_capacity(size_of::<Frame>() + between + image.len());
+    bytes.extend_from_slice(frame.as_bytes());
+    bytes.resize(bytes.len() + between, 0);
+    bytes.extend_from_slice(&image);
+    cur.mem.write_bytes(UserAddr::new(frame_at), &bytes)?;
+    cur.frame_len = bytes.len();
     if altstack.flags & SS_AUTODISARM != 0 {
         *cur.task.signals.altstack.lock() = super::TaskSignals::no_altstack();
     }
@@ -211,8 +217,13 @@ pub async fn sigreturn(cur: &mut Current) {
 async fn restore(cur: &mut Current) -> Result<(), Errno> {
     // The handler's `ret` has popped the return address.
     let frame_at = cur.regs.rsp.wrapping_sub(8);
-    let frame: Frame = cur.mem.read(UserRef::new(UserAddr::new(frame_at)))?;
+    // A frame of ours is followed by the floating-point state: both come by one copy, and what is private then is used.
+    let mut bytes = vec![0; cur.frame_len.clamp(size_of::<Frame>(), size_of::<Frame>() + XSTATE_MAX)];
+    let got = cur.mem.read_partial(UserAddr::new(frame_at), &mut bytes);
+    bytes.truncate(got);
+    let (frame, rest) = Frame::read_from_prefix(&bytes).map_err(|_| Errno::EFAULT)?;
     let saved = &frame.uc_mcontext;
+    let copied = Copied { at: frame_at.wrapping_add(FRAME_LEN), bytes: rest };
     cur.task.signals.set_mask(frame.uc_sigmask);
     let regs = &mut cur.regs;
     regs.r8 = saved.r8;
@@ -236,7 +247,7 @@ async fn restore(cur: &mut Current) -> Result<(), Errno> {
     regs.cs = USER_CS;
     regs.ss = USER_SS;
     regs.orig_rax = u64::MAX;
-    restore_fpstate(cur, saved.fpstate).await?;
+    restore_fpstate(cur, saved.fpstate, &copied).await?;
     let stack = frame.uc_stack;
     let mut altstack = cur.task.signals.altstack.lock();
     // Errors are ignored, as Linux does: the handler may have run with a stack that has gone since.
@@ -248,13 +259,34 @@ async fn restore(cur: &mut Current) -> Result<(), Errno> {
     Ok(())
 }
 
-async fn restore_fpstate(cur: &mut Current, at: u64) -> Result<(), Errno> {
+/// Bytes of the guest's stack that have been copied already.
+struct Copied<'a> {
+    at: u64,
+    bytes: &'a [u8],
+}
+
+impl Copied<'_> {
+    /// Fills the buffer from here where that is possible, else from guest memory.
+    fn read(&self, cur: &Current, at: u64, buf: &mut [u8]) -> Result<(), Errno> {
+        let start = at.checked_sub(self.at).and_then(|start| usize::try_from(start).ok());
+        let here = start.and_then(|start| self.bytes.get(start..start.checked_add(buf.len())?));
+        match here {
+            Some(bytes) => {
+                buf.copy_from_slice(bytes);
+                Ok(())
+            }
+            None => cur.mem.read_bytes(UserAddr::new(at), buf),
+        }
+    }
+}
+
+async fn restore_fpstate(cur: &mut Current, at: u64, copied: &Copied<'_>) -> Result<(), Errno> {
     if at == 0 {
         cur.context.reset_fpstate();
         return Ok(());
     }
     let mut image = vec![0; FXSAVE_LEN];
-    cur.mem.read_bytes(UserAddr::new(at), &mut image)?;
+    copied.read(cur, at, &mut image)?;
     let word =
         |offset: usize| image.get(offset..offset + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
     let magic = word(SW_RESERVED);
@@ -262,7 +294,7 @@ async fn restore_fpstate(cur: &mut Current, at: u64) -> Result<(), Errno> {
     let extended = magic == Some(FP_XSTATE_MAGIC1) && (FXSAVE_LEN + 64..=XSTATE_MAX).contains(&xstate_len);
     if extended {
         image.resize(xstate_len, 0);
-        cur.mem.read_bytes(UserAddr::new(at), &mut image)?;
+        copied.read(cur, at, &mut image)?;
     }
     image[SW_RESERVED..FXSAVE_LEN].fill(0);
     cur.context.set_fpstate(&image).await.map_err(|error| error.errno())

@@ -37,7 +37,9 @@ pub fn to_process(kernel: &Kernel, process: &Arc<Process>, info: SigInfo) -> Res
 /// Sends a signal to one thread. `EAGAIN` where the queue is full.
 pub fn to_task(task: &Arc<Task>, info: SigInfo) -> Result<(), Errno> {
     let Some(signal) = Signal::new(info.signo) else { return Ok(()) };
-    let threads = threads_of(&task.kernel, &task.process);
+    // Most signals are of no concern to the other threads.
+    let all = signal.is_realtime() || matches!(signal, Signal::SIGCONT | Signal::SIGKILL) || STOPS.contains(signal);
+    let threads = if all { threads_of(&task.kernel, &task.process) } else { Vec::new() };
     prepare(&task.kernel, &task.process, &threads, signal);
     if drops(&task.process, signal, blocks(task, signal), &info) {
         return Ok(());

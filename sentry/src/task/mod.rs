@@ -107,6 +107,8 @@ pub struct Task {
     exit_status: AtomicI32,
     interrupt: Mutex<Arc<dyn Interrupt>>,
     blocked_in: Mutex<Option<Arc<Waiter>>>,
+    /// For waits of which there is one at a time: what an earlier wait is told late wakes the later one for a look.
+    pub(crate) waiter: Arc<Waiter>,
 }
 
 /// What a new task starts with.
@@ -160,6 +162,7 @@ impl Task {
             exit_status: AtomicI32::new(-1),
             interrupt: Mutex::new(Level::Leaf, new.interrupt),
             blocked_in: Mutex::new(Level::Leaf, None),
+            waiter: Waiter::new(),
         })
     }
 

@@ -187,6 +187,12 @@ impl Process {
         self.limits.lock()[resource as usize].cur
     }
 
+    /// Returns the soft limits of several resources.
+    pub fn soft_limits<const N: usize>(&self, resources: [Resource; N]) -> [u64; N] {
+        let limits = self.limits.lock();
+        resources.map(|resource| limits[resource as usize].cur)
+    }
+
     /// Replaces a limit and returns the old one. The caller has checked that it may.
     pub fn set_limit(&self, resource: Resource, limit: Rlimit) -> Rlimit {
         std::mem::replace(&mut self.limits.lock()[resource as usize], limit)

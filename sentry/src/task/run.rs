@@ -28,6 +28,9 @@ pub async fn run(mut cur: Current) {
             }
             continue;
         }
+        if cur.kernel().executor.has_ready() {
+            cur.context.hurry();
+        }
         let event = cur.context.run(&mut cur.regs).await;
         super::rseq::after_event(&mut cur, &event);
         match event {

@@ -8,6 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use smallvec::SmallVec;
+
 use crate::{Level, Mutex};
 
 /// Somebody who is told of wake-ups. Called with the queue's lock released.
@@ -87,7 +89,8 @@ impl WaitQueue {
         if self.0.len.load(Ordering::SeqCst) == 0 {
             return;
         }
-        let targets: Vec<(bool, Arc<dyn Notify>)> = {
+        // Mostly one: a task that waits, or an epoll set.
+        let targets: SmallVec<[(bool, Arc<dyn Notify>); 4]> = {
             let entries = self.0.entries.lock();
             let met = entries.list.iter().filter(|entry| entry.interest & events != 0);
             met.map(|entry| (entry.exclusive, Arc::clone(&entry.target))).collect()

@@ -47,7 +47,7 @@ impl RecvJob {
         let mut flags = self.flags;
         flags.set(MsgFlags::DONTWAIT, !self.blocking());
         loop {
-            let mut dst = UserDst::new(&cur.mem, self.list.clone());
+            let mut dst = UserDst::new(&cur.mem, &self.list);
             let room = dst.remaining();
             let result = self.found.socket.recv(&mut Incoming { flags, dst: &mut dst });
             match result {

@@ -48,7 +48,7 @@ impl SendJob {
         flags.set(MsgFlags::DONTWAIT, !self.blocking());
         let stream = self.found.socket.core().kind == SockType::Stream;
         loop {
-            let mut src = UserSrc::new(&cur.mem, self.list.clone());
+            let mut src = UserSrc::new(&cur.mem, &self.list);
             let control = std::mem::take(&mut self.control);
             let mut message = Outgoing { flags, to: self.to.as_deref(), control, src: &mut src };
             let result = as_caller(cur, |caller| self.found.socket.send(caller, &mut message));

@@ -12,7 +12,7 @@ use crate::{IoDst, IoSrc};
 pub(super) const SLOT: usize = 4096;
 
 /// Empty pages kept for reuse.
-const SPARE: usize = 2;
+const SPARE: usize = 4;
 
 pub(super) type Page = Arc<[u8; SLOT]>;
 
@@ -172,8 +172,52 @@ impl Slots {
         Ok(done)
     }
 
+    /// Gives out bytes of several slots by one copy.
+    fn drain_many(&mut self, dst: &mut dyn IoDst, first: usize) -> Result<usize, Errno> {
+        let want = self.bytes().min(dst.remaining());
+        let (mut slots, mut inside) = (self.row.iter(), 0);
+        let mut slot = slots.next();
+        let put = dst.fill_with(want, &mut |buf| {
+            let mut done = 0;
+            while done < buf.len() {
+                let Some(rest) = slot.map(|slot| slot.bytes().get(inside..).unwrap_or_default()) else { break };
+                let part = rest.len().min(buf.len() - done);
+                buf[done..done + part].copy_from_slice(&rest[..part]);
+                done += part;
+                inside += part;
+                if part == rest.len() {
+                    slot = slots.next();
+                    inside = 0;
+                }
+            }
+            Ok(done)
+        })?;
+        // As on Linux a page that can't be copied as a whole stays.
+        if put < want && put < first {
+            return Err(Errno::EFAULT);
+        }
+        let mut done = 0;
+        while let Some(slot) = self.row.front_mut() {
+            let part = slot.len.min(want - done);
+            if part == 0 || done + part > put {
+                break;
+            }
+            slot.consume(part);
+            done += part;
+            if slot.len == 0 {
+                let slot = self.row.pop_front();
+                slot.into_iter().for_each(|slot| self.recycle(slot.page));
+            }
+        }
+        Ok(done)
+    }
+
     /// Gives out what there is and fits, at most one packet. `Ok(0)` means empty.
     pub(super) fn drain(&mut self, dst: &mut dyn IoDst) -> Result<usize, Errno> {
+        let first = self.row.front().map_or(0, Slot::len);
+        if first < dst.remaining() && self.row.len() > 1 && !self.row.iter().any(|slot| slot.packet) {
+            return self.drain_many(dst, first);
+        }
         let mut done = 0;
         while dst.remaining() > 0 {
             let Some(first) = self.row.front_mut() else { break };
