@@ -311,7 +311,7 @@ CASE(prctl_misc, "prctl") {
     T(prctl(PR_GET_TID_ADDRESS, &addr) == 0 || errno == EINVAL);
 }
 
-CASE(unknown_calls, "restart_syscall") {
+CASE(unknown_calls, "restart_syscall uretprobe") {
     R(syscall(5000));
     R(syscall(-1));
     R(syscall(335));

@@ -313,8 +313,10 @@ CASE(pass_descriptor_to_child, "sendmsg recvmsg fork") {
     pid_t c = FORK(int fds[4]; close(sv[0]); recv_fds(sv[1], fds, sizeof(struct control), 0); write(fds[0], "by child", 8));
     close(sv[1]);
     int f = open("f", O_CREAT | O_RDWR, 0600);
-    R(send_fds(sv[0], &f, 1, "go"));
+    // The child prints from here on.
+    long sent = send_fds(sv[0], &f, 1, "go");
     show_wait(c);
+    R(sent);
     show_fd(f);
 }
 
