@@ -1,10 +1,14 @@
 //! Commands and flags, with gVisor's names. Long flags work with one dash or two; boolean flags take an optional
 //! `=true` or `=false`.
 
+mod lifecycle;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use lifecycle::*;
 
 /// Runs OCI containers in a sandbox with a guest kernel of its own.
 #[derive(Debug, Parser)]
@@ -105,6 +109,9 @@ pub(crate) struct Global {
     /// Leave the host's cgroups alone.
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) ignore_cgroups: bool,
+    /// Have systemd make cgroups: not supported yet.
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub(crate) systemd_cgroup: bool,
     /// Run as an ordinary user, in a user namespace.
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) rootless: bool,
@@ -120,6 +127,38 @@ pub(crate) enum Command {
     Do(DoArgs),
     /// Create and start a container from an OCI bundle, and wait for it.
     Run(RunArgs),
+    /// Create a container from an OCI bundle, to be started later.
+    Create(CreateArgs),
+    /// Start a created container's first process.
+    Start(IdArgs),
+    /// Run a process in a running container.
+    Exec(ExecArgs),
+    /// Send a signal to a container.
+    Kill(KillArgs),
+    /// Remove containers.
+    Delete(DeleteArgs),
+    /// Print a container's state.
+    State(IdArgs),
+    /// List containers.
+    List(ListArgs),
+    /// List a container's processes.
+    Ps(PsArgs),
+    /// Print a container's events and figures.
+    Events(EventsArgs),
+    /// Stop a container's processes where they are.
+    Pause(IdArgs),
+    /// Let a paused container go on.
+    Resume(IdArgs),
+    /// Wait for a container's end.
+    Wait(WaitArgs),
+    /// Change a container's limits.
+    Update(UpdateArgs),
+    /// Save a container: not there yet.
+    Checkpoint(AnyArgs),
+    /// Restore a saved container: not there yet.
+    Restore(AnyArgs),
+    /// Print what this runtime knows of the OCI specification.
+    Features,
     /// Write a template config.json.
     Spec(SpecArgs),
     /// Show help on a topic: syscalls, platforms.
@@ -133,6 +172,9 @@ pub(crate) enum Command {
     /// Internal: be the gofer.
     #[command(hide = true)]
     Gofer,
+    /// Internal: wait for an executed process.
+    #[command(hide = true)]
+    ExecWait,
 }
 
 impl Command {
@@ -146,6 +188,23 @@ impl Command {
             Command::Version => "version",
             Command::Boot => "boot",
             Command::Gofer => "gofer",
+            Command::Create(_) => "create",
+            Command::Start(_) => "start",
+            Command::Exec(_) => "exec",
+            Command::Kill(_) => "kill",
+            Command::Delete(_) => "delete",
+            Command::State(_) => "state",
+            Command::List(_) => "list",
+            Command::Ps(_) => "ps",
+            Command::Events(_) => "events",
+            Command::Pause(_) => "pause",
+            Command::Resume(_) => "resume",
+            Command::Wait(_) => "wait",
+            Command::Update(_) => "update",
+            Command::Checkpoint(_) => "checkpoint",
+            Command::Restore(_) => "restore",
+            Command::Features => "features",
+            Command::ExecWait => "exec-wait",
         }
     }
 }
@@ -176,14 +235,14 @@ pub(crate) struct DoArgs {
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Directory with config.json.
-    #[arg(long, short, default_value = ".")]
-    pub(crate) bundle: PathBuf,
-    /// File to write the sandbox's host process id to.
-    #[arg(long)]
-    pub(crate) pid_file: Option<PathBuf>,
-    /// Name of the container.
-    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) create: CreateArgs,
+    /// Return once the first process runs.
+    #[arg(long, short, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub(crate) detach: bool,
+    /// No meaning: runc's way to keep a container's state after its end.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub(crate) keep: bool,
 }
 
 /// Arguments of `spec`.
@@ -210,7 +269,32 @@ pub(crate) struct HelpArgs {
     pub(crate) format: String,
 }
 
-const COMMANDS: &[&str] = &["do", "run", "spec", "help", "version", "boot", "gofer"];
+const COMMANDS: &[&str] = &[
+    "do",
+    "run",
+    "create",
+    "start",
+    "exec",
+    "kill",
+    "delete",
+    "state",
+    "list",
+    "ps",
+    "events",
+    "pause",
+    "resume",
+    "wait",
+    "update",
+    "checkpoint",
+    "restore",
+    "features",
+    "spec",
+    "help",
+    "version",
+    "boot",
+    "gofer",
+    "exec-wait",
+];
 
 /// Parses a command line, gVisor's single-dash flags included.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
@@ -262,9 +346,11 @@ fn normalise(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
             }
         } else {
             match command.as_deref() {
-                None if COMMANDS.contains(&text.as_str()) => command = Some(text),
+                None if COMMANDS.contains(&text.as_str()) && !takes_value(out.last()) => command = Some(text),
                 // The value of a flag, or the first word of the guest's command.
-                Some("do" | "spec") if !takes_value(out.last()) => done = true,
+                Some("do" | "spec" | "exec" | "ps" | "checkpoint" | "restore") if !takes_value(out.last()) => {
+                    done = true
+                }
                 _ => {}
             }
             out.push(arg);
@@ -275,7 +361,39 @@ fn normalise(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
 
 /// Tells whether the last word is a flag whose value comes next.
 fn takes_value(last: Option<&OsString>) -> bool {
-    const VALUED: &[&str] = &["--root-dir", "--cwd", "--volume", "--bundle", "-b", "--platform", "--network", "--root"];
+    const VALUED: &[&str] = &[
+        "--root-dir",
+        "--cwd",
+        "--volume",
+        "--bundle",
+        "-b",
+        "--platform",
+        "--network",
+        "--root",
+        "--log",
+        "--log-format",
+        "--debug-log",
+        "--overlay2",
+        "--file-access",
+        "--env",
+        "-e",
+        "--user",
+        "-u",
+        "--additional-gids",
+        "-g",
+        "--cap",
+        "-c",
+        "--process",
+        "-p",
+        "--pid-file",
+        "--internal-pid-file",
+        "--console-socket",
+        "--preserve-fds",
+        "--process-label",
+        "--apparmor",
+        "--format",
+        "-f",
+    ];
     last.and_then(|word| word.to_str()).is_some_and(|word| VALUED.contains(&word))
 }
 
@@ -304,6 +422,21 @@ mod tests {
         let Command::Do(args) = cli.command else { panic!("not do") };
         assert_eq!(args.rootfs, PathBuf::from("/srv"));
         assert_eq!(args.command, ["true"]);
+    }
+
+    #[test]
+    fn what_is_executed_keeps_its_flags() {
+        let cli =
+            parsed("runsc --root /r --log-format json exec --process /p -detach --pid-file f -e A=b web ls -t -pid");
+        let Command::Exec(args) = cli.command else { panic!("not exec") };
+        assert_eq!((args.id.as_str(), args.detach, args.tty), ("web", true, false));
+        assert_eq!(args.command, ["ls", "-t", "-pid"]);
+        let cli = parsed("runsc kill --all web 9");
+        let Command::Kill(args) = cli.command else { panic!("not kill") };
+        assert_eq!((args.all, args.signal.as_str()), (true, "9"));
+        let cli = parsed("runsc update --resources - web");
+        let Command::Update(args) = cli.command else { panic!("not update") };
+        assert_eq!(args.resources, Some(PathBuf::from("-")));
     }
 
     #[test]

@@ -124,6 +124,11 @@ pub(crate) fn record(path: &Path, format: LogFormat, text: &str) {
     }
 }
 
+/// Returns the time as RFC 3339 in UTC.
+pub(crate) fn now() -> String {
+    timestamp(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
+}
+
 /// Formats seconds since 1970 as RFC 3339 in UTC.
 fn timestamp(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);

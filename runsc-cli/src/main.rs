@@ -6,11 +6,16 @@
 
 #![forbid(unsafe_code)]
 
+mod cgroup;
 mod cli;
+mod client;
 mod cmd;
+mod hooks;
 mod log;
 mod oci;
 mod sandbox;
+mod state;
+mod terminal;
 
 use std::process::ExitCode;
 

@@ -20,6 +20,19 @@ pub(super) fn convert(caps: &LinuxCapabilities) -> CapsConfig {
     }
 }
 
+/// Adds a capability, with or without CAP_, to those that a process may use.
+pub(crate) fn add(caps: &mut CapsConfig, name: &str) -> anyhow::Result<()> {
+    let name = name.to_uppercase();
+    let short = name.strip_prefix("CAP_").unwrap_or(&name);
+    let value = serde_json::Value::String(format!("CAP_{short}"));
+    let cap: Capability = serde_json::from_value(value).map_err(|_| anyhow::anyhow!("unknown capability {name:?}"))?;
+    let bit = 1 << capability_number(cap);
+    caps.bounding |= bit;
+    caps.effective |= bit;
+    caps.permitted |= bit;
+    Ok(())
+}
+
 /// Numbers of `linux/capability.h`.
 fn capability_number(cap: Capability) -> u32 {
     match cap {

@@ -6,7 +6,7 @@ mod mounts;
 mod process;
 mod sysctl;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::Spec;
@@ -14,7 +14,9 @@ use oci_spec::runtime::Spec;
 use crate::cli::{FileAccess, Global};
 use crate::sandbox::config::{RootConfig, SandboxConfig, TreeConfig};
 
-pub(crate) use mounts::kernel_mounts;
+pub(crate) use caps::add as add_capability;
+pub(crate) use mounts::{absolute, kernel_mounts};
+pub(crate) use process::convert as process;
 
 /// Longest host or domain name.
 const NAME_MAX: usize = 64;
@@ -22,14 +24,19 @@ const NAME_MAX: usize = 64;
 /// Longest config.json in bytes.
 const CONFIG_MAX: u64 = 64 << 20;
 
-/// Reads a bundle's config.json.
-pub(crate) fn read_bundle(global: &Global, bundle: &Path, id: &str) -> Result<SandboxConfig> {
+/// Finds a bundle and reads its config.json.
+pub(crate) fn read_bundle(bundle: &Path) -> Result<(PathBuf, Spec)> {
     let bundle = std::fs::canonicalize(bundle).with_context(|| format!("finding the bundle {}", bundle.display()))?;
-    let path = bundle.join("config.json");
-    let spec = parse(&path)?;
+    let spec = parse(&bundle.join("config.json"))?;
     check_version(spec.version())?;
+    Ok((bundle, spec))
+}
+
+/// Checks config.json and turns it into a sandbox's configuration.
+pub(crate) fn convert(global: &Global, bundle: &Path, spec: &Spec, id: &str) -> Result<SandboxConfig> {
+    let path = bundle.join("config.json");
     let root = spec.root().as_ref().with_context(|| format!("{} has no \"root\"", path.display()))?;
-    let rootfs = mounts::absolute(&bundle, root.path());
+    let rootfs = absolute(bundle, root.path());
     if !rootfs.is_dir() {
         bail!("the root file system {} is not a directory", rootfs.display());
     }
@@ -40,7 +47,7 @@ pub(crate) fn read_bundle(global: &Global, bundle: &Path, id: &str) -> Result<Sa
         other => bail!("--overlay2={other} is not supported; use none, root:memory or all:memory"),
     };
     let mut trees = vec![TreeConfig { path: mounts::utf8(rootfs)?, readonly: readonly || overlay }];
-    let mounts = mounts::convert(spec.mounts().as_deref().unwrap_or_default(), &bundle, &mut trees)?;
+    let mounts = mounts::convert(spec.mounts().as_deref().unwrap_or_default(), bundle, &mut trees)?;
     let process = spec.process().as_ref().with_context(|| format!("{} has no \"process\"", path.display()))?;
     let linux = spec.linux().clone().unwrap_or_default();
     Ok(SandboxConfig {

@@ -92,7 +92,8 @@ fn convert_one(mount: &Mount, bundle: &Path, trees: &mut Vec<TreeConfig>) -> Res
 }
 
 /// A path of config.json: relative ones start at the bundle.
-pub(super) fn absolute(bundle: &Path, path: &Path) -> PathBuf {
+/// Resolves a path that is relative to the bundle.
+pub(crate) fn absolute(bundle: &Path, path: &Path) -> PathBuf {
     if path.is_absolute() { path.to_owned() } else { bundle.join(path) }
 }
 

@@ -7,8 +7,8 @@ use super::caps;
 use super::mounts::utf8;
 use crate::sandbox::config::ProcessConfig;
 
-/// Checks and converts the first process.
-pub(super) fn convert(process: &Process) -> Result<ProcessConfig> {
+/// Checks and converts a process.
+pub(crate) fn convert(process: &Process) -> Result<ProcessConfig> {
     let args = process.args().clone().unwrap_or_default();
     if args.is_empty() {
         bail!("config.json: process.args is empty");

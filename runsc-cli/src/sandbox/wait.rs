@@ -14,7 +14,7 @@ use super::control::{self, FromSandbox, ToSandbox};
 use super::launch::Sandbox;
 
 /// Signals that are passed on to the program inside: all that aren't the sign of a mistake of ours.
-const FORWARDED: &[Signal] = &[
+pub(crate) const FORWARDED: &[Signal] = &[
     Signal::SIGHUP,
     Signal::SIGINT,
     Signal::SIGQUIT,
@@ -124,7 +124,7 @@ fn state(pid: i32) -> Option<WaitStatus> {
 }
 
 /// Says how a process has died, for an error message.
-fn cause(pid: i32) -> String {
+pub(crate) fn cause(pid: i32) -> String {
     // Its sockets close a moment before it can be waited for.
     for _ in 0..100 {
         match state(pid) {
@@ -137,7 +137,7 @@ fn cause(pid: i32) -> String {
 }
 
 /// What the gofer has written on its standard error, as one line.
-fn words(sandbox: &Sandbox) -> Option<String> {
+pub(crate) fn words(sandbox: &Sandbox) -> Option<String> {
     let mut buf = [0; 4096];
     let len = rustix::io::read(&sandbox.gofer_words, &mut buf).ok()?;
     let text = String::from_utf8_lossy(&buf[..len]);

@@ -1,0 +1,203 @@
+//! `runsc create`: a container whose first process waits for its start.
+//!
+//! The process that stands for the container on the host (`--pid-file`, the state's pid) is the sentry: it lives exactly as
+//! long as the container, exits with the status of its first process, its death takes everything in its pid namespace
+//! along, and its network namespace is the container's. An engine's shim, which the sentry becomes a child of when this
+//! command ends, waits for it as for any container.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+
+use crate::cgroup::Cgroup;
+use crate::cli::{CreateArgs, Global};
+use crate::sandbox::config::SandboxConfig;
+use crate::sandbox::control::{self, FromSandbox, ToSandbox};
+use crate::sandbox::launch::{self, Sandbox};
+use crate::state::{Container, HostProcess, Lock, Record, Status};
+use crate::{client, hooks, oci, terminal};
+
+/// Creates the container.
+pub(crate) fn run(global: &Global, args: &CreateArgs) -> Result<u8> {
+    // Before anything else is opened that could be mistaken for them.
+    let extra = terminal::preserved(args.preserve_fds)?;
+    create(global, args, extra)?;
+    Ok(0)
+}
+
+/// A container that is being created: dropped before it is complete, it leaves nothing.
+struct Draft {
+    container: Container,
+    record: Record,
+    _lock: Lock,
+    complete: bool,
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.complete {
+            super::delete::clean(&self.container, &self.record);
+        }
+    }
+}
+
+/// Creates a container, and leaves it to itself.
+pub(super) fn create(global: &Global, args: &CreateArgs, extra: Vec<OwnedFd>) -> Result<()> {
+    let (bundle, spec) = oci::read_bundle(&args.bundle)?;
+    let mut config = oci::convert(global, &bundle, &spec, &args.id)?;
+    config.detached = true;
+    let console = console_socket(&config, args)?;
+    let (container, lock) = Container::new(global, &args.id)?;
+    let record = new_record(&args.id, &bundle, &spec);
+    let mut draft = Draft { container, record, _lock: lock, complete: false };
+    draft.container.save(&draft.record)?;
+    draft.record.cgroup = cgroup(global, &spec, &args.id)?;
+    draft.container.save(&draft.record)?;
+    let size = spec.process().as_ref().and_then(|process| process.console_size());
+    let size = size.and_then(|size| Some((u16::try_from(size.height()).ok()?, u16::try_from(size.width()).ok()?)));
+    let console = console.map(|socket| terminal::make(socket, size)).transpose()?;
+    config.console = console.is_some();
+    let listener = client::listener(&draft.container)?;
+    let sandbox = start(global, config, &mut draft, &spec, console, listener, extra)?;
+    wait_until_created(&sandbox)?;
+    draft.record.gofer = HostProcess::new(sandbox.gofer.pid);
+    draft.container.save(&draft.record)?;
+    if let Some(path) = &args.pid_file {
+        write_pid_file(path, sandbox.sentry.pid)?;
+    }
+    control::send(sandbox.control.as_fd(), &ToSandbox::Detach)?;
+    draft.complete = true;
+    Ok(())
+}
+
+/// Checks that the container has a terminal exactly if there is a socket to send it to.
+fn console_socket<'a>(config: &SandboxConfig, args: &'a CreateArgs) -> Result<Option<&'a Path>> {
+    match (&args.console_socket, config.process.terminal) {
+        (Some(socket), true) => Ok(Some(socket)),
+        (None, false) => Ok(None),
+        (None, true) => bail!("config.json asks for a terminal: say with --console-socket where to send it"),
+        (Some(_), false) => bail!("--console-socket is given, and config.json asks for no terminal"),
+    }
+}
+
+fn new_record(id: &str, bundle: &Path, spec: &Spec) -> Record {
+    let owner = rustix::process::getuid().as_raw();
+    Record {
+        id: id.to_owned(),
+        bundle: bundle.to_owned(),
+        rootfs: spec.root().as_ref().map(|root| oci::absolute(bundle, root.path())).unwrap_or_default(),
+        annotations: spec.annotations().clone().unwrap_or_default().into_iter().collect(),
+        created: crate::log::now(),
+        owner: if owner == 0 { "root".to_owned() } else { owner.to_string() },
+        started: false,
+        sentry: None,
+        gofer: None,
+        cgroup: None,
+        hooks: spec.hooks().clone(),
+    }
+}
+
+/// Makes the cgroup that config.json names, or one where it sets limits without naming one.
+fn cgroup(global: &Global, spec: &Spec, id: &str) -> Result<Option<Cgroup>> {
+    if global.ignore_cgroups {
+        return Ok(None);
+    }
+    let linux = spec.linux().as_ref();
+    let resources = linux.and_then(|linux| linux.resources().as_ref());
+    let path = match linux.and_then(|linux| linux.cgroups_path().as_ref()) {
+        Some(path) => path.to_str().context("config.json: linux.cgroupsPath is not UTF-8")?.to_owned(),
+        None if rustix::process::geteuid().is_root() => format!("runsc/{id}"),
+        None => return Ok(None),
+    };
+    ensure!(
+        !global.systemd_cgroup && !path.contains(':'),
+        "cgroups made by systemd are not supported yet; configure the engine's cgroup driver as cgroupfs"
+    );
+    match Cgroup::create(&path, resources) {
+        Ok(cgroup) => Ok(Some(cgroup)),
+        Err(error) if !rustix::process::geteuid().is_root() => {
+            tracing::warn!("running without limits: {error:#}");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens the network namespace that config.json names.
+fn network(spec: &Spec) -> Result<Option<File>> {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    let network = namespaces.into_iter().flatten().find(|one| one.typ() == LinuxNamespaceType::Network);
+    let Some(path) = network.and_then(|network| network.path().as_ref()) else { return Ok(None) };
+    let opened = File::open(path).with_context(|| format!("opening the network namespace {}", path.display()))?;
+    Ok(Some(opened))
+}
+
+fn start(
+    global: &Global,
+    config: SandboxConfig,
+    draft: &mut Draft,
+    spec: &Spec,
+    console: Option<OwnedFd>,
+    listener: OwnedFd,
+    extra: Vec<OwnedFd>,
+) -> Result<Sandbox> {
+    let cgroup = draft.record.cgroup.clone();
+    let oom = spec.process().as_ref().and_then(|process| process.oom_score_adj());
+    let before_program = |pid: i32| {
+        if let Some(adjustment) = oom {
+            std::fs::write(format!("/proc/{pid}/oom_score_adj"), adjustment.to_string())?;
+        }
+        cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.join(pid))
+    };
+    let sentry = Cell::new(None);
+    let (container, record) = (&draft.container, &draft.record);
+    let namespaces_made = |pid: i32| {
+        sentry.set(HostProcess::new(pid));
+        let record = Record { sentry: sentry.get(), ..record.clone() };
+        container.save(&record)?;
+        let state = Container::state_json(&record, Status::Creating);
+        let Some(given) = spec.hooks().as_ref() else { return Ok(()) };
+        hooks::run("prestart", given.prestart().as_ref(), &state)?;
+        hooks::run("createRuntime", given.create_runtime().as_ref(), &state)?;
+        hooks::run("createContainer", given.create_container().as_ref(), &state)
+    };
+    let extras = launch::Extras {
+        console: console.as_ref().map(AsFd::as_fd),
+        listener: Some(listener),
+        extra,
+        network: network(spec)?,
+        before_program: &before_program,
+        namespaces_made: &namespaces_made,
+    };
+    let sandbox = launch::launch(global, config, extras);
+    draft.record.sentry = sentry.get();
+    sandbox
+}
+
+/// Waits until the first process is made.
+fn wait_until_created(sandbox: &Sandbox) -> Result<()> {
+    match control::receive(&sandbox.control)? {
+        Some(FromSandbox::Created) => Ok(()),
+        Some(FromSandbox::Failed(text)) => bail!("{}", crate::sandbox::wait::words(sandbox).unwrap_or(text)),
+        Some(other) => bail!("the sandbox gave a wrong answer: {other:?}"),
+        None => bail!("the sentry has ended without a word{}", crate::sandbox::wait::cause(sandbox.sentry.pid)),
+    }
+}
+
+/// Writes a process id so that whoever sees the file sees the whole of it.
+pub(super) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+    let name = path.file_name().context("the path of the pid file names no file")?;
+    let mut new = std::ffi::OsString::from(".");
+    new.push(name);
+    let new = path.with_file_name(new);
+    let write = || std::fs::write(&new, pid.to_string()).and_then(|()| std::fs::rename(&new, path));
+    write().with_context(|| format!("writing the pid file {}", path.display()))
+}
+
+/// How long processes may take to end once they are killed.
+pub(super) const END_LIMIT: Duration = Duration::from_secs(10);
