@@ -12,11 +12,20 @@ pub fn auxiliary(kind: u64) -> u64 {
 
 /// Awaitable forms of [`Context`]'s poll-style methods.
 pub trait ContextExt: Context {
-    /// Runs guest code until the next event. Allocates nothing.
+    /// Runs guest code until the next event. Allocates nothing. See [`Context::poll_event`] for what is in `regs` then.
     fn run(&mut self, regs: &mut Registers) -> impl Future<Output = Event> + Send {
         async move {
             self.start(regs);
             poll_fn(|cx| self.poll_event(cx, regs)).await
+        }
+    }
+
+    /// Runs guest code until the next event, with which all registers are there.
+    fn run_complete(&mut self, regs: &mut Registers) -> impl Future<Output = Event> + Send {
+        async move {
+            let event = self.run(regs).await;
+            self.complete(regs);
+            event
         }
     }
 

@@ -249,12 +249,20 @@ pub trait Context: Send {
     /// Lets guest code run with these registers. Ask [`Context::poll_event`] for what comes of it.
     fn start(&mut self, regs: &Registers);
 
-    /// Returns the event that ended the run, with the registers at that point, or arranges for `cx` to be woken.
+    /// Returns the event that ended the run, or arranges for `cx` to be woken. With [`Event::Syscall`] only the number and
+    /// the arguments are certain to be in `regs`; [`Context::complete`] gets the rest. With other events all registers are
+    /// there.
     fn poll_event(&mut self, cx: &mut std::task::Context<'_>, regs: &mut Registers) -> Poll<Event>;
 
     /// Tells that the worker has other tasks to go on with: the next [`Context::poll_event`] that finds nothing shall not
     /// wait for the guest.
     fn hurry(&mut self) {}
+
+    /// Fills in the registers that the last event left out; `rax` stays as it is. The next start takes all registers if
+    /// this was called, else it looks at `rax` only.
+    fn complete(&mut self, regs: &mut Registers) {
+        let _ = regs;
+    }
 
     /// Tells whether the last event was a system call that came by a trap, whose site is worth patching.
     fn trapped(&self) -> bool {

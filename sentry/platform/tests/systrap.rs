@@ -35,6 +35,7 @@ fn run_briefly(guest: &mut Guest<'_>) -> Option<Event> {
     loop {
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         if let Poll::Ready(event) = guest.context.poll_event(&mut cx, &mut guest.regs) {
+            guest.context.complete(&mut guest.regs);
             return Some(event);
         }
         if !guest.platform.poll() {
@@ -56,6 +57,7 @@ fn wait(guest: &mut Guest<'_>) -> Option<Event> {
     while began.elapsed() < Duration::from_secs(5) {
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         if let Poll::Ready(event) = guest.context.poll_event(&mut cx, &mut guest.regs) {
+            guest.context.complete(&mut guest.regs);
             return Some(event);
         }
         if !guest.platform.poll() {

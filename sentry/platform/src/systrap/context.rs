@@ -34,8 +34,10 @@ pub(super) struct SystrapContext {
     deferred: bool,
     batch: Batch,
     entry: Entry,
-    /// Registers at the last event: what the stub has.
+    /// Registers at the last event: what the stub has. Of those only what the call passes, while `brief`.
     seen: Registers,
+    /// Of the registers only those that the call passes have been read.
+    brief: bool,
     /// The last event was a system call that came by a trap.
     trapped: bool,
     /// Times that we look for an answer before we leave that to all workers.
@@ -102,6 +104,7 @@ impl SystrapContext {
             batch: Batch::default(),
             entry: Entry::Frame,
             seen: Registers::default(),
+            brief: false,
             trapped: false,
             patience: 0,
             cold: 0,
@@ -130,6 +133,13 @@ impl SystrapContext {
                 let flags = self.set_bases();
                 self.thread.shared.u32(field::FLAGS).store(flags, Ordering::Relaxed);
                 self.thread.publish(&self.hub, command::GO);
+            }
+            Entry::Call(fpu) if self.brief => {
+                let shared = &self.thread.shared;
+                shared.set(field::RESULT, self.regs.rax);
+                let flags = if fpu == Fpu::Replaced { load::FPU } else { 0 };
+                shared.u32(field::FLAGS).store(flags, Ordering::Relaxed);
+                self.thread.publish(&self.hub, command::RETURN);
             }
             // The way back from a patched call needs gs.
             Entry::Call(fpu) if self.regs.gs_base != 0 => {
@@ -179,13 +189,15 @@ impl SystrapContext {
     fn event(&mut self) -> Option<Event> {
         let shared = &self.thread.shared;
         let kind = shared.u32(field::KIND).load(Ordering::Relaxed);
+        if kind == outcome::CALL {
+            patched::read_call(shared, &mut self.regs);
+            self.entry = Entry::Call(Fpu::Live);
+            (self.brief, self.trapped) = (true, false);
+            self.thread.see_interrupt();
+            return Some(Event::Syscall);
+        }
+        self.brief = false;
         let cause = match kind {
-            outcome::CALL => {
-                patched::read(shared, &mut self.regs);
-                self.entry = Entry::Call(Fpu::Live);
-                self.regs.orig_rax = self.regs.rax;
-                Cause::Syscall(self.regs.rax)
-            }
             outcome::INTERRUPTED => {
                 patched::read_stopped(shared, &mut self.regs);
                 self.entry = Entry::Call(Fpu::Live);
@@ -196,11 +208,9 @@ impl SystrapContext {
                 frame::read(&self.hub, shared, &mut self.regs, kind)
             }
         };
-        self.bases = Some((self.regs.fs_base, self.regs.gs_base));
-        self.regs.gs_base = patched::gs_seen(self.thread.slot, self.regs.gs_base);
-        self.seen = self.regs;
+        self.learn();
         self.trapped = self.entry == Entry::Frame && matches!(cause, Cause::Syscall(_));
-        let interrupted = self.thread.interrupt.swap(false, Ordering::SeqCst);
+        let interrupted = self.thread.see_interrupt();
         match cause {
             Cause::Syscall(_) => Some(Event::Syscall),
             Cause::Fault(fault) => Some(Event::Fault(fault)),
@@ -214,6 +224,22 @@ impl SystrapContext {
                 self.process.proc.kill("it published an event that there is not");
                 None
             }
+        }
+    }
+
+    /// Makes the registers just read those that the stub has.
+    fn learn(&mut self) {
+        self.bases = Some((self.regs.fs_base, self.regs.gs_base));
+        self.regs.gs_base = patched::gs_seen(self.thread.slot, self.regs.gs_base);
+        self.seen = self.regs;
+    }
+
+    /// Reads the registers that have not been.
+    fn read_rest(&mut self) {
+        if self.brief {
+            self.brief = false;
+            patched::read_rest(&self.thread.shared, &mut self.regs);
+            self.learn();
         }
     }
 
@@ -427,7 +453,11 @@ impl SystrapContext {
 
 impl Context for SystrapContext {
     fn start(&mut self, regs: &Registers) {
-        self.regs = *regs;
+        if self.brief {
+            self.regs.rax = regs.rax;
+        } else {
+            self.regs = *regs;
+        }
         self.interrupted = false;
         if self.thread.state() == IDLE {
             self.go();
@@ -444,6 +474,7 @@ impl Context for SystrapContext {
             if self.interrupted {
                 self.interrupted = false;
                 self.thread.interrupt.store(false, Ordering::SeqCst);
+                self.read_rest();
                 *regs = self.regs;
                 return Poll::Ready(Event::Interrupted);
             }
@@ -460,7 +491,14 @@ impl Context for SystrapContext {
                 self.batch = Batch::default();
                 self.go();
             } else if let Some(event) = self.event() {
-                *regs = self.regs;
+                if self.brief {
+                    let call = &self.regs;
+                    (regs.rax, regs.orig_rax) = (call.rax, call.orig_rax);
+                    (regs.rdi, regs.rsi, regs.rdx) = (call.rdi, call.rsi, call.rdx);
+                    (regs.r10, regs.r8, regs.r9) = (call.r10, call.r8, call.r9);
+                } else {
+                    *regs = self.regs;
+                }
                 return Poll::Ready(event);
             }
         }
@@ -529,6 +567,13 @@ impl Context for SystrapContext {
 
     fn trapped(&self) -> bool {
         self.trapped
+    }
+
+    fn complete(&mut self, regs: &mut Registers) {
+        if self.brief {
+            self.read_rest();
+            *regs = Registers { rax: regs.rax, ..self.regs };
+        }
     }
 
     /// Every stop is a signal to the stub, and the host aborts before it delivers one.

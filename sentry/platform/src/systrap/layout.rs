@@ -46,7 +46,10 @@ pub(super) mod control {
     pub(in super::super) const FEATURES: usize = 0x50;
 }
 
-/// Fields of a context. The first line is written by the sentry, the second by the stub.
+/// Fields of a context. The first line is written by the sentry.
+///
+/// A cache line that changes hands costs as much as everything else in a call together, so what a call needs stands in
+/// two: the request's and the event's.
 pub(super) mod field {
     /// u32: number of the request; the sentry raises it when the rest of the request is written. Futex word.
     pub(in super::super) const REQUEST: usize = 0x00;
@@ -63,60 +66,54 @@ pub(super) mod field {
     /// u64: result of the system call.
     pub(in super::super) const RESULT: usize = 0x20;
 
+    // What a stub publishes: one line, apart from the first by as much as a processor may fetch at once.
     /// u32: number of the request whose outcome stands below.
-    pub(in super::super) const EVENT: usize = 0x40;
+    pub(in super::super) const EVENT: usize = 0x80;
     /// u32: a signal number or an [`super::outcome`].
-    pub(in super::super) const KIND: usize = 0x44;
-    /// u32: how the stub waits: a [`super::waiting`].
-    pub(in super::super) const WAITING: usize = 0x48;
-    /// u32: rounds of spinning that the stub allows itself; its own.
-    pub(in super::super) const SPIN: usize = 0x4c;
+    pub(in super::super) const KIND: usize = 0x84;
+    /// Registers that a patched call passes.
+    pub(in super::super) const REG_RAX: usize = 0x88;
+    pub(in super::super) const REG_RDI: usize = 0x90;
+    pub(in super::super) const REG_RSI: usize = 0x98;
+    pub(in super::super) const REG_RDX: usize = 0xa0;
+    pub(in super::super) const REG_R10: usize = 0xa8;
+    pub(in super::super) const REG_R8: usize = 0xb0;
+    pub(in super::super) const REG_R9: usize = 0xb8;
+
+    // What the sentry seldom looks at.
+    /// The other registers of a guest that came by a patched call.
+    pub(in super::super) const REG_RIP: usize = 0x100;
+    pub(in super::super) const REG_RSP: usize = 0x108;
+    pub(in super::super) const REG_EFLAGS: usize = 0x110;
+    pub(in super::super) const REG_RBX: usize = 0x118;
+    pub(in super::super) const REG_RBP: usize = 0x120;
+    pub(in super::super) const REG_R12: usize = 0x128;
+    pub(in super::super) const REG_R13: usize = 0x130;
+    pub(in super::super) const REG_R14: usize = 0x138;
+    pub(in super::super) const REG_R15: usize = 0x140;
+    pub(in super::super) const REG_RCX: usize = 0x148;
+    pub(in super::super) const REG_R11: usize = 0x150;
     /// u64: base of fs at the event.
-    pub(in super::super) const EVENT_FS: usize = 0x50;
+    pub(in super::super) const EVENT_FS: usize = 0x158;
     /// u64: base of gs at the event.
-    pub(in super::super) const EVENT_GS: usize = 0x58;
-    /// u32: waits since spinning was given up; its own.
-    pub(in super::super) const COLD: usize = 0x60;
+    pub(in super::super) const EVENT_GS: usize = 0x160;
     /// u32: operations that succeeded.
-    pub(in super::super) const OP_DONE: usize = 0x64;
+    pub(in super::super) const OP_DONE: usize = 0x168;
     /// u64: result of the last operation, or its negated error number.
-    pub(in super::super) const OP_RESULT: usize = 0x68;
+    pub(in super::super) const OP_RESULT: usize = 0x170;
+
+    // The stub's own.
+    /// u32: rounds of spinning that the stub allows itself.
+    pub(in super::super) const SPIN: usize = 0x180;
+    /// u32: waits since spinning was given up.
+    pub(in super::super) const COLD: usize = 0x184;
+    /// u32: an interrupt came while the stub served a patched call.
+    pub(in super::super) const PENDING: usize = 0x188;
     /// u64: stack pointer at the first signal (zygote only).
-    pub(in super::super) const FIRST_FRAME: usize = 0x70;
-    /// u32: an interrupt came while the stub served a patched call; its own.
-    pub(in super::super) const PENDING: usize = 0x78;
+    pub(in super::super) const FIRST_FRAME: usize = 0x190;
 
-    /// u64: address of the new thread's context.
-    pub(in super::super) const CHILD: usize = 0x80;
-    /// u64: secret by which the new thread shows who it is.
-    pub(in super::super) const COOKIE: usize = 0x88;
-    /// u64: descriptor of the contexts' memory.
-    pub(in super::super) const MEMORY: usize = 0x90;
-    /// u64: offset of the new context in it.
-    pub(in super::super) const OFFSET: usize = 0x98;
-
-    /// u32: not zero while the thread lives; the host clears it (`CLONE_CHILD_CLEARTID`).
-    pub(in super::super) const ALIVE: usize = 0xc0;
-
-    /// Registers of a guest that came by a patched call: u64 each. First what a call passes, in one line.
-    pub(in super::super) const REG_RAX: usize = 0x100;
-    pub(in super::super) const REG_RDI: usize = 0x108;
-    pub(in super::super) const REG_RSI: usize = 0x110;
-    pub(in super::super) const REG_RDX: usize = 0x118;
-    pub(in super::super) const REG_R10: usize = 0x120;
-    pub(in super::super) const REG_R8: usize = 0x128;
-    pub(in super::super) const REG_R9: usize = 0x130;
-    pub(in super::super) const REG_RIP: usize = 0x138;
-    pub(in super::super) const REG_RSP: usize = 0x140;
-    pub(in super::super) const REG_EFLAGS: usize = 0x148;
-    pub(in super::super) const REG_RBX: usize = 0x150;
-    pub(in super::super) const REG_RBP: usize = 0x158;
-    pub(in super::super) const REG_R12: usize = 0x160;
-    pub(in super::super) const REG_R13: usize = 0x168;
-    pub(in super::super) const REG_R14: usize = 0x170;
-    pub(in super::super) const REG_R15: usize = 0x178;
-    pub(in super::super) const REG_RCX: usize = 0x180;
-    pub(in super::super) const REG_R11: usize = 0x188;
+    /// u32: how the stub waits: a [`super::waiting`].
+    pub(in super::super) const WAITING: usize = 0x1c0;
 
     /// The operations: system-call number and six arguments each.
     pub(in super::super) const OPS: usize = 0x200;
@@ -124,6 +121,17 @@ pub(super) mod field {
     pub(in super::super) const OP_SIZE: usize = 64;
     /// Operations per request.
     pub(in super::super) const OPS_MAX: usize = 32;
+
+    /// u64: address of the new thread's context.
+    pub(in super::super) const CHILD: usize = 0xa00;
+    /// u64: secret by which the new thread shows who it is.
+    pub(in super::super) const COOKIE: usize = 0xa08;
+    /// u64: descriptor of the contexts' memory.
+    pub(in super::super) const MEMORY: usize = 0xa10;
+    /// u64: offset of the new context in it.
+    pub(in super::super) const OFFSET: usize = 0xa18;
+    /// u32: not zero while the thread lives; the host clears it (`CLONE_CHILD_CLEARTID`).
+    pub(in super::super) const ALIVE: usize = 0xa40;
 
     /// End of the stack of a patched call, which is not the signal stack: a signal must find that unused.
     pub(in super::super) const THUNK_STACK_END: usize = 0x1000;

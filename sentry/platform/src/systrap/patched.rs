@@ -18,43 +18,52 @@ use super::shared::Shared;
 use crate::regs::{USER_CS, USER_EFLAGS, USER_SS};
 use crate::{Patching, Registers};
 
-/// Reads the registers of a patched call.
-pub(super) fn read(shared: &Shared, regs: &mut Registers) {
+/// Reads the registers that a patched call passes.
+pub(super) fn read_call(shared: &Shared, regs: &mut Registers) {
+    regs.rax = shared.get(field::REG_RAX);
+    regs.orig_rax = regs.rax;
+    regs.rdi = shared.get(field::REG_RDI);
+    regs.rsi = shared.get(field::REG_RSI);
+    regs.rdx = shared.get(field::REG_RDX);
+    regs.r10 = shared.get(field::REG_R10);
+    regs.r8 = shared.get(field::REG_R8);
+    regs.r9 = shared.get(field::REG_R9);
+}
+
+/// Reads all others.
+pub(super) fn read_rest(shared: &Shared, regs: &mut Registers) {
     let get = |at| shared.get(at);
     let (rip, eflags) = (get(field::REG_RIP), get(field::REG_EFLAGS));
-    let rax = get(field::REG_RAX);
     *regs = Registers {
-        r8: get(field::REG_R8),
-        r9: get(field::REG_R9),
-        r10: get(field::REG_R10),
-        // As the processor's `syscall` leaves them.
-        r11: eflags,
-        rcx: rip,
         r12: get(field::REG_R12),
         r13: get(field::REG_R13),
         r14: get(field::REG_R14),
         r15: get(field::REG_R15),
-        rdi: get(field::REG_RDI),
-        rsi: get(field::REG_RSI),
         rbp: get(field::REG_RBP),
         rbx: get(field::REG_RBX),
-        rdx: get(field::REG_RDX),
-        rax,
+        // As the processor's `syscall` leaves them.
+        r11: eflags,
+        rcx: rip,
         rsp: get(field::REG_RSP),
         rip,
         eflags,
-        orig_rax: u64::MAX,
         cs: USER_CS,
         ss: USER_SS,
         fs_base: get(field::EVENT_FS),
         gs_base: get(field::EVENT_GS),
-        ..Registers::default()
+        ds: 0,
+        es: 0,
+        fs: 0,
+        gs: 0,
+        ..*regs
     };
 }
 
-/// Reads `rcx` and `r11` as well: those of a return that an interrupt has stopped.
+/// Reads those of a return that an interrupt has stopped.
 pub(super) fn read_stopped(shared: &Shared, regs: &mut Registers) {
-    read(shared, regs);
+    read_call(shared, regs);
+    read_rest(shared, regs);
+    regs.orig_rax = u64::MAX;
     regs.rcx = shared.get(field::REG_RCX);
     regs.r11 = shared.get(field::REG_R11);
 }

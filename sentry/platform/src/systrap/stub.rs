@@ -591,7 +591,7 @@ mod tests {
 
     #[test]
     fn fields_do_not_overlap() {
-        const { assert!(field::OPS + field::OPS_MAX * field::OP_SIZE <= field::STACK) };
+        const { assert!(field::OPS + field::OPS_MAX * field::OP_SIZE <= field::CHILD) };
         const { assert!(field::WINDOW < CONTEXT_SIZE && CONTEXT_SIZE.is_power_of_two()) };
         const { assert!(layout::STUB_END < layout::TASK_END) };
     }

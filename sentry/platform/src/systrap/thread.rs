@@ -266,6 +266,12 @@ impl Thread {
         }
     }
 
+    /// Hears that somebody wants the guest to stop; returns whether that is so.
+    pub(super) fn see_interrupt(&self) -> bool {
+        // The owner is about to look for what it is interrupted for; a plain look is enough where there is nothing.
+        self.interrupt.load(Ordering::SeqCst) && self.interrupt.swap(false, Ordering::SeqCst)
+    }
+
     /// Makes guest code stop.
     pub(super) fn kick(&self) {
         if let Some(proc) = self.proc.get() {

@@ -92,7 +92,7 @@ impl<'a> Guest<'a> {
 
     /// Runs until the next event.
     pub(crate) fn run(&mut self) -> Event {
-        block_on(self.platform, self.context.run(&mut self.regs))
+        block_on(self.platform, self.context.run_complete(&mut self.regs))
     }
 
     /// Runs until the next event, which must be this system call; returns its arguments.
