@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use abi::{Errno, Fd, Restart};
-use sentry_platform::{Context, Registers};
+use sentry_platform::{Context, ContextExt, Event, Registers};
 
 use crate::mm::Mm;
 use crate::task::rseq::Rseq;
@@ -16,8 +16,8 @@ use crate::{Kernel, Process, Task};
 pub struct Current {
     /// What others may see and change of this thread.
     pub task: Arc<Task>,
-    /// Registers at the last event; changed ones take effect when guest code goes on.
-    pub regs: Registers,
+    /// Registers at the last event; after a system call perhaps only its number, arguments and result.
+    regs: Registers,
     /// The platform's side of the thread.
     pub context: Box<dyn Context>,
     /// The memory that this thread's addresses mean. Changes at exec.
@@ -99,6 +99,39 @@ impl Current {
     pub fn set_fs(&mut self, fs: Arc<FsContext>) {
         self.fs = Arc::clone(&fs);
         self.task.fs.store(fs);
+    }
+
+    /// Runs guest code until the next event.
+    pub(crate) async fn run_guest(&mut self) -> Event {
+        self.context.run(&mut self.regs).await
+    }
+
+    /// Returns the registers at the last event; changed ones take effect when guest code goes on. A call that only needs
+    /// its arguments is cheaper without.
+    pub fn regs(&mut self) -> &mut Registers {
+        self.context.complete(&mut self.regs);
+        &mut self.regs
+    }
+
+    /// Returns the number of the system call that is being served, as the whole register holds it.
+    pub fn call_number(&self) -> u64 {
+        self.regs.orig_rax
+    }
+
+    /// Returns the arguments of the system call that is being served.
+    pub fn call_args(&self) -> [u64; 6] {
+        self.regs.syscall_args()
+    }
+
+    /// Sets what the system call returns.
+    pub fn set_result(&mut self, value: u64) {
+        self.regs.rax = value;
+    }
+
+    /// Becomes another program, about to run its first instruction.
+    pub(crate) fn replace_program(&mut self, context: Box<dyn Context>, regs: Registers) {
+        self.context = context;
+        self.regs = regs;
     }
 
     /// Returns the kernel.

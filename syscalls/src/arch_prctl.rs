@@ -16,10 +16,13 @@ const TASK_SIZE_MAX: u64 = 0x7fff_ffff_f000;
 pub fn arch_prctl(cur: &mut Current, op: i32, addr: u64) -> Result<u64, Errno> {
     match op {
         ARCH_SET_FS | ARCH_SET_GS if addr >= TASK_SIZE_MAX => return Err(Errno::EPERM),
-        ARCH_SET_FS => cur.regs.fs_base = addr,
-        ARCH_SET_GS => cur.regs.gs_base = addr,
-        ARCH_GET_FS => cur.mem.write(UserRef::new(UserAddr::new(addr)), &cur.regs.fs_base)?,
-        ARCH_GET_GS => cur.mem.write(UserRef::new(UserAddr::new(addr)), &cur.regs.gs_base)?,
+        ARCH_SET_FS => cur.regs().fs_base = addr,
+        ARCH_SET_GS => cur.regs().gs_base = addr,
+        ARCH_GET_FS | ARCH_GET_GS => {
+            let regs = cur.regs();
+            let base = if op == ARCH_GET_FS { regs.fs_base } else { regs.gs_base };
+            cur.mem.write(UserRef::new(UserAddr::new(addr)), &base)?;
+        }
         // CPUID is always allowed and never faults, as on a processor without CPUID faulting.
         ARCH_GET_CPUID => return Ok(1),
         ARCH_SET_CPUID => return Err(Errno::ENODEV),

@@ -189,7 +189,7 @@ pub fn pause(cur: &mut Current) -> Outcome<'_> {
 
 /// Serves `sigaltstack(2)`.
 pub fn sigaltstack(cur: &mut Current, new: UserRef<StackT>, old: UserRef<StackT>) -> Result<(), Errno> {
-    let rsp = cur.regs.rsp;
+    let rsp = cur.regs().rsp;
     let wanted = cur.mem.read_opt(new)?;
     let before = *cur.task.signals.altstack.lock();
     if let Some(stack) = wanted {

@@ -56,17 +56,18 @@ pub(crate) async fn before_guest(cur: &mut Current) {
 fn resolve_restart(cur: &mut Current, handler: Option<&SigAction>) {
     let Some(kind) = cur.restart.take() else { return };
     let again = match (kind, handler) {
-        (Restart::NoIntr, _) | (Restart::Sys | Restart::NoHand, None) => Some(cur.regs.orig_rax),
+        (Restart::NoIntr, _) | (Restart::Sys | Restart::NoHand, None) => Some(cur.call_number()),
         (Restart::Block, None) => Some(u64::from(nr::restart_syscall)),
-        (Restart::Sys, Some(action)) if action.flags & sa::RESTART != 0 => Some(cur.regs.orig_rax),
+        (Restart::Sys, Some(action)) if action.flags & sa::RESTART != 0 => Some(cur.call_number()),
         (Restart::Sys | Restart::NoHand | Restart::Block, Some(_)) => None,
     };
     match again {
         Some(number) => {
-            cur.regs.rax = number;
-            cur.regs.rip = cur.regs.rip.wrapping_sub(SYSCALL_LEN);
+            let regs = cur.regs();
+            regs.rax = number;
+            regs.rip = regs.rip.wrapping_sub(SYSCALL_LEN);
         }
-        None => cur.regs.rax = i64::from(-Errno::EINTR.raw()).cast_unsigned(),
+        None => cur.set_result(i64::from(-Errno::EINTR.raw()).cast_unsigned()),
     }
 }
 
@@ -158,7 +159,8 @@ async fn stop(task: &Arc<Task>) {
 /// Turns a hardware fault into its signal, which can't be blocked or ignored.
 pub(crate) fn raise_fault(cur: &mut Current, fault: &Fault) {
     let Some(signal) = Signal::new(fault.signo) else { return };
-    tracing::debug!(task = ?cur.task, ?fault, rip = cur.regs.rip, "guest fault");
+    let rip = cur.regs().rip;
+    tracing::debug!(task = ?cur.task, ?fault, rip, "guest fault");
     cur.fault = Some(*fault);
     send::force(&cur.task, SigInfo::fault(signal, fault.code, fault.addr));
 }

@@ -89,7 +89,7 @@ pub(super) async fn push(
     }
     let altstack = *cur.task.signals.altstack.lock();
     let mut image = cur.context.fpstate().await.map_err(|error| error.errno())?;
-    let (stack, on_altstack) = stack_for(cur.regs.rsp, &altstack, action)?;
+    let (stack, on_altstack) = stack_for(cur.regs().rsp, &altstack, action)?;
     let fp_len = seal_image(&mut image)? as u64;
     let below = |top: u64, len: u64| top.checked_sub(len).ok_or(Errno::EFAULT);
     let fp_at = below(stack, fp_len)? & !63;
@@ -98,7 +98,7 @@ pub(super) async fn push(
         return Err(Errno::EFAULT);
     }
     let fault = cur.fault.take().unwrap_or_default();
-    let regs = &cur.regs;
+    let regs = *cur.regs();
     let frame = Frame {
         return_to: action.restorer,
         uc_flags: UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS,
@@ -149,7 +149,7 @@ pub(super) async fn push(
         *cur.task.signals.altstack.lock() = super::TaskSignals::no_altstack();
     }
     cur.context.reset_fpstate();
-    let regs = &mut cur.regs;
+    let regs = cur.regs();
     regs.rdi = u64::from(signal.number().unsigned_abs());
     regs.rsi = frame_at + (FRAME_LEN - size_of::<SigInfo>() as u64);
     regs.rdx = frame_at + 8;
@@ -216,7 +216,7 @@ pub async fn sigreturn(cur: &mut Current) {
 
 async fn restore(cur: &mut Current) -> Result<(), Errno> {
     // The handler's `ret` has popped the return address.
-    let frame_at = cur.regs.rsp.wrapping_sub(8);
+    let frame_at = cur.regs().rsp.wrapping_sub(8);
     // A frame of ours is followed by the floating-point state: both come by one copy, and what is private then is used.
     let mut bytes = vec![0; cur.frame_len.clamp(size_of::<Frame>(), size_of::<Frame>() + XSTATE_MAX)];
     let got = cur.mem.read_partial(UserAddr::new(frame_at), &mut bytes);
@@ -225,7 +225,7 @@ async fn restore(cur: &mut Current) -> Result<(), Errno> {
     let saved = &frame.uc_mcontext;
     let copied = Copied { at: frame_at.wrapping_add(FRAME_LEN), bytes: rest };
     cur.task.signals.set_mask(frame.uc_sigmask);
-    let regs = &mut cur.regs;
+    let regs = cur.regs();
     regs.r8 = saved.r8;
     regs.r9 = saved.r9;
     regs.r10 = saved.r10;

@@ -179,7 +179,7 @@ pub async fn clone(cur: &mut Current, args: &CloneArgs) -> Result<Pid, Errno> {
         // A bad address is ignored, as on Linux.
         let _ = mem.write(args.child_tid, &tid.0);
     }
-    let mut regs = cur.regs;
+    let mut regs = *cur.regs();
     regs.rax = 0;
     regs.orig_rax = u64::MAX;
     if !args.stack.is_null() {

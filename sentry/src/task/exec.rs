@@ -165,8 +165,7 @@ pub async fn exec(cur: &mut Current, request: ExecRequest) -> Result<(), Errno> 
     task.mm.store(Arc::clone(&loaded.mm));
     cur.mem = UserMem::new(Arc::clone(loaded.mm.space()));
     cur.mm = loaded.mm;
-    cur.context = loaded.context;
-    cur.regs = loaded.regs;
+    cur.replace_program(loaded.context, loaded.regs);
     cur.restart_block = None;
     *task.comm.lock() = comm(&request.name);
     *task.signals.altstack.lock() = TaskSignals::no_altstack();

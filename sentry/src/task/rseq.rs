@@ -126,12 +126,12 @@ fn abort(cur: &mut Current, area: Rseq) -> Result<(), Errno> {
         return Ok(());
     }
     let section: Section = cur.mem.read(UserRef::new(UserAddr::new(at)))?;
-    if section.covers(cur.regs.rip).ok_or(Errno::EINVAL)? {
+    if section.covers(cur.regs().rip).ok_or(Errno::EINVAL)? {
         let signature: u32 = cur.mem.read(UserRef::new(UserAddr::new(section.abort.wrapping_sub(4))))?;
         if signature != area.signature {
             return Err(Errno::EINVAL);
         }
-        cur.regs.rip = section.abort;
+        cur.regs().rip = section.abort;
     }
     cur.mem.write(slot, &0)
 }

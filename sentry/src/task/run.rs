@@ -5,7 +5,7 @@ use std::sync::Arc;
 use abi::signal::Signal;
 use abi::table::TABLE_LEN;
 use abi::{Errno, SysError};
-use sentry_platform::{ContextExt, Event, Fault};
+use sentry_platform::{Event, Fault};
 
 use super::seccomp::Decision;
 use crate::mm::Limits;
@@ -31,7 +31,7 @@ pub async fn run(mut cur: Current) {
         if cur.kernel().executor.has_ready() {
             cur.context.hurry();
         }
-        let event = cur.context.run(&mut cur.regs).await;
+        let event = cur.run_guest().await;
         super::rseq::after_event(&mut cur, &event);
         match event {
             Event::Syscall => {
@@ -87,20 +87,20 @@ fn begin_syscall(cur: &mut Current) -> Outcome<'_> {
         Decision::Fail(errno) => return Outcome::Done(Ok(u64::from(errno).wrapping_neg())),
         Decision::Gone => return Outcome::NoReturn,
     }
-    let number = usize::try_from(cur.regs.orig_rax).unwrap_or(TABLE_LEN);
+    let number = usize::try_from(cur.call_number()).unwrap_or(TABLE_LEN);
     let Some(slot) = cur.kernel().table.get(number).copied().flatten() else {
         return Outcome::Done(Err(Errno::ENOSYS.into()));
     };
     if cur.kernel().tracer.is_on() {
         return Outcome::block(traced(cur, slot));
     }
-    let args = cur.regs.syscall_args();
+    let args = cur.call_args();
     (slot.handler)(cur, &args)
 }
 
 /// Serves a call between the two lines that the log has of it.
 async fn traced(cur: &mut Current, slot: Slot) -> SysResult {
-    let args = cur.regs.syscall_args();
+    let args = cur.call_args();
     let task = Arc::clone(&cur.task);
     task.kernel.tracer.enter(&task, slot.entry, &args);
     let result = match (slot.handler)(cur, &args) {
@@ -123,11 +123,11 @@ fn end_syscall(cur: &mut Current, result: SysResult) {
         return;
     }
     match result {
-        Ok(value) => cur.regs.rax = value,
-        Err(SysError::Errno(errno)) => cur.regs.rax = error_value(errno),
+        Ok(value) => cur.set_result(value),
+        Err(SysError::Errno(errno)) => cur.set_result(error_value(errno)),
         // Resolved when signals are delivered; until then the call looks interrupted.
         Err(SysError::Restart(kind)) => {
-            cur.regs.rax = error_value(Errno::EINTR);
+            cur.set_result(error_value(Errno::EINTR));
             cur.restart = Some(kind);
         }
     }

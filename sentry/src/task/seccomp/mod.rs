@@ -162,7 +162,7 @@ fn check_mode(cur: &mut Current) -> Decision {
 }
 
 fn strict(cur: &Current) -> Decision {
-    let number = cur.regs.orig_rax;
+    let number = cur.call_number();
     if [nr::read, nr::write, nr::exit, nr::rt_sigreturn].iter().any(|allowed| u64::from(*allowed) == number) {
         return Decision::Serve;
     }
@@ -171,7 +171,7 @@ fn strict(cur: &Current) -> Decision {
 }
 
 fn filtered(cur: &mut Current, filters: &[Arc<Program>]) -> Decision {
-    let regs = &cur.regs;
+    let regs = *cur.regs();
     // The number is the low half of the register, as the host's filters see it.
     let number = (regs.orig_rax & u64::from(u32::MAX)) as u32;
     let data = Data { nr: number.cast_signed(), arch: ARCH, instruction_pointer: regs.rip, args: regs.syscall_args() };
@@ -195,7 +195,7 @@ fn filtered(cur: &mut Current, filters: &[Arc<Program>]) -> Decision {
         action::TRACE | action::USER_NOTIF => Decision::Fail(Errno::ENOSYS.raw().cast_unsigned()),
         action::TRAP => {
             let info = SigInfo::seccomp(told.cast_signed(), regs.rip, number.cast_signed(), ARCH);
-            cur.regs.rax = cur.regs.orig_rax;
+            cur.set_result(regs.orig_rax);
             send::force(&cur.task, info);
             Decision::Gone
         }
