@@ -44,6 +44,8 @@ pub(super) struct SystrapContext {
     patience: u32,
     /// Answers since that was given up.
     cold: u32,
+    /// The worker has other things to do than to look.
+    hurried: bool,
 }
 
 /// Where the guest's state is while the stub waits.
@@ -108,6 +110,7 @@ impl SystrapContext {
             trapped: false,
             patience: 0,
             cold: 0,
+            hurried: false,
         }
     }
 
@@ -385,6 +388,9 @@ impl SystrapContext {
         /// Rounds between two looks at the other stubs.
         const OTHERS: u32 = 32;
         let most = self.hub.setup.rounds;
+        if std::mem::take(&mut self.hurried) {
+            return self.thread.has_news();
+        }
         if self.patience < most / 16 {
             self.cold += 1;
             if !self.cold.is_multiple_of(16) {
@@ -567,6 +573,10 @@ impl Context for SystrapContext {
 
     fn trapped(&self) -> bool {
         self.trapped
+    }
+
+    fn hurry(&mut self) {
+        self.hurried = true;
     }
 
     fn complete(&mut self, regs: &mut Registers) {
