@@ -45,6 +45,7 @@ impl<F: Future<Output = ()>> Future for Serving<F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let outer = SERVED.replace(self.task.take());
         let polled = self.future.as_mut().poll(cx);
+        sentry_platform::systrap::turn_away();
         self.task = SERVED.replace(outer);
         polled
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use abi::Errno;
 
 use super::birth::{self, Kind};
+use super::copier;
 use super::frame::{self, Cause};
 use super::hub::{self, Hub};
 use super::layout::{command, field, load, outcome};
@@ -197,6 +198,7 @@ impl SystrapContext {
             self.entry = Entry::Call(Fpu::Live);
             (self.brief, self.trapped) = (true, false);
             self.thread.see_interrupt();
+            copier::turn_to(&self.hub, &self.thread);
             return Some(Event::Syscall);
         }
         self.brief = false;
@@ -215,7 +217,10 @@ impl SystrapContext {
         self.trapped = self.entry == Entry::Frame && matches!(cause, Cause::Syscall(_));
         let interrupted = self.thread.see_interrupt();
         match cause {
-            Cause::Syscall(_) => Some(Event::Syscall),
+            Cause::Syscall(_) => {
+                copier::turn_to(&self.hub, &self.thread);
+                Some(Event::Syscall)
+            }
             Cause::Fault(fault) => Some(Event::Fault(fault)),
             Cause::Interrupt if interrupted => Some(Event::Interrupted),
             Cause::Interrupt => {
@@ -318,6 +323,13 @@ impl SystrapContext {
     /// Begins a batch.
     fn begin(&mut self, ops: impl IntoIterator<Item = RawOp>, refused: Option<Errno>) {
         self.batch = Batch { queue: ops.into_iter().collect(), refused, ..Batch::default() };
+        // A stub that is late with something waits its turn in `poll_batch`.
+        if self.thread.state() == IDLE {
+            self.begin_sending();
+        }
+    }
+
+    fn begin_sending(&mut self) {
         if !self.batch.queue.is_empty() && !self.is_dead() {
             self.send_batch();
         }
@@ -326,6 +338,14 @@ impl SystrapContext {
     /// Returns the value of the last operation, or index and error of the one that failed.
     fn poll_batch(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<u64, MemOpError>> {
         loop {
+            if self.batch.sent == 0 && !self.batch.queue.is_empty() && !self.is_dead() {
+                match self.poll_taken(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(true) => self.begin_sending(),
+                    Poll::Ready(false) => {}
+                }
+                continue;
+            }
             if self.batch.sent == 0 && !self.is_dead() {
                 let (index, value) = (self.batch.done, self.batch.value);
                 return Poll::Ready(self.batch.refused.map_or(Ok(value), |errno| Err(MemOpError { index, errno })));

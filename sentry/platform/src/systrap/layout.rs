@@ -65,6 +65,12 @@ pub(super) mod field {
     pub(in super::super) const GS_BASE: usize = 0x18;
     /// u64: result of the system call.
     pub(in super::super) const RESULT: usize = 0x20;
+    /// u64: where to copy from.
+    pub(in super::super) const COPY_FROM: usize = 0x28;
+    /// u64: where to copy to.
+    pub(in super::super) const COPY_TO: usize = 0x30;
+    /// u64: how many bytes.
+    pub(in super::super) const COPY_LEN: usize = 0x38;
 
     // What a stub publishes: one line, apart from the first by as much as a processor may fetch at once.
     /// u32: number of the request whose outcome stands below.
@@ -73,6 +79,8 @@ pub(super) mod field {
     pub(in super::super) const KIND: usize = 0x84;
     /// Registers that a patched call passes.
     pub(in super::super) const REG_RAX: usize = 0x88;
+    /// u64: bytes that could not be copied. By then the sentry has read the number.
+    pub(in super::super) const COPY_LEFT: usize = REG_RAX;
     pub(in super::super) const REG_RDI: usize = 0x90;
     pub(in super::super) const REG_RSI: usize = 0x98;
     pub(in super::super) const REG_RDX: usize = 0xa0;
@@ -145,6 +153,8 @@ pub(super) mod field {
     pub(in super::super) const FPSAVE_LEN: usize = 0x3000;
     /// Window for what is copied between guest memory and the sentry.
     pub(in super::super) const WINDOW: usize = 0xb000;
+    /// Bytes of it.
+    pub(in super::super) const WINDOW_LEN: usize = 0x5000;
 }
 
 /// What the sentry asks of a stub.
@@ -165,6 +175,8 @@ pub(super) mod command {
     pub(in super::super) const SAVE: u32 = 7;
     /// Trap, so that there is a signal frame to return by.
     pub(in super::super) const TRAP: u32 = 8;
+    /// Copy between guest memory and the window.
+    pub(in super::super) const COPY: u32 = 9;
 }
 
 /// What a stub loads before it returns to guest code.

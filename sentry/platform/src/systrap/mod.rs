@@ -4,12 +4,13 @@
 //! [`stub`] is the code in the guest's address space, [`layout`] what stands where in the memory shared with it,
 //! [`filter`] what it may call. [`zygote`] makes the first stub, [`birth`] all others. [`thread`] and [`process`] are what
 //! the sentry knows of them, in memory of its own; [`hub`] is what workers poll, and says why no wake-up is lost;
-//! [`context`] implements the traits; [`patched`] is what differs for guests that come by a patched call.
+//! [`context`] implements the traits; [`copier`] has stubs copy, [`patched`] is what differs for guests that come by a patched call.
 //!
 //! Everything that a stub shares is hostile: read once, through [`shared`], and checked.
 
 mod birth;
 mod context;
+mod copier;
 mod filter;
 mod fpu;
 mod frame;
@@ -37,6 +38,8 @@ use context::SystrapContext;
 use hub::Hub;
 pub(crate) use layout::INTERRUPT;
 use process::Process;
+
+pub use copier::turn_away;
 
 use crate::{BoxFuture, NewProcess, Patching, Platform, PlatformError, Vdso};
 

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use rustix::process::WaitIdStatus;
 use sentry_sync::{Level, Mutex};
 
-use super::host;
+use super::{copier, host};
 use super::hub::Hub;
 use super::layout::field;
 use crate::{AddressSpace, Death};
@@ -152,6 +152,9 @@ impl AddressSpace for Process {
     fn read(&self, addr: u64, buf: &mut [u8]) -> usize {
         let len = self.reach(addr, buf.len());
         let buf = &mut buf[..len];
+        if let Some(copied) = copier::read(&self.proc, addr, buf) {
+            return copied;
+        }
         let mut done = 0;
         // What the host copies in one call may end at the first bad page or earlier.
         while done < len {
@@ -165,6 +168,9 @@ impl AddressSpace for Process {
 
     fn write(&self, addr: u64, buf: &[u8]) -> usize {
         let len = self.reach(addr, buf.len());
+        if let Some(copied) = copier::write(&self.proc, addr, &buf[..len]) {
+            return copied;
+        }
         let mut done = 0;
         while done < len {
             match host::write_memory(self.proc.pid, addr + done as u64, &buf[done..len]) {

@@ -113,6 +113,8 @@ std::arch::global_asm!(
     "mov eax, [rbx + {COMMAND}]",
     "cmp eax, {RETURN}",
     "je 85f",
+    "cmp eax, {COPY}",
+    "je 57f",
     "cmp eax, {GO}",
     "jne 60f",
     "mov eax, [rbx + {FLAGS}]",
@@ -148,6 +150,16 @@ std::arch::global_asm!(
     "mov rsi, [rbx + {GS_BASE}]",
     "syscall",
     "jmp 52b",
+    "57:",
+    "mov rsi, [rbx + {COPY_FROM}]",
+    "mov rdi, [rbx + {COPY_TO}]",
+    "mov rcx, [rbx + {COPY_LEN}]",
+    "systrap_stub_copy:",
+    "rep movsb",
+    "systrap_stub_copied:",
+    "mov [rbx + {COPY_LEFT}], rcx",
+    "mov dword ptr [rbx + {KIND}], {DONE}",
+    "jmp 40b",
     "60:",
     "cmp eax, {CMD_OPS}",
     "jne 70f",
@@ -401,6 +413,10 @@ std::arch::global_asm!(
     "lea rax, [rip + systrap_stub_trapped]",
     "cmp r8, rax",
     "je 36f",
+    "lea rcx, [rip + systrap_stub_copied]",
+    "lea rax, [rip + systrap_stub_copy]",
+    "cmp r8, rax",
+    "je 31f",
     "lea rcx, [rip + 67b]",
     "lea rax, [rip + systrap_stub_exchange]",
     "cmp r8, rax",
@@ -495,6 +511,11 @@ std::arch::global_asm!(
     LOAD_FPU = const load::FPU,
     LOAD_REGS = const load::REGS,
     CALL = const outcome::CALL,
+    COPY = const command::COPY,
+    COPY_FROM = const field::COPY_FROM,
+    COPY_TO = const field::COPY_TO,
+    COPY_LEN = const field::COPY_LEN,
+    COPY_LEFT = const field::COPY_LEFT,
     INTERRUPTED = const outcome::INTERRUPTED,
     INTERRUPT = const layout::INTERRUPT,
     SIGTRAP = const libc::SIGTRAP,
@@ -592,7 +613,7 @@ mod tests {
     #[test]
     fn fields_do_not_overlap() {
         const { assert!(field::OPS + field::OPS_MAX * field::OP_SIZE <= field::CHILD) };
-        const { assert!(field::WINDOW < CONTEXT_SIZE && CONTEXT_SIZE.is_power_of_two()) };
+        const { assert!(field::WINDOW + field::WINDOW_LEN <= CONTEXT_SIZE && CONTEXT_SIZE.is_power_of_two()) };
         const { assert!(layout::STUB_END < layout::TASK_END) };
     }
 }

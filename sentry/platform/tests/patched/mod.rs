@@ -17,6 +17,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a_guest_with_its_own_gs_traps", a_guest_with_its_own_gs_traps),
     ("a_base_of_gs_can_be_set_from_a_patched_call", a_base_of_gs_can_be_set_from_a_patched_call),
     ("memory_operations_work_from_a_patched_call", memory_operations_work_from_a_patched_call),
+    ("small_copies_stop_at_the_faulting_byte", small_copies_stop_at_the_faulting_byte),
     ("interrupts_race_with_patched_calls", interrupts_race_with_patched_calls),
     ("a_stepping_guest_passes_a_patched_call", a_stepping_guest_passes_a_patched_call),
     ("a_patched_site_may_be_anything_to_its_context", a_patched_site_may_be_anything_to_its_context),
@@ -262,6 +263,37 @@ fn memory_operations_work_from_a_patched_call(platform: &dyn Platform) {
     guest.regs.rax = 5;
     expect_patched(&mut guest, 2);
     assert_eq!(guest.word(guest.regs.rsp), 5);
+}
+
+fn small_copies_stop_at_the_faulting_byte(platform: &dyn Platform) {
+    const FAR: u64 = 0x6000_0000;
+    for by_trap in [false, true] {
+        let mut guest = Guest::new(platform, show_registers());
+        if !by_trap {
+            patch(&mut guest);
+        }
+        let rw = Prot::READ | Prot::WRITE;
+        let map = [
+            MemOp::MapAnonymous { addr: FAR, len: 0x2000, prot: rw, flags: PRIVATE },
+            MemOp::Protect { addr: FAR + 0x1000, len: 0x1000, prot: Prot::READ },
+        ];
+        guest.ops(&map).expect("map");
+        guest.expect_syscall(1);
+        for len in [1, 7, 8, 9, 63, 64, 65, 500, 1024, 1025, 4000] {
+            let bytes: Vec<u8> = (0..len).map(|at| at as u8 ^ 0x5a).collect();
+            let mut back = vec![0; len];
+            assert_eq!(guest.space.write(FAR + 3, &bytes), len);
+            assert_eq!(guest.space.read(FAR + 3, &mut back), len);
+            assert_eq!(back, bytes);
+            for room in [0, 1, 2, 8, 100].into_iter().filter(|room| *room <= len) {
+                assert_eq!(guest.space.write(FAR + 0x1000 - room as u64, &bytes), room, "{len} into {room}");
+                assert_eq!(guest.space.read(FAR + 0x2000 - room as u64, &mut back), room, "{len} from {room}");
+            }
+        }
+        guest.regs.rax = 9;
+        guest.expect_syscall(2);
+        assert_eq!(guest.word(guest.regs.rsp), 9);
+    }
 }
 
 guest_code!(count_calls, "2:", "mov eax, 1000", "syscall", "add rbx, rax", "jmp 2b");

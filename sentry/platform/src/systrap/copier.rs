@@ -1,0 +1,113 @@
+//! Copies of guest memory by the stub that waits for us anyway.
+//!
+//! While a worker serves a call, the calling thread's stub looks for the reply. It can copy a few bytes between guest memory
+//! and the window in its context in the time that two cache lines take to change hands, where the host's
+//! `process_vm_readv` costs over a microsecond. What the stub says of it is as little to be trusted as guest memory
+//! itself, and can harm nobody else.
+//!
+//! Which stub that is stands in a variable of the worker's thread: from the event until the worker turns to another task
+//! ([`turn_away`]). A stub that doesn't answer in time (the host runs something else on its CPU) is left to answer
+//! later, and the bytes are copied by the host; nothing else is asked of the stub until then.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::hub::{self, Hub};
+use super::layout::{command, field, outcome};
+use super::process::Proc;
+use super::thread::{BUSY, IDLE, Thread};
+
+/// Most bytes for which the window is quicker than the host.
+const MOST: usize = 1024;
+const _: () = assert!(MOST <= field::WINDOW_LEN);
+/// Copies left to the host after a stub was late.
+const REST: u32 = 16;
+
+thread_local! {
+    /// The thread whose call this worker serves, or one that it served before.
+    static SERVED: RefCell<Option<(Arc<Hub>, Arc<Thread>)>> = const { RefCell::new(None) };
+    /// Whether it is being served.
+    static SERVES: Cell<bool> = const { Cell::new(false) };
+    /// Copies to be left to the host.
+    static RESTING: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Hears that this worker serves a call of a thread that waits.
+pub(super) fn turn_to(hub: &Arc<Hub>, thread: &Arc<Thread>) {
+    SERVED.with_borrow_mut(|served| match served {
+        Some((_, known)) if Arc::ptr_eq(known, thread) => {}
+        _ => *served = Some((Arc::clone(hub), Arc::clone(thread))),
+    });
+    SERVES.set(true);
+}
+
+/// Hears that this worker turns to something else.
+pub fn turn_away() {
+    SERVES.set(false);
+}
+
+/// Copies from guest memory; `None`: not in this way.
+pub(super) fn read(proc: &Arc<Proc>, addr: u64, buf: &mut [u8]) -> Option<usize> {
+    with(proc, buf.len(), |hub, thread| {
+        let copied = copy(hub, thread, addr, window(thread), buf.len())?;
+        thread.shared.read(field::WINDOW, buf.get_mut(..copied)?);
+        Some(copied)
+    })
+}
+
+/// Copies to guest memory; `None`: not in this way.
+pub(super) fn write(proc: &Arc<Proc>, addr: u64, buf: &[u8]) -> Option<usize> {
+    with(proc, buf.len(), |hub, thread| {
+        thread.shared.write(field::WINDOW, buf);
+        copy(hub, thread, window(thread), addr, buf.len())
+    })
+}
+
+fn window(thread: &Thread) -> u64 {
+    hub::address(thread.slot) + field::WINDOW as u64
+}
+
+fn with(proc: &Arc<Proc>, len: usize, act: impl FnOnce(&Hub, &Thread) -> Option<usize>) -> Option<usize> {
+    if !SERVES.get() || len == 0 || len > MOST {
+        return None;
+    }
+    let resting = RESTING.get();
+    if resting > 0 {
+        RESTING.set(resting - 1);
+        return None;
+    }
+    SERVED.with_borrow(|served| {
+        let (hub, thread) = served.as_ref()?;
+        let ready = thread.proc.get().is_some_and(|known| Arc::ptr_eq(known, proc))
+            && thread.state() == IDLE
+            && thread.shared.u32(field::WAITING).load(Ordering::Relaxed) == 0
+            && !thread.dead.load(Ordering::Relaxed);
+        if ready { act(hub, thread) } else { None }
+    })
+}
+
+/// Has the stub copy; returns the bytes copied before the first that can't be.
+fn copy(hub: &Hub, thread: &Thread, from: u64, to: u64, len: usize) -> Option<usize> {
+    let shared = &thread.shared;
+    shared.set(field::COPY_FROM, from);
+    shared.set(field::COPY_TO, to);
+    shared.set(field::COPY_LEN, len as u64);
+    thread.set_state(BUSY);
+    thread.publish(hub, command::COPY);
+    for _ in 0..hub.setup.rounds {
+        if thread.has_news() {
+            break;
+        }
+        std::hint::spin_loop();
+    }
+    if thread.take(hub).is_none() {
+        RESTING.set(REST);
+        return None;
+    }
+    if shared.u32(field::KIND).load(Ordering::Relaxed) != outcome::DONE {
+        return None;
+    }
+    let left = usize::try_from(shared.get(field::COPY_LEFT)).ok()?;
+    len.checked_sub(left)
+}
