@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 use rustix::process::WaitIdStatus;
 use sentry_sync::{Level, Mutex};
 
-use super::{copier, host};
 use super::hub::Hub;
 use super::layout::field;
+use super::{copier, host};
 use crate::{AddressSpace, Death};
 
 /// What the sentry keeps of a stub process until it is reaped.
