@@ -7,6 +7,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use sentry_platform::systrap::Spin;
+
+use crate::compat_flags;
 
 pub(crate) use lifecycle::*;
 
@@ -118,6 +121,32 @@ pub(crate) struct Global {
     /// For development: host calls that the sentry's seccomp filter doesn't know go to the host's audit log, and pass.
     #[arg(long = "TESTONLY-seccomp-log", global = true, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) seccomp_log: bool,
+    /// How long both sides of a system call spin before they sleep: auto, off, or microseconds (systrap).
+    #[arg(long, global = true, default_value = "auto", value_parser = spin)]
+    pub(crate) spin: Spin,
+    /// Flags of gVisor that were given and have no effect here.
+    #[arg(skip)]
+    pub(crate) ignored: Vec<String>,
+}
+
+impl Global {
+    /// Returns the limit that `--spin` sets, in microseconds.
+    pub(crate) fn spin_limit(&self) -> Option<u32> {
+        match self.spin {
+            Spin::Auto => None,
+            Spin::Off => Some(0),
+            Spin::Micros(limit) => Some(limit),
+        }
+    }
+}
+
+/// Reads the value of `--spin`.
+fn spin(text: &str) -> Result<Spin, String> {
+    match text {
+        "auto" => Ok(Spin::Auto),
+        "off" => Ok(Spin::Off),
+        micros => micros.parse().map(Spin::Micros).map_err(|_| "use auto, off or a number of microseconds".to_owned()),
+    }
 }
 
 /// What to do.
@@ -298,7 +327,10 @@ const COMMANDS: &[&str] = &[
 
 /// Parses a command line, gVisor's single-dash flags included.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    Cli::try_parse_from(normalise(args))
+    let mut ignored = Vec::new();
+    let mut cli = Cli::try_parse_from(normalise(args, &mut ignored))?;
+    cli.global.ignored = ignored;
+    Ok(cli)
 }
 
 /// Finds `--log` and `--log-format` on a command line that doesn't parse.
@@ -320,12 +352,14 @@ pub(crate) fn log_flags(args: impl IntoIterator<Item = OsString>) -> (Option<Pat
     (path, format)
 }
 
-/// Gives single-dash long flags their second dash, up to the guest's own command; `--version` becomes the command.
-fn normalise(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+/// Gives single-dash long flags their second dash, up to the guest's own command; `--version` becomes the command; flags
+/// without effect go to `ignored`.
+fn normalise(args: impl IntoIterator<Item = OsString>, ignored: &mut Vec<String>) -> Vec<OsString> {
     let mut out = Vec::new();
     let mut command: Option<String> = None;
     let mut done = false;
-    for (at, arg) in args.into_iter().enumerate() {
+    let mut args = args.into_iter().enumerate();
+    while let Some((at, arg)) = args.next() {
         let text = arg.to_str().unwrap_or_default().to_owned();
         if at == 0 || done {
             out.push(arg);
@@ -334,6 +368,14 @@ fn normalise(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
             out.push(arg);
         } else if text.starts_with('-') {
             let name = text.trim_start_matches('-');
+            let (bare, value) = name.split_once('=').map_or((name, None), |(bare, value)| (bare, Some(value)));
+            if let Some(takes) = compat_flags::ignored(bare) {
+                if takes == compat_flags::Takes::Value && value.is_none() {
+                    args.next();
+                }
+                ignored.push(bare.to_owned());
+                continue;
+            }
             if command.is_none() && (name == "version" || text == "-v") {
                 out.push("version".into());
             } else if name.len() > 1 {
@@ -370,6 +412,7 @@ fn takes_value(last: Option<&OsString>) -> bool {
         "--platform",
         "--network",
         "--root",
+        "--spin",
         "--log",
         "--log-format",
         "--debug-log",
@@ -437,6 +480,21 @@ mod tests {
         let cli = parsed("runsc update --resources - web");
         let Command::Update(args) = cli.command else { panic!("not update") };
         assert_eq!(args.resources, Some(PathBuf::from("-")));
+    }
+
+    #[test]
+    fn flags_without_effect_are_taken_out_with_their_values() {
+        let cli = parsed("runsc --vfs2 -qdisc none --dcache=5 --lisafs=false --spin=20 do --directfs ls --directfs");
+        assert_eq!(cli.global.ignored, ["vfs2", "qdisc", "dcache", "lisafs", "directfs"]);
+        let Command::Do(args) = cli.command else { panic!("not do") };
+        assert_eq!(args.command, ["ls", "--directfs"]);
+    }
+
+    #[test]
+    fn spinning_has_three_ways() {
+        assert_eq!(parsed("runsc --spin off version").global.spin, Spin::Off);
+        assert_eq!(parsed("runsc --spin=15 version").global.spin, Spin::Micros(15));
+        assert!(parse(["runsc", "--spin=-1", "version"].map(OsString::from)).is_err());
     }
 
     #[test]

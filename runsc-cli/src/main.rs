@@ -10,6 +10,7 @@ mod cgroup;
 mod cli;
 mod client;
 mod cmd;
+mod compat_flags;
 mod hooks;
 mod log;
 mod oci;
@@ -47,6 +48,9 @@ fn main() -> ExitCode {
         }
     };
     log::start(&parsed.global, parsed.command.name());
+    if !parsed.global.ignored.is_empty() {
+        tracing::warn!(flags = parsed.global.ignored.join(" "), "flags of gVisor that have no effect here");
+    }
     match cmd::run(&parsed.global, parsed.command) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {

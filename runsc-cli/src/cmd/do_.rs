@@ -41,6 +41,7 @@ pub(crate) fn run(global: &Global, args: &DoArgs) -> Result<u8> {
     let config = SandboxConfig {
         id: format!("runsc-do-{}", std::process::id()),
         platform: global.platform.name().to_owned(),
+        spin: global.spin_limit(),
         strace: global.strace,
         debug: global.debug,
         seccomp_log: global.seccomp_log,

@@ -53,6 +53,7 @@ pub(crate) fn convert(global: &Global, bundle: &Path, spec: &Spec, id: &str) -> 
     Ok(SandboxConfig {
         id: id.to_owned(),
         platform: global.platform.name().to_owned(),
+        spin: global.spin_limit(),
         strace: global.strace,
         debug: global.debug,
         seccomp_log: global.seccomp_log,

@@ -19,7 +19,7 @@ use sentry_fs::hostfd::{HostFd, HostTerminal};
 use sentry_fs::tty::Terminal;
 use sentry_platform::Platform;
 use sentry_platform::ptrace::Ptrace;
-use sentry_platform::systrap::{Options, Systrap};
+use sentry_platform::systrap::{Options, Spin, Systrap};
 
 use super::config::SandboxConfig;
 use super::control::{self, FromSandbox, ToSandbox};
@@ -83,7 +83,7 @@ pub(crate) fn main() -> Result<u8> {
 fn run(mut config: SandboxConfig, passed: Passed, log: OwnedFd) -> Result<i32> {
     let signals = config.console.then(console::own).transpose()?;
     confine::enter(config.detached)?;
-    let platform = platform(&config.platform)?;
+    let platform = platform(&config.platform, config.spin)?;
     let kernel = Kernel::new(platform, &syscalls::TABLE);
     *kernel.uts.lock() =
         UtsNames { hostname: config.hostname.clone().into_bytes(), domainname: config.domainname.clone().into_bytes() };
@@ -146,9 +146,10 @@ pub(crate) fn kernel_cred() -> Cred {
     Cred::new(0, 0, Vec::new(), Caps::all())
 }
 
-fn platform(name: &str) -> Result<Arc<dyn Platform>> {
+fn platform(name: &str, spin: Option<u32>) -> Result<Arc<dyn Platform>> {
+    let spin = spin.map_or(Spin::Auto, |limit| if limit == 0 { Spin::Off } else { Spin::Micros(limit) });
     match name {
-        "systrap" => Systrap::new(Options::default()).context("starting the systrap platform"),
+        "systrap" => Systrap::new(Options { spin }).context("starting the systrap platform"),
         "ptrace" => Ptrace::new().context("starting the ptrace platform"),
         other => bail!("unknown platform {other:?}; use systrap or ptrace"),
     }

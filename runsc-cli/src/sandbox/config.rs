@@ -15,6 +15,8 @@ pub(crate) struct SandboxConfig {
     pub(crate) id: String,
     /// `"systrap"` or `"ptrace"`.
     pub(crate) platform: String,
+    /// Longest spinning in microseconds; `None` leaves it to the platform.
+    pub(crate) spin: Option<u32>,
     /// Log every system call.
     pub(crate) strace: bool,
     /// Log debug messages.

@@ -26,7 +26,7 @@ const STAGE: &str = "/sys";
 /// One that is `detached` doesn't end with the command line that has started it.
 pub(crate) fn enter(detached: bool) -> Result<()> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .context("making the sentry's mounts private")?;
+        .context("making the sentry's mounts private; the host may restrict unprivileged user namespaces (sysctl kernel.apparmor_restrict_unprivileged_userns)")?;
     let hardened = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("runsc", STAGE, "tmpfs", hardened, Some(c"size=64k,mode=755")).context("mounting the sentry's empty root")?;
     chdir(STAGE).context("entering the sentry's empty root")?;

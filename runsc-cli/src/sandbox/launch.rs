@@ -189,9 +189,9 @@ impl Plan<'_> {
         };
         match spawn.start() {
             Ok(child) => Ok(child),
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES)) => {
                 bail!(
-                    "making namespaces: {error}; unprivileged user namespaces may be off on this host (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone), or run as root"
+                    "making namespaces: {error}; unprivileged user namespaces may be off on this host (sysctls kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns), or run as root"
                 )
             }
             Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
