@@ -149,7 +149,7 @@ pub(crate) fn processes(program: &Path) -> BTreeSet<u32> {
 }
 
 /// The program that runs another with fewer rights.
-fn build_wrapper() -> Result<PathBuf> {
+pub(crate) fn build_wrapper() -> Result<PathBuf> {
     let out = output("badinput")?.join("deny");
     let source = workspace().join("tests/hostile/deny.c");
     let mut gcc = Command::new("gcc");

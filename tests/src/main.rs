@@ -8,13 +8,16 @@
 mod bad_input;
 mod bench;
 mod bundles;
+mod caller;
 mod docs;
+mod faults;
 mod host;
 mod hostile;
 mod lint;
 mod matrix;
 mod posture;
 mod programs;
+mod pty;
 mod python;
 mod ratchet;
 mod setup;
@@ -88,6 +91,10 @@ enum Command {
     Python,
     /// OCI bundles, by runc and by `runsc run`.
     Bundles,
+    /// Exit status, signals, descriptors, terminals, ordinary users.
+    Caller,
+    /// Pieces of a sandbox that are killed.
+    Faults,
     /// Broken bundles, missing things, refused rights.
     Badinput,
     /// Guest programs that attack.
@@ -133,6 +140,8 @@ fn run(cli: &Cli, tally: &mut Tally) -> Result<()> {
         Command::Programs { quick } => programs::run(common, *quick, tally),
         Command::Python => python::run(common, tally),
         Command::Bundles => bundles::run(common, tally),
+        Command::Caller => caller::run(common, tally),
+        Command::Faults => faults::run(common, tally),
         Command::Badinput => bad_input::run(common, tally),
         Command::Hostile => hostile::run(common, tally),
         Command::Bench { peer, runs } => bench::run(common, peer.as_deref(), *runs),
@@ -150,6 +159,8 @@ fn everything(common: &Common, quick: bool, tally: &mut Tally) -> Result<()> {
     tally.suite("posture", |t| posture::run(common, t));
     tally.suite("bad input", |t| bad_input::run(common, t));
     tally.suite("bundles", |t| bundles::run(common, t));
+    tally.suite("caller", |t| caller::run(common, t));
+    tally.suite("faults", |t| faults::run(common, t));
     tally.suite("hostile", |t| hostile::run(common, t));
     tally.suite("programs", |t| programs::run(common, quick, t));
     if !quick {

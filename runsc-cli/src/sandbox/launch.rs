@@ -28,6 +28,8 @@ pub(crate) struct Sandbox {
     pub(crate) gofer: Child,
     /// What the gofer says on its standard error: why it ends, if it does so by itself.
     pub(crate) gofer_words: OwnedFd,
+    /// A standard stream is a terminal.
+    pub(crate) terminal: bool,
     /// Our end of the control socket.
     pub(crate) control: OwnedFd,
 }
@@ -88,6 +90,7 @@ pub(crate) fn launch(global: &Global, mut config: SandboxConfig, extras: Extras<
     let (control, sandbox_control) = control::pair()?;
     let passed = [sandbox_control].into_iter().chain(terminals.into_iter().flatten());
     let passed = passed.chain(extras.listener).chain(extras.extra).chain(sentry_ends).collect::<Vec<_>>();
+    let terminal = config.terminals.contains(&true);
     let plan = Plan {
         global,
         program: &program,
@@ -100,7 +103,7 @@ pub(crate) fn launch(global: &Global, mut config: SandboxConfig, extras: Extras<
     drop(passed);
     let made = (extras.namespaces_made)(sentry.pid);
     match made.and_then(|()| plan.start_gofer(&gofer_ends)) {
-        Ok((gofer, gofer_words)) => Ok(Sandbox { sentry, gofer, gofer_words, control }),
+        Ok((gofer, gofer_words)) => Ok(Sandbox { sentry, gofer, gofer_words, terminal, control }),
         Err(error) => {
             super::wait::end(sentry.pid);
             Err(error)

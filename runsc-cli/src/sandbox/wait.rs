@@ -73,7 +73,9 @@ fn serve(sandbox: &Sandbox, signals: &SignalFd) -> Result<u8> {
         if news {
             match control::receive(&sandbox.control)? {
                 Some(FromSandbox::Created) => {}
-                Some(FromSandbox::Stopped(number)) => stop(sandbox, number),
+                // Without a terminal there is no job control, and who continues the program does so inside.
+                Some(FromSandbox::Stopped(number)) if sandbox.terminal => stop(sandbox, number),
+                Some(FromSandbox::Stopped(_)) => {}
                 Some(FromSandbox::Exited(status)) => return Ok(exit_code(status)),
                 Some(FromSandbox::Failed(text)) => bail!("{}", words(sandbox).unwrap_or(text)),
                 None => bail!("the sentry has ended without a word{}", cause(sandbox.sentry.pid)),
