@@ -207,7 +207,7 @@ fn ordinary_user(common: &Common, runsc: &Path, tally: &mut Tally) -> Result<()>
         tally.check(&format!("ordinary user: confinement on {platform}"), problem);
     }
     let mut refused = Command::new(build_wrapper()?);
-    refused.args(["namespaces", "/usr/bin/setpriv", "--reuid", USER, "--regid", USER, "--clear-groups"]);
+    refused.args(["unshare,clone", "/usr/bin/setpriv", "--reuid", USER, "--regid", USER, "--clear-groups"]);
     refused.arg(&own).args(["--rootless", "do", "true"]).current_dir("/");
     let ended = run_command(&mut refused, Duration::from_secs(20))?;
     let told = ended.code == 128 && String::from_utf8_lossy(&ended.stderr).contains("sysctl");
