@@ -77,7 +77,10 @@ fn random<const N: usize>() -> [u8; N] {
 }
 
 fn entropy() -> Entropy {
-    let word = || u64::from_ne_bytes(random());
+    // One question to the host for all of them.
+    let bytes: [u8; 40] = random();
+    let mut words = bytes.chunks_exact(8).map(|word| word.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)));
+    let mut word = || words.next().unwrap_or_default();
     Entropy { stack: word(), mmap: word(), brk: word(), pie: word(), stack_align: word() }
 }
 

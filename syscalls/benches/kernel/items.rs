@@ -12,6 +12,7 @@ pub(crate) struct Item {
     pub(crate) name: &'static str,
     pub(crate) rounds: u64,
     pub(crate) prepare: fn(&mut World, &mut Current) -> Vec<Vec<Step>>,
+    /// What a child of a fork does.
     pub(crate) fork: Option<fn() -> Player>,
 }
 
@@ -132,6 +133,14 @@ fn ping_pong(there: (u64, u64), back: (u64, u64)) -> Vec<Vec<Step>> {
 /// A child that ends at once.
 fn exits() -> Player {
     Player::new(vec![anyway(nr::exit_group, [0; 6])], 0, 1, None)
+}
+
+/// Where the name of the program stands.
+const PROGRAM: u64 = BASE;
+
+/// A child that runs a program without arguments.
+fn execs() -> Player {
+    Player::new(vec![anyway(nr::execve, [PROGRAM, 0, 0, 0, 0, 0])], 0, 1, None)
 }
 
 const fn item(name: &'static str, rounds: u64, prepare: fn(&mut World, &mut Current) -> Vec<Vec<Step>>) -> Item {
@@ -299,5 +308,15 @@ pub(crate) const ITEMS: &[Item] = &[
         rounds: 2_000,
         prepare: |_, _| vec![vec![step(nr::fork, [0; 6]), with_result(nr::wait4, [0; 6])]],
         fork: Some(exits),
+    },
+    Item {
+        name: "vfork+exec+exit+wait4",
+        rounds: 2_000,
+        prepare: |world, _| {
+            let path = world.put(b"/gofer/program\0");
+            assert_eq!(path, PROGRAM, "the first thing that is put there");
+            vec![vec![step(nr::vfork, [0; 6]), with_result(nr::wait4, [0; 6])]]
+        },
+        fork: Some(execs),
     },
 ];

@@ -49,7 +49,7 @@ fn run(item: &Item, rounds: u64) -> Figures {
             None => Player::new(steps, u64::MAX, 0, None),
         };
         if let Some(fork) = item.fork {
-            player = player.with_fork(fork);
+            player = player.with_fork(Arc::new(fork));
         }
         if at == 0 {
             cur.context = Box::new(player);

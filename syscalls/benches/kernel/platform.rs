@@ -122,7 +122,9 @@ impl Platform for Scripted {
     }
 
     fn new_process(&self) -> BoxFuture<'_, Result<NewProcess, PlatformError>> {
-        let context: Box<dyn Context> = Box::new(Player::silent());
+        // A program ends at once.
+        let exit: Step = Box::new(|regs| regs.orig_rax = u64::from(abi::table::nr::exit_group));
+        let context: Box<dyn Context> = Box::new(Player::new(vec![exit], 0, 1, None));
         Box::pin(std::future::ready(Ok((Memory::new() as Arc<dyn AddressSpace>, context))))
     }
 
@@ -200,7 +202,7 @@ pub(crate) struct Player {
     best: Duration,
     report: Option<Arc<Report>>,
     regs: Registers,
-    fork: Option<fn() -> Player>,
+    fork: Option<Arc<dyn Fn() -> Player + Send + Sync>>,
 }
 
 impl Player {
@@ -228,7 +230,7 @@ impl Player {
     }
 
     /// Gives children of a fork this script.
-    pub(crate) fn with_fork(mut self, fork: fn() -> Player) -> Player {
+    pub(crate) fn with_fork(mut self, fork: Arc<dyn Fn() -> Player + Send + Sync>) -> Player {
         self.fork = Some(fork);
         self
     }
@@ -297,12 +299,12 @@ impl Context for Player {
     }
 
     fn new_thread(&mut self) -> BoxFuture<'_, Result<Box<dyn Context>, PlatformError>> {
-        let child: Box<dyn Context> = Box::new(self.fork.map_or_else(Player::silent, |fork| fork()));
+        let child: Box<dyn Context> = Box::new(self.fork.as_ref().map_or_else(Player::silent, |fork| fork()));
         Box::pin(std::future::ready(Ok(child)))
     }
 
     fn fork(&mut self) -> BoxFuture<'_, Result<NewProcess, PlatformError>> {
-        let child: Box<dyn Context> = Box::new(self.fork.map_or_else(Player::silent, |fork| fork()));
+        let child: Box<dyn Context> = Box::new(self.fork.as_ref().map_or_else(Player::silent, |fork| fork()));
         Box::pin(std::future::ready(Ok((Memory::new() as Arc<dyn AddressSpace>, child))))
     }
 

@@ -1,6 +1,7 @@
 //! A guest kernel to measure: a root behind an overlay, a gofer's tree and a tmpfs, and one process.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 
@@ -53,6 +54,9 @@ fn trees() -> (Vec<tempfile::TempDir>, Arc<Client>, Vec<sentry_fs::gofer::Mount>
             std::fs::write(dir.path().join(format!("many/file-{at}")), b"x").expect("a file");
         }
         std::os::unix::fs::symlink("d1/d2/d3/file", dir.path().join("link")).expect("a link");
+        let program = dir.path().join("program");
+        std::fs::write(&program, elf()).expect("a program");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("an executable");
         for name in ["gofer", "tmp", "dev"] {
             std::fs::create_dir(dir.path().join(name)).expect("a directory");
         }
@@ -65,6 +69,30 @@ fn trees() -> (Vec<tempfile::TempDir>, Arc<Client>, Vec<sentry_fs::gofer::Mount>
     std::thread::spawn(move || gofer::serve(server, theirs, || Ok(())));
     let (client, mounts) = Client::connect(ours).expect("the gofer answers");
     (dirs, Arc::new(client), mounts)
+}
+
+/// A static program of four segments, as a linker makes them.
+fn elf() -> Vec<u8> {
+    const SEGMENT: u64 = 0x1000;
+    let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    let half = |file: &mut Vec<u8>, values: &[u16]| values.iter().for_each(|v| file.extend(v.to_le_bytes()));
+    half(&mut file, &[2, 62]);
+    file.extend(1_u32.to_le_bytes());
+    for word in [0x40_1000_u64, 64, 0] {
+        file.extend(word.to_le_bytes());
+    }
+    file.extend(0_u32.to_le_bytes());
+    half(&mut file, &[64, 56, 4, 0, 0, 0]);
+    for (at, flags, more) in [(0_u64, 4_u32, 0_u64), (1, 5, 0), (2, 4, 0), (3, 6, 0x3000)] {
+        file.extend(1_u32.to_le_bytes());
+        file.extend(flags.to_le_bytes());
+        let (offset, addr) = (at * SEGMENT, 0x40_0000 + at * SEGMENT);
+        for word in [offset, addr, addr, SEGMENT - 0x100, SEGMENT - 0x100 + more, SEGMENT] {
+            file.extend(word.to_le_bytes());
+        }
+    }
+    file.resize(0x4000, 0x90);
+    file
 }
 
 fn place(namespace: &Arc<MountNamespace>, path: &[u8]) -> Path {
