@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use abi::flags::Ready;
 use abi::signal::SigSet;
 use abi::time::{Timespec, Timeval};
-use abi::{Errno, Fd, Restart, SysError, UserAddr, UserRef};
+use abi::{Errno, Fd, PAGE_SIZE, Restart, SysError, UserAddr, UserRef};
 use sentry::task::Resource;
 use sentry::vfs::File;
 use sentry::wait::{Interruptible, WaitError, Waiter};
 use sentry::{Current, Outcome, SysResult};
 use sentry_sync::{Notify, Registration};
+use smallvec::SmallVec;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::read_write::attempt;
@@ -58,78 +59,87 @@ async fn wait_any(
     }
 }
 
-fn read_fds(cur: &Current, fds: UserRef<PollFd>, nfds: u32) -> Result<Vec<PollFd>, Errno> {
-    if u64::from(nfds) > cur.process().limit(Resource::Nofile) {
-        return Err(Errno::EINVAL);
-    }
-    // The limit bounds the size; it can't be raised beyond what a table may hold.
-    let count = usize::try_from(nfds).map_err(|_| Errno::EINVAL)?;
-    cur.mem.read_array(fds, count)
+/// What a call looks at. Mostly few files: no memory of its own then.
+struct PollSet {
+    at: UserRef<PollFd>,
+    /// As the guest gave them.
+    fds: SmallVec<[PollFd; 8]>,
+    files: SmallVec<[Option<Arc<File>>; 8]>,
+    found: SmallVec<[u16; 8]>,
 }
 
-fn open_files(cur: &Current, fds: &[PollFd]) -> Vec<Option<Arc<File>>> {
-    let table = cur.task.files.load();
-    fds.iter().map(|entry| table.get_io(Fd(entry.fd)).ok()).collect()
-}
-
-/// Fills in what is ready; returns how many entries are.
-fn look_at(fds: &mut [PollFd], files: &[Option<Arc<File>>]) -> u64 {
-    let mut count = 0;
-    for (entry, file) in fds.iter_mut().zip(files) {
-        let ready = match file {
-            _ if entry.fd < 0 => Ready::empty(),
-            None => Ready::NVAL,
-            Some(file) => file.ops.ready() & (Ready::from_bits_retain(u32::from(entry.events)) | Ready::ALWAYS),
-        };
-        entry.revents = u16::try_from(ready.bits()).unwrap_or(u16::MAX);
-        count += u64::from(entry.revents != 0);
+impl PollSet {
+    fn read(cur: &Current, at: UserRef<PollFd>, nfds: u32) -> Result<PollSet, Errno> {
+        if u64::from(nfds) > cur.process().limit(Resource::Nofile) {
+            return Err(Errno::EINVAL);
+        }
+        // The limit bounds the size; it can't be raised beyond what a table may hold.
+        let count = usize::try_from(nfds).map_err(|_| Errno::EINVAL)?;
+        let mut fds: SmallVec<[PollFd; 8]> = SmallVec::from_elem(PollFd::default(), count);
+        cur.mem.read_bytes(at.addr(), fds.as_mut_slice().as_mut_bytes())?;
+        let files = fds.iter().map(|entry| crate::io::file_of(cur, Fd(entry.fd)).ok()).collect();
+        Ok(PollSet { at, found: SmallVec::from_elem(0, count), fds, files })
     }
-    count
-}
 
-fn write_back(cur: &Current, at: UserRef<PollFd>, fds: &[PollFd]) -> Result<(), Errno> {
-    for (index, entry) in fds.iter().enumerate() {
-        let revents: UserRef<u16> = UserRef::new(at.element(index).addr().wrapping_add(6));
-        cur.mem.write(revents, &entry.revents)?;
+    /// Looks for what is ready; returns how many entries are.
+    fn look(&mut self) -> u64 {
+        let mut count = 0;
+        for ((entry, file), found) in self.fds.iter().zip(&self.files).zip(&mut self.found) {
+            let ready = match file {
+                _ if entry.fd < 0 => Ready::empty(),
+                None => Ready::NVAL,
+                Some(file) => file.ops.ready() & (Ready::from_bits_retain(u32::from(entry.events)) | Ready::ALWAYS),
+            };
+            *found = u16::try_from(ready.bits()).unwrap_or(u16::MAX);
+            count += u64::from(*found != 0);
+        }
+        count
     }
-    Ok(())
+
+    /// Writes the results where they aren't there yet. Of each page something is written, so that one that can't be
+    /// written fails the call as it must; the entries' other fields belong to the guest all the time.
+    fn write_back(&self, cur: &Current) -> Result<(), Errno> {
+        let mut page = None;
+        for (index, (entry, found)) in self.fds.iter().zip(&self.found).enumerate() {
+            let place = self.at.element(index).addr().wrapping_add(6);
+            let ends = place.raw().wrapping_add(1) / PAGE_SIZE;
+            if entry.revents != *found || page != Some(ends) {
+                cur.mem.write(UserRef::<u16>::new(place), found)?;
+                page = Some(ends);
+            }
+        }
+        Ok(())
+    }
 }
 
 enum Polled {
     Done(SysResult),
-    Wait(Vec<PollFd>, Vec<Option<Arc<File>>>),
+    Wait(Box<PollSet>),
 }
 
 fn poll_now(cur: &Current, at: UserRef<PollFd>, nfds: u32, no_wait: bool) -> Polled {
-    let mut fds = match read_fds(cur, at, nfds) {
-        Ok(fds) => fds,
+    let mut set = match PollSet::read(cur, at, nfds) {
+        Ok(set) => set,
         Err(errno) => return Polled::Done(Err(errno.into())),
     };
-    let files = open_files(cur, &fds);
-    let count = look_at(&mut fds, &files);
+    let count = set.look();
     if count == 0 && !no_wait {
-        return Polled::Wait(fds, files);
+        return Polled::Wait(Box::new(set));
     }
-    Polled::Done(write_back(cur, at, &fds).map(|()| count).map_err(SysError::Errno))
+    Polled::Done(set.write_back(cur).map(|()| count).map_err(SysError::Errno))
 }
 
-async fn poll_wait(
-    cur: &mut Current,
-    at: UserRef<PollFd>,
-    mut fds: Vec<PollFd>,
-    files: Vec<Option<Arc<File>>>,
-    deadline: Option<Instant>,
-) -> Result<u64, SysError> {
-    let watched = fds.iter().zip(&files).filter_map(|(entry, file)| {
+async fn poll_wait(cur: &mut Current, mut set: Box<PollSet>, deadline: Option<Instant>) -> Result<u64, SysError> {
+    let watched = set.fds.iter().zip(&set.files).filter_map(|(entry, file)| {
         Some((Arc::clone(file.as_ref()?), Ready::from_bits_retain(u32::from(entry.events))))
     });
     let watched: Watched = watched.collect();
     let look = || {
-        let count = look_at(&mut fds, &files);
+        let count = set.look();
         (count > 0).then_some(count)
     };
     let count = wait_any(cur, &watched, deadline, look).await.map_err(|_| SysError::Restart(Restart::NoHand))?;
-    write_back(cur, at, &fds)?;
+    set.write_back(cur)?;
     Ok(count.unwrap_or(0))
 }
 
@@ -137,22 +147,17 @@ async fn poll_wait(
 pub fn poll(cur: &mut Current, fds: UserRef<PollFd>, nfds: u32, timeout: i32) -> Outcome<'_> {
     match poll_now(cur, fds, nfds, timeout == 0) {
         Polled::Done(result) => Outcome::Done(result),
-        Polled::Wait(list, files) => {
+        Polled::Wait(set) => {
             let span = u64::try_from(timeout).ok().map(Duration::from_millis);
-            Outcome::block(poll_until(cur, fds, (list, files), deadline(span)))
+            Outcome::block(poll_until(cur, set, deadline(span)))
         }
     }
 }
 
 /// Waits; an interrupted wait goes on to the same deadline (`ERESTART_RESTARTBLOCK`).
-async fn poll_until(
-    cur: &mut Current,
-    at: UserRef<PollFd>,
-    (fds, files): (Vec<PollFd>, Vec<Option<Arc<File>>>),
-    deadline: Option<Instant>,
-) -> SysResult {
-    let nfds = u32::try_from(fds.len()).unwrap_or(u32::MAX);
-    let result = poll_wait(cur, at, fds, files, deadline).await;
+async fn poll_until(cur: &mut Current, set: Box<PollSet>, deadline: Option<Instant>) -> SysResult {
+    let (at, nfds) = (set.at, u32::try_from(set.fds.len()).unwrap_or(u32::MAX));
+    let result = poll_wait(cur, set, deadline).await;
     if let Err(SysError::Restart(_)) = result {
         cur.restart_block = Some(Box::new(move |cur| poll_again(cur, at, nfds, deadline)));
         return Err(Restart::Block.into());
@@ -163,7 +168,7 @@ async fn poll_until(
 fn poll_again(cur: &mut Current, at: UserRef<PollFd>, nfds: u32, deadline: Option<Instant>) -> Outcome<'_> {
     match poll_now(cur, at, nfds, false) {
         Polled::Done(result) => Outcome::Done(result),
-        Polled::Wait(list, files) => Outcome::block(poll_until(cur, at, (list, files), deadline)),
+        Polled::Wait(set) => Outcome::block(poll_until(cur, set, deadline)),
     }
 }
 
@@ -242,7 +247,7 @@ pub fn ppoll(
         let until = deadline(timeout);
         let result = match poll_now(cur, fds, nfds, timeout == Some(Duration::ZERO)) {
             Polled::Done(result) => result,
-            Polled::Wait(list, files) => poll_wait(cur, fds, list, files, until).await,
+            Polled::Wait(set) => poll_wait(cur, set, until).await,
         };
         restore_mask(cur, interrupted(&result));
         finish(cur, result, TimeoutAt::Spec(tmo_p), until, timeout.is_some())

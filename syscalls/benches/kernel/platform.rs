@@ -41,8 +41,16 @@ pub(crate) struct Memory(Mutex<Content>);
 
 impl Memory {
     pub(crate) fn new() -> Arc<Memory> {
-        let content = Content { window: vec![0; SIZE], elsewhere: HashMap::new() };
-        Arc::new(Memory(Mutex::new(Level::Platform, content)))
+        Memory::with(vec![0; SIZE])
+    }
+
+    /// That of another process: slow, and made at once.
+    fn small() -> Arc<Memory> {
+        Memory::with(Vec::new())
+    }
+
+    fn with(window: Vec<u8>) -> Arc<Memory> {
+        Arc::new(Memory(Mutex::new(Level::Platform, Content { window, elsewhere: HashMap::new() })))
     }
 }
 
@@ -68,7 +76,7 @@ impl AddressSpace for Memory {
     fn read(&self, addr: u64, buf: &mut [u8]) -> usize {
         COPIES.fetch_add(1, Ordering::Relaxed);
         let content = self.0.lock();
-        match window(addr, buf.len()) {
+        match window(addr, buf.len()).filter(|range| range.end <= content.window.len()) {
             Some(range) => buf.copy_from_slice(&content.window[range]),
             None => pages(addr, buf.len(), |page, inside, part| match content.elsewhere.get(&page) {
                 Some(page) => {
@@ -84,7 +92,7 @@ impl AddressSpace for Memory {
     fn write(&self, addr: u64, buf: &[u8]) -> usize {
         COPIES.fetch_add(1, Ordering::Relaxed);
         let mut content = self.0.lock();
-        match window(addr, buf.len()) {
+        match window(addr, buf.len()).filter(|range| range.end <= content.window.len()) {
             Some(range) => content.window[range].copy_from_slice(buf),
             None => pages(addr, buf.len(), |page, inside, part| {
                 let page = content.elsewhere.entry(page).or_insert_with(|| vec![0; 4096].into());
@@ -125,7 +133,7 @@ impl Platform for Scripted {
         // A program ends at once.
         let exit: Step = Box::new(|regs| regs.orig_rax = u64::from(abi::table::nr::exit_group));
         let context: Box<dyn Context> = Box::new(Player::new(vec![exit], 0, 1, None));
-        Box::pin(std::future::ready(Ok((Memory::new() as Arc<dyn AddressSpace>, context))))
+        Box::pin(std::future::ready(Ok((Memory::small() as Arc<dyn AddressSpace>, context))))
     }
 
     fn poll(&self) -> bool {
@@ -305,7 +313,7 @@ impl Context for Player {
 
     fn fork(&mut self) -> BoxFuture<'_, Result<NewProcess, PlatformError>> {
         let child: Box<dyn Context> = Box::new(self.fork.as_ref().map_or_else(Player::silent, |fork| fork()));
-        Box::pin(std::future::ready(Ok((Memory::new() as Arc<dyn AddressSpace>, child))))
+        Box::pin(std::future::ready(Ok((Memory::small() as Arc<dyn AddressSpace>, child))))
     }
 
     fn fpstate(&mut self) -> BoxFuture<'_, Result<Vec<u8>, PlatformError>> {
