@@ -134,6 +134,7 @@ pub fn unlink(walker: &Walker<'_>, base: &Path, path: &[u8]) -> Result<(), Errno
         check_no_mount(&victim)?;
         dir.inode().unlink(&name)?;
         dir.dentry.forget(&victim);
+        dir.dentry.now_absent(&name);
         victim
     };
     notify::removed(&dir.dentry, &victim);
@@ -163,6 +164,7 @@ pub fn rmdir(walker: &Walker<'_>, base: &Path, path: &[u8]) -> Result<(), Errno>
         check_no_mount(&victim)?;
         dir.inode().rmdir(&name)?;
         dir.dentry.forget(&victim);
+        dir.dentry.now_absent(&name);
         victim
     };
     notify::removed(&dir.dentry, &victim);
@@ -242,6 +244,9 @@ pub fn rename(
         check_rename(walker.cred, (&old.dir, &source), (&new.dir, target.as_deref()), exchange)?;
         old.dir.inode().rename(old_name, new.dir.inode(), new_name, flags)?;
         move_dentries((&old.dir, old_name, &source), (&new.dir, new_name, target.as_ref()), flags);
+        if !flags.intersects(RenameFlags::EXCHANGE | RenameFlags::WHITEOUT) {
+            old.dir.dentry.now_absent(old_name);
+        }
         (source, target)
     };
     report_rename((&old.dir, old_name, &source), (&new.dir, new_name, target.as_ref()), exchange);

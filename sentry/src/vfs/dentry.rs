@@ -373,16 +373,29 @@ impl Dentry {
 
     /// Finds an entry: `ENOENT` where there is none.
     pub fn lookup(self: &Arc<Dentry>, name: &[u8]) -> Result<Arc<Dentry>, Errno> {
-        let (known, generation) = self.known(name);
-        let exclusive = self.sb.policy == CachePolicy::Exclusive;
-        match known {
-            Some(Some(dentry)) if exclusive => return Ok(dentry),
-            Some(None) if exclusive => return Err(Errno::ENOENT),
-            _ => {}
+        loop {
+            let (known, generation) = self.known(name);
+            match known {
+                Some(Some(dentry)) if self.sb.policy == CachePolicy::Exclusive => return Ok(dentry),
+                Some(None) if self.sb.policy == CachePolicy::Exclusive => return Err(Errno::ENOENT),
+                _ => {}
+            }
+            if let Some(found) = self.look_up(name, known.flatten(), generation)? {
+                return Ok(found);
+            }
         }
-        let known = known.flatten();
+    }
+
+    /// Asks the file system. `None` where the directory has changed meanwhile, and what was found may be gone.
+    fn look_up(
+        self: &Arc<Dentry>,
+        name: &[u8],
+        known: Option<Arc<Dentry>>,
+        generation: u64,
+    ) -> Result<Option<Arc<Dentry>>, Errno> {
+        let exclusive = self.sb.policy == CachePolicy::Exclusive;
         match self.inode.lookup(name) {
-            Ok(inode) => self.adopt(name, inode, known),
+            Ok(inode) => self.adopt(name, inode, known, Some(generation)),
             Err(errno) => {
                 if errno == Errno::ENOENT && exclusive {
                     let mut children = self.children.lock();
@@ -400,12 +413,14 @@ impl Dentry {
     }
 
     /// Enters an inode that the file system has just named; keeps the dentry there is if it stands for the same inode.
-    pub(super) fn adopt(
+    /// `None` where the directory is not what it was at `generation`.
+    fn adopt(
         self: &Arc<Dentry>,
         name: &[u8],
         inode: InodeRef,
         known: Option<Arc<Dentry>>,
-    ) -> Result<Arc<Dentry>, Errno> {
+        generation: Option<u64>,
+    ) -> Result<Option<Arc<Dentry>>, Errno> {
         let attr = inode.attr()?;
         let same = |dentry: &Arc<Dentry>| {
             Arc::ptr_eq(&dentry.inode, &inode)
@@ -414,15 +429,21 @@ impl Dentry {
         if let Some(known) = known {
             // A mount point stays what it is, whatever a server says.
             if same(&known) || known.mounts.load(Ordering::Relaxed) > 0 {
-                return Ok(known);
+                return Ok(Some(known));
             }
             self.forget(&known);
+            // That was a change of our own; the next look finds nothing known.
+            return Ok(None);
         }
         let name: Arc<[u8]> = Arc::from(name);
         let new =
             Dentry::new(Arc::clone(&self.sb), Arc::clone(&inode), attr.kind, Some(Arc::clone(self)), Arc::clone(&name));
         let faster = {
             let mut children = self.children.lock();
+            if generation.is_some_and(|generation| generation != children.generation) {
+                drop(children);
+                return Ok(None);
+            }
             let other = match children.map.get(&name) {
                 Some(Child::Known(weak)) => weak.upgrade(),
                 _ => None,
@@ -434,10 +455,10 @@ impl Dentry {
         };
         match faster {
             // Somebody else has looked it up meanwhile.
-            Some(other) => Ok(other),
+            Some(other) => Ok(Some(other)),
             None => {
                 self.sb.keep(&new);
-                Ok(new)
+                Ok(Some(new))
             }
         }
     }
@@ -454,7 +475,8 @@ impl Dentry {
         {
             dentry.unlink();
         }
-        self.adopt(name, inode, None)
+        // Without a generation it is always entered.
+        self.adopt(name, inode, None, None)?.ok_or(Errno::EIO)
     }
 
     fn unlink(&self) {
@@ -475,6 +497,14 @@ impl Dentry {
             }
         }
         dentry.unlink();
+    }
+
+    /// Notes that a name has just been taken away. The caller keeps others from making it anew meanwhile: it holds
+    /// [`Dentry::dir`], or [`Super::rename`] exclusively.
+    pub(super) fn now_absent(&self, name: &[u8]) {
+        if self.sb.policy == CachePolicy::Exclusive {
+            self.children.lock().put(Arc::from(name), Child::Absent);
+        }
     }
 
     /// Forgets whatever is known of a name.

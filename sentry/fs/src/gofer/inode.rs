@@ -106,12 +106,19 @@ impl Inode for GoferInode {
         if self.kind != FileKind::Directory {
             return Err(Errno::ENOTDIR);
         }
+        let (absent, changes) = self.known_absent(name);
+        if absent {
+            return Err(Errno::ENOENT);
+        }
         let request = Request::Walk { from: self.handle, names: Names(vec![name]) };
         let entry = self.fs.client.call(&request, |reply, _| match reply {
             Reply::Walked(walked) => walked.entries.first().copied().ok_or(Errno::EIO),
             _ => Err(Errno::EIO),
-        })?;
-        let inode = self.fs.adopt(&entry)?;
+        });
+        if entry == Err(Errno::ENOENT) {
+            self.lacks(name, changes);
+        }
+        let inode = self.fs.adopt(&entry?)?;
         inode.seen_in(self);
         Ok(inode as InodeRef)
     }

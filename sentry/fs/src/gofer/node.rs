@@ -1,5 +1,6 @@
 //! [`GoferInode`]: one host inode, and what is remembered of it.
 
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -46,6 +47,8 @@ pub(super) struct State {
     /// By access: reading, writing, both.
     pub(super) fds: [Option<Arc<OwnedFd>>; 3],
     pub(super) listing: Option<Arc<Listing>>,
+    /// Names that the directory lacks: a layer above asks for the same ones again and again.
+    pub(super) absent: HashSet<Box<[u8]>>,
     /// Names of the extended attributes, each ended by a NUL.
     pub(super) xattrs: Option<Arc<[u8]>>,
     /// Target of a symbolic link, which never changes.
@@ -58,6 +61,9 @@ impl Drop for GoferInode {
         self.fs.client.died(dead);
     }
 }
+
+/// Most absent names that a directory remembers.
+const ABSENT: usize = 64;
 
 fn is_searchable(attr: &Attr) -> bool {
     attr.kind == FileKind::Directory && attr.perm & 0o111 == 0o111
@@ -108,6 +114,7 @@ impl GoferInode {
             mapped: false,
             fds: [None, None, None],
             listing: None,
+            absent: HashSet::new(),
             xattrs: None,
             target: None,
         };
@@ -202,9 +209,27 @@ impl GoferInode {
             let mut state = self.state.lock();
             state.fresh = false;
             state.changes += 1;
+            state.absent.clear();
             state.listing.take()
         };
         drop(listing);
+    }
+
+    /// Tells whether a name is known to be absent, and what to hand to [`GoferInode::lacks`] if it turns out to be.
+    pub(super) fn known_absent(&self, name: &[u8]) -> (bool, u64) {
+        let state = self.state.lock();
+        (state.absent.contains(name), state.changes)
+    }
+
+    /// Remembers that a name is absent, as the gofer said when `changes` was counted.
+    pub(super) fn lacks(&self, name: &[u8], changes: u64) {
+        let mut state = self.state.lock();
+        if self.fs.exclusive() && state.changes == changes {
+            if state.absent.len() >= ABSENT {
+                state.absent.clear();
+            }
+            state.absent.insert(name.into());
+        }
     }
 
     /// Notes that a read may have moved the access time, by the rule of `relatime`. On a read-only mount it never does.
