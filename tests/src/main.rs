@@ -10,6 +10,7 @@ mod bench;
 mod bundles;
 mod caller;
 mod docs;
+mod engines;
 mod faults;
 mod host;
 mod hostile;
@@ -99,6 +100,8 @@ enum Command {
     Badinput,
     /// Guest programs that attack.
     Hostile,
+    /// Docker, Podman and containerd, each with runc and with runsc.
+    Engines,
     /// Start-up time, memory and single operations beside other runtimes.
     Bench {
         /// A second `runsc` to measure beside ours.
@@ -143,6 +146,7 @@ fn run(cli: &Cli, tally: &mut Tally) -> Result<()> {
         Command::Caller => caller::run(common, tally),
         Command::Faults => faults::run(common, tally),
         Command::Badinput => bad_input::run(common, tally),
+        Command::Engines => engines::run(common, tally),
         Command::Hostile => hostile::run(common, tally),
         Command::Bench { peer, runs } => bench::run(common, peer.as_deref(), *runs),
         Command::Ratchet { update } => ratchet::run(*update, tally),
@@ -162,6 +166,7 @@ fn everything(common: &Common, quick: bool, tally: &mut Tally) -> Result<()> {
     tally.suite("caller", |t| caller::run(common, t));
     tally.suite("faults", |t| faults::run(common, t));
     tally.suite("hostile", |t| hostile::run(common, t));
+    tally.suite("engines", |t| engines::run(common, t));
     tally.suite("programs", |t| programs::run(common, quick, t));
     if !quick {
         tally.suite("python", |t| python::run(common, t));

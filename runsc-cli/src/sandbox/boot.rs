@@ -9,7 +9,7 @@ use std::sync::Arc;
 use abi::flags::OpenFlags;
 use anyhow::{Context, Result, bail};
 use sentry::Kernel;
-use sentry::control::{Control, init_of, streams};
+use sentry::control::{Control, home, init_of, streams};
 use sentry::init::Init;
 use sentry::ns::UtsNames;
 use sentry::reactor::Reactor;
@@ -24,7 +24,7 @@ use sentry_platform::systrap::{Options, Spin, Systrap};
 use super::config::SandboxConfig;
 use super::control::{self, FromSandbox, ToSandbox};
 use super::serve::inherited;
-use super::{confine, console, filter, home, mounts};
+use super::{confine, console, filter, mounts};
 
 /// Bytes of each buffer that `--strace` shows.
 const STRACE_BYTES: usize = 1024;

@@ -8,7 +8,6 @@ pub(crate) mod console;
 pub(crate) mod control;
 mod cover;
 pub(crate) mod filter;
-pub(crate) mod home;
 mod host_calls;
 pub(crate) mod launch;
 pub(crate) mod mounts;

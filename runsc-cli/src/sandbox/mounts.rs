@@ -36,6 +36,7 @@ pub(crate) fn build(
     let client = Arc::new(client);
     let devices = register(kernel, config, terminal.is_some())?;
     if let Some(terminal) = terminal {
+        terminal.settle(devices.devpts()).context("giving the terminal a place in /dev/pts")?;
         devices.set_console(terminal);
     }
     kernel.vfs.set_devices(devices);
@@ -173,6 +174,8 @@ fn split_options(options: &[String]) -> (MountFlags, String) {
             | "rrelatime" | "norelatime" | "atime" | "diratime" | "nostrictatime" | "async" | "bind" | "rbind"
             | "private" | "rprivate" | "slave" | "rslave" | "shared" | "rshared" | "unbindable" | "runbindable"
             | "silent" | "loud" | "mand" | "nomand" | "lazytime" | "nolazytime" | "iversion" | "noiversion" => {}
+            // What lies below is not copied: images have nothing where engines ask for this.
+            "tmpcopyup" => {}
             other => data.push(other),
         }
     }
@@ -197,7 +200,7 @@ fn place(namespace: &Arc<MountNamespace>, destination: &str, file: bool) -> Resu
                 let kind = if last && file { FileKind::Regular } else { FileKind::Directory };
                 let perm = if kind == FileKind::Regular { 0o644 } else { 0o755 };
                 let new = NewFile { kind, perm, rdev: DeviceId::default(), target: None };
-                let made = at.mount.check_writable().and_then(|()| create_in(&walker.cred, &at, name.as_bytes(), &new));
+                let made = at.mount.check_writable().and_then(|()| create_in(walker.cred, &at, name.as_bytes(), &new));
                 let dentry = made.with_context(|| format!("making {name:?} for it"))?;
                 Path { mount: Arc::clone(&at.mount), dentry }
             }

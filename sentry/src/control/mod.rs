@@ -11,6 +11,7 @@
 
 pub mod channel;
 mod connection;
+pub mod home;
 mod listing;
 mod process;
 pub mod protocol;

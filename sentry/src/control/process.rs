@@ -10,7 +10,7 @@ use sentry_fs::tty::Terminal;
 use super::channel::{ChannelError, Received, read_document};
 use super::connection::{Incoming, Peer};
 use super::protocol::{ProcessConfig, Reply, Request};
-use super::{Control, signals, streams};
+use super::{Control, home, signals, streams};
 use crate::init::{Init, default_limits};
 use crate::signal::send;
 use crate::task::{Caps, Cred, InitRole};
@@ -75,12 +75,32 @@ async fn start(
     let config: ProcessConfig = read_document(&fds.remove(0)).map_err(|error| error.to_string())?;
     let fds = fds.into_iter().map(Some).collect();
     let (files, terminal) = streams::take_over(kernel, &control.reactor, fds).map_err(|errno| errno.to_string())?;
-    let terminal = terminal.filter(|_| config.terminal);
-    let init = init_of(&config, files)?;
-    let prepared = kernel.prepare(init).await.map_err(|error| error.to_string())?;
-    let controlling = terminal.clone().map(|terminal| terminal as Arc<dyn Terminal>);
-    let task = prepared.start(controlling).await.map_err(|error| error.to_string())?;
-    Ok((task, terminal))
+    match begin(kernel, config, files, terminal.as_ref()).await {
+        Ok(task) => Ok((task, terminal)),
+        Err(text) => {
+            if let Some(terminal) = terminal {
+                terminal.release();
+            }
+            Err(text)
+        }
+    }
+}
+
+async fn begin(
+    kernel: &Arc<Kernel>,
+    mut config: ProcessConfig,
+    files: Vec<Option<Arc<File>>>,
+    terminal: Option<&Arc<HostTerminal>>,
+) -> Result<Arc<Task>, String> {
+    if let (Some(terminal), Some(devices)) = (terminal, kernel.vfs.devices()) {
+        terminal.settle(devices.devpts()).map_err(|errno| errno.to_string())?;
+    }
+    if let Some(namespace) = kernel.vfs.namespace() {
+        home::complete(&mut config.env, namespace, config.uid);
+    }
+    let prepared = kernel.prepare(init_of(&config, files)?).await.map_err(|error| error.to_string())?;
+    let controlling = terminal.filter(|_| config.terminal).map(|terminal| Arc::clone(terminal) as Arc<dyn Terminal>);
+    prepared.start(controlling).await.map_err(|error| error.to_string())
 }
 
 /// Runs a process, and stays with it until it ends or the command line goes away.
@@ -107,6 +127,9 @@ pub(super) async fn exec(
     }
     let status = crate::wait::until(&[&process.exit_event], || end_of(kernel, &process)).await;
     reap(kernel, &process);
+    if let Some(terminal) = terminal {
+        terminal.release();
+    }
     outcome?;
     // A peer that has gone doesn't want to know.
     let _ = peer.reply(&Reply::Exited(status));

@@ -14,7 +14,7 @@ use abi::types::Statfs;
 use abi::{Errno, PAGE_SIZE};
 use sentry_sync::{Level, Mutex};
 
-use crate::tty::{Pty, PtyMaster, PtySlave, TtyHost};
+use crate::tty::{Pty, PtyMaster, SLAVE_MAJOR, Terminal, TtyHost};
 use crate::{
     Attr, CachePolicy, DeviceId, DirEntry, DirSink, FileKind, FileOps, FileSystem, Inode, InodeRef, SetAttr, SetTime,
     anon_dev, host,
@@ -103,8 +103,51 @@ impl Meta {
 }
 
 struct Slave {
-    pty: Arc<Pty>,
+    terminal: SlaveTerminal,
     node: Arc<Node>,
+}
+
+enum SlaveTerminal {
+    Pty(Arc<Pty>),
+    /// A terminal from elsewhere.
+    Adopted(Weak<dyn Terminal>),
+}
+
+/// The place of a terminal from elsewhere among the pseudo-terminals; given up when dropped.
+pub struct Adopted {
+    index: u32,
+    node: Arc<Node>,
+    shared: Weak<Shared>,
+}
+
+impl std::fmt::Debug for Adopted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Adopted({})", self.index)
+    }
+}
+
+impl Adopted {
+    /// Returns the device number.
+    pub fn device(&self) -> DeviceId {
+        DeviceId::new(SLAVE_MAJOR, self.index)
+    }
+
+    /// Returns the path, in a sandbox that has its devpts at the usual place.
+    pub fn path(&self) -> String {
+        format!("/dev/pts/{}", self.index)
+    }
+
+    /// Returns the node.
+    pub fn inode(&self) -> InodeRef {
+        Arc::clone(&self.node) as InodeRef
+    }
+}
+
+impl Drop for Adopted {
+    fn drop(&mut self) {
+        let gone = self.shared.upgrade().and_then(|shared| shared.slaves.lock().remove(&self.index));
+        drop(gone);
+    }
 }
 
 /// What the file system and its inodes share.
@@ -147,7 +190,7 @@ impl DevPts {
         let meta = Meta::new(self.options.mode, self.options.uid.unwrap_or(uid), self.options.gid.unwrap_or(gid));
         let device = crate::tty::Terminal::device(&*pty);
         let node = Arc::new(Node::new(self.shared.dev, FIRST_INO + u64::from(index), device, meta));
-        slaves.insert(index, Slave { pty: Arc::clone(&pty), node });
+        slaves.insert(index, Slave { terminal: SlaveTerminal::Pty(Arc::clone(&pty)), node });
         drop(slaves);
         let shared: Weak<Shared> = Arc::downgrade(&self.shared);
         let forget = move |index| {
@@ -157,14 +200,36 @@ impl DevPts {
         Ok(Arc::new(PtyMaster::new(pty, Box::new(forget))))
     }
 
-    /// Returns a terminal: `None` if its master has gone.
+    /// Gives a terminal from elsewhere a place here. `ENOSPC` where there are too many.
+    pub fn adopt(&self, terminal: Weak<dyn Terminal>) -> Result<Adopted, Errno> {
+        let mut slaves = self.shared.slaves.lock();
+        let index = (0..MAX_PTYS).find(|index| !slaves.contains_key(index)).ok_or(Errno::ENOSPC)?;
+        let (uid, gid) = (self.options.uid.unwrap_or(0), self.options.gid.unwrap_or(0));
+        let meta = Meta::new(self.options.mode, uid, gid);
+        let device = DeviceId::new(SLAVE_MAJOR, index);
+        let node = Arc::new(Node::new(self.shared.dev, FIRST_INO + u64::from(index), device, meta));
+        slaves.insert(index, Slave { terminal: SlaveTerminal::Adopted(terminal), node: Arc::clone(&node) });
+        Ok(Adopted { index, node, shared: Arc::downgrade(&self.shared) })
+    }
+
+    /// Returns a terminal that was made here: `None` if its master has gone.
     pub fn pty(&self, index: u32) -> Option<Arc<Pty>> {
-        self.shared.slaves.lock().get(&index).map(|slave| Arc::clone(&slave.pty))
+        match &self.shared.slaves.lock().get(&index)?.terminal {
+            SlaveTerminal::Pty(pty) => Some(Arc::clone(pty)),
+            SlaveTerminal::Adopted(_) => None,
+        }
     }
 
     /// Opens a slave: `EIO` if there is none of that number, or it is locked.
-    pub fn open_slave(&self, index: u32, flags: OpenFlags) -> Result<Arc<PtySlave>, Errno> {
-        self.pty(index).ok_or(Errno::EIO)?.open_slave(flags)
+    pub fn open_slave(&self, index: u32, flags: OpenFlags) -> Result<Arc<dyn FileOps>, Errno> {
+        let adopted = match &self.shared.slaves.lock().get(&index).ok_or(Errno::EIO)?.terminal {
+            SlaveTerminal::Pty(_) => None,
+            SlaveTerminal::Adopted(terminal) => Some(terminal.upgrade().ok_or(Errno::EIO)?),
+        };
+        match adopted {
+            Some(terminal) => terminal.open(flags),
+            None => Ok(self.pty(index).ok_or(Errno::EIO)?.open_slave(flags)?),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use abi::flags::OpenFlags;
 use abi::time::Timespec;
 
 use super::HostFd;
+use crate::devpts::Adopted;
 use crate::{Attr, DeviceId, FileKind, FileOps, Inode, SetAttr, dev, host};
 
 /// The inode of a descriptor that was passed in.
@@ -22,6 +23,13 @@ impl HostInode {
     }
 }
 
+impl HostInode {
+    /// The place of a terminal in `/dev/pts`.
+    fn place(&self) -> Option<&Adopted> {
+        self.file.terminal.as_ref()?.place()
+    }
+}
+
 /// Splits `st_dev` and `st_rdev`.
 fn device(raw: u64) -> DeviceId {
     DeviceId::new(rustix::fs::major(raw), rustix::fs::minor(raw))
@@ -29,6 +37,9 @@ fn device(raw: u64) -> DeviceId {
 
 impl Inode for HostInode {
     fn attr(&self) -> Result<Attr, Errno> {
+        if let Some(place) = self.place() {
+            return place.inode().attr();
+        }
         let stat = rustix::fs::fstat(&self.file.fd).map_err(host::errno)?;
         let kind = FileKind::from_mode(stat.st_mode).ok_or(Errno::EIO)?;
         let time = |sec: i64, nsec: u64| Timespec { sec, nsec: i64::try_from(nsec).unwrap_or(0) };
@@ -53,6 +64,9 @@ impl Inode for HostInode {
 
     /// Only the length may be changed: the rest is the caller's business.
     fn set_attr(&self, set: &SetAttr) -> Result<(), Errno> {
+        if let Some(place) = self.place() {
+            return place.inode().set_attr(set);
+        }
         if (SetAttr { size: None, ..*set }) != SetAttr::default() {
             return Err(Errno::EPERM);
         }

@@ -359,7 +359,10 @@ impl FileOps for HostFd {
         let prefix = match self.kind {
             FileKind::Fifo => "pipe",
             FileKind::Socket => "socket",
-            _ if self.is_terminal() => return Some("/dev/console".to_owned()),
+            _ if self.is_terminal() => {
+                let place = self.terminal.as_ref().and_then(|terminal| terminal.place());
+                return Some(place.map_or_else(|| "/dev/console".to_owned(), |place| place.path()));
+            }
             FileKind::CharDevice if self.is_null() => return Some("/dev/null".to_owned()),
             _ => "host",
         };

@@ -9,8 +9,10 @@ use abi::{Errno, UserAddr};
 use rustix::termios::{
     Action, ControlModes, InputModes, LocalModes, OptionalActions, OutputModes, QueueSelector, SpecialCodeIndex,
 };
+use sentry_sync::{Level, Mutex};
 
 use super::HostFd;
+use crate::devpts::{Adopted, DevPts};
 use crate::tty::{JobControl, Terminal, TtyHost, ioctl};
 use crate::{DeviceId, FileOps, UserMemory, dev, host};
 
@@ -42,7 +44,9 @@ pub struct HostTerminal {
     host: Arc<dyn TtyHost>,
     job: JobControl,
     /// What opening it again gives.
-    file: OnceLock<Arc<HostFd>>,
+    file: Mutex<Option<Arc<HostFd>>>,
+    /// Its place in the sandbox's `/dev/pts`.
+    place: OnceLock<Adopted>,
 }
 
 impl std::fmt::Debug for HostTerminal {
@@ -54,12 +58,32 @@ impl std::fmt::Debug for HostTerminal {
 impl HostTerminal {
     /// Makes one without a session. [`HostTerminal::set_file`] completes it.
     pub fn new(host: Arc<dyn TtyHost>) -> Arc<HostTerminal> {
-        Arc::new(HostTerminal { host, job: JobControl::default(), file: OnceLock::new() })
+        let file = Mutex::new(Level::Leaf, None);
+        Arc::new(HostTerminal { host, job: JobControl::default(), file, place: OnceLock::new() })
+    }
+
+    /// Gives it a place among the sandbox's pseudo-terminals.
+    pub fn settle(self: &Arc<HostTerminal>, devpts: &DevPts) -> Result<(), Errno> {
+        let terminal = Arc::clone(self) as Arc<dyn Terminal>;
+        let place = devpts.adopt(Arc::downgrade(&terminal))?;
+        // One that has a place keeps it.
+        let _ = self.place.set(place);
+        Ok(())
+    }
+
+    pub(super) fn place(&self) -> Option<&Adopted> {
+        self.place.get()
+    }
+
+    /// Lets go of the host's descriptor: it is closed once no guest has it open any more, and can't be opened anew.
+    pub fn release(&self) {
+        let file = self.file.lock().take();
+        drop(file);
     }
 
     /// Says what `/dev/tty` and `/dev/console` open. Only the first counts.
     pub fn set_file(&self, file: Arc<HostFd>) {
-        let _ = self.file.set(file);
+        self.file.lock().get_or_insert(file);
     }
 
     pub(super) fn check(&self, signal: Signal) -> Result<(), Errno> {
@@ -90,11 +114,11 @@ impl Terminal for HostTerminal {
     }
 
     fn device(&self) -> DeviceId {
-        dev::CONSOLE
+        self.place().map_or(dev::CONSOLE, Adopted::device)
     }
 
     fn open(self: Arc<Self>, flags: OpenFlags) -> Result<Arc<dyn FileOps>, Errno> {
-        let file = Arc::clone(self.file.get().ok_or(Errno::ENXIO)?);
+        let file = self.file.lock().clone().ok_or(Errno::ENXIO)?;
         if !flags.contains(OpenFlags::NOCTTY) {
             let (host, terminal) = (Arc::clone(&self.host), Arc::clone(&self) as Arc<dyn Terminal>);
             self.job.acquire_on_open(&*host, &terminal);

@@ -1,10 +1,10 @@
-//! `HOME` of a container's first process where its configuration sets none: what the container's `/etc/passwd` says, as in
+//! `HOME` of a process where its configuration sets none: what the container's `/etc/passwd` says, as in
 //! runc.
 
 use std::sync::Arc;
 
+use crate::vfs::{MountNamespace, WalkFlags, Walker, walk};
 use abi::flags::OpenFlags;
-use sentry::vfs::{MountNamespace, WalkFlags, Walker, walk};
 use sentry_fs::iobuf::BytesDst;
 use sentry_fs::{FileKind, IoFlags};
 
@@ -15,7 +15,7 @@ const PASSWD_MAX: usize = 1 << 20;
 const DEFAULT: &str = "/";
 
 /// Adds `HOME` to the environment unless it is there.
-pub(super) fn complete(env: &mut Vec<Vec<u8>>, namespace: &Arc<MountNamespace>, uid: u32) {
+pub fn complete(env: &mut Vec<Vec<u8>>, namespace: &Arc<MountNamespace>, uid: u32) {
     if env.iter().any(|entry| entry.starts_with(b"HOME=") && entry.len() > b"HOME=".len()) {
         return;
     }
@@ -27,7 +27,7 @@ pub(super) fn complete(env: &mut Vec<Vec<u8>>, namespace: &Arc<MountNamespace>, 
 /// Reads `/etc/passwd`; what isn't a file of text counts as missing.
 fn read(namespace: &Arc<MountNamespace>) -> Option<String> {
     let root = namespace.root();
-    let cred = super::boot::kernel_cred();
+    let cred = crate::task::Cred::new(0, 0, Vec::new(), crate::task::Caps::all());
     let walker = Walker { root: &root, cred: &cred };
     let found = walk::resolve(&walker, &root, b"/etc/passwd", WalkFlags::FOLLOW).ok()?;
     if found.attr().ok()?.kind != FileKind::Regular {

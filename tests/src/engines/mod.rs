@@ -1,0 +1,226 @@
+//! `xtask engines`: Docker, Podman and containerd from Debian's packages, started here, with `runsc` as their runtime.
+//!
+//! A script under `engines/` says what is done, case by case (`== name` begins one). It runs with runc and with runsc, and
+//! each case must print the same with both.
+
+mod daemon;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::Common;
+use crate::bad_input::processes;
+use crate::host::{first_difference, run as run_command};
+use crate::setup::{need, root, runsc, workspace};
+use crate::tally::Tally;
+use daemon::Daemon;
+
+/// What each engine needs: programs and their packages.
+const COMMON: &[(&str, &str)] = &[("/bin/busybox", "busybox-static"), ("runc", "runc"), ("script", "bsdutils")];
+const DOCKER: &[(&str, &str)] = &[("dockerd", "docker.io"), ("docker", "docker.io")];
+const PODMAN: &[(&str, &str)] = &[("podman", "podman"), ("conmon", "conmon")];
+const CONTAINERD: &[(&str, &str)] = &[("containerd", "containerd"), ("ctr", "containerd")];
+
+/// Longest time that all cases of one script with one runtime may take.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// Runs each engine's script with both runtimes.
+pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
+    root("starting engines needs it")?;
+    need(COMMON)?;
+    let runsc = runsc(common)?;
+    let before = processes(&runsc);
+    let wanted = |name: &str| common.filter.as_deref().is_none_or(|filter| name.contains(filter));
+    let engines: [(&str, fn(&Path, &Path, &mut Tally) -> Result<()>); 3] =
+        [("docker", docker), ("podman", podman), ("containerd", containerd)];
+    for (name, engine) in engines.into_iter().filter(|(name, _)| wanted(name)) {
+        let work = tempfile::Builder::new().prefix("runsc-engines-").tempdir().context("make a directory")?;
+        tally.suite(name, |tally| engine(&runsc, work.path(), tally));
+    }
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < deadline && processes(&runsc).difference(&before).next().is_some() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let left = processes(&runsc).difference(&before).count();
+    tally.check("engines: no process is left", (left > 0).then(|| format!("{left} still live")));
+    Ok(())
+}
+
+/// Makes an image's files: busybox and the little that programs look for.
+fn image(work: &Path) -> Result<PathBuf> {
+    let rootfs = work.join("rootfs");
+    for dir in ["bin", "etc", "tmp", "home", "root"] {
+        fs::create_dir_all(rootfs.join(dir)).context("make the image")?;
+    }
+    fs::copy("/bin/busybox", rootfs.join("bin/busybox")).context("copy busybox")?;
+    let names = Command::new("/bin/busybox").arg("--list").output().context("list busybox's programs")?;
+    for name in String::from_utf8_lossy(&names.stdout).lines().filter(|name| *name != "busybox") {
+        symlink("busybox", rootfs.join("bin").join(name)).context("link busybox's programs")?;
+    }
+    let users = "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home:/bin/sh\n";
+    fs::write(rootfs.join("etc/passwd"), users).context("write the image's users")?;
+    fs::write(rootfs.join("etc/group"), "root:x:0:\nuser:x:1000:\n").context("write the image's groups")?;
+    let tar = work.join("image.tar");
+    let packed = Command::new("tar").arg("-C").arg(&rootfs).arg("-cf").arg(&tar).arg(".").status();
+    if !packed.context("run tar")?.success() {
+        bail!("tar can't pack the image");
+    }
+    Ok(tar)
+}
+
+fn docker(runsc: &Path, work: &Path, tally: &mut Tally) -> Result<()> {
+    need(DOCKER)?;
+    let tar = image(work)?;
+    let socket = format!("unix://{}", work.join("sock").display());
+    let mut command = Command::new("dockerd");
+    command.arg("--data-root").arg(work.join("data")).arg("--exec-root").arg(work.join("exec"));
+    command.arg("--pidfile").arg(work.join("pid")).args(["-H", &socket]);
+    command.arg(format!("--add-runtime=runsc={}", runsc.display()));
+    command.args(["--storage-driver=vfs", "--iptables=false", "--ip6tables=false", "--bridge=none"]);
+    let client = format!("docker -H {socket}");
+    let _daemon = Daemon::start(command, &work.join("log"), &format!("{client} version"))?;
+    shell(&format!("{client} import {} busy", tar.display()))?;
+    let environment = |runtime: &str| vec![("DOCKER", client.clone()), ("RUNTIME", runtime.to_owned())];
+    compare("docker", work, &environment("runc"), &environment("runsc"), tally)
+}
+
+fn podman(runsc: &Path, work: &Path, tally: &mut Tally) -> Result<()> {
+    need(PODMAN)?;
+    let tar = image(work)?;
+    let place = |runtime: &str, binary: &str| {
+        let dir = work.join(runtime);
+        format!(
+            "podman --root {0}/root --runroot {0}/run --tmpdir {0}/tmp --storage-driver vfs --cgroup-manager cgroupfs \
+             --events-backend file --runtime {binary}",
+            dir.display()
+        )
+    };
+    let (theirs, ours) = (place("runc", "runc"), place("runsc", &runsc.display().to_string()));
+    for podman in [&theirs, &ours] {
+        shell(&format!("{podman} import {} busy", tar.display()))?;
+    }
+    compare("podman", work, &[("PODMAN", theirs)], &[("PODMAN", ours)], tally)
+}
+
+fn containerd(runsc: &Path, work: &Path, tally: &mut Tally) -> Result<()> {
+    need(CONTAINERD)?;
+    // containerd imports images that Docker saves, not bare file trees.
+    need(DOCKER)?;
+    image(work)?;
+    let oci = work.join("oci.tar");
+    oci_image(work, &oci)?;
+    let (socket, config) = (work.join("sock"), work.join("config.toml"));
+    let text = format!(
+        "version = 2\nroot = \"{0}/root\"\nstate = \"{0}/state\"\n[grpc]\n  address = \"{1}\"\n",
+        work.display(),
+        socket.display()
+    );
+    fs::write(&config, text).context("write containerd's configuration")?;
+    let mut command = Command::new("containerd");
+    command.arg("-c").arg(&config);
+    let client = format!("ctr -a {}", socket.display());
+    let _daemon = Daemon::start(command, &work.join("log"), &format!("{client} version"))?;
+    shell(&format!("{client} images import --snapshotter native {}", oci.display()))?;
+    let environment = |binary: &str| {
+        vec![
+            ("CTR", client.clone()),
+            ("BINARY", binary.to_owned()),
+            ("IMAGE", "docker.io/library/busy:latest".to_owned()),
+        ]
+    };
+    compare("containerd", work, &environment("runc"), &environment(&runsc.display().to_string()), tally)
+}
+
+/// Packs the image as `docker save` does: one layer, a configuration and a manifest.
+fn oci_image(work: &Path, to: &Path) -> Result<()> {
+    let dir = work.join("oci");
+    fs::create_dir_all(&dir).context("make a directory")?;
+    fs::copy(work.join("image.tar"), dir.join("layer.tar")).context("copy the layer")?;
+    let digest = Command::new("sha256sum").arg(dir.join("layer.tar")).output().context("run sha256sum")?;
+    let digest = String::from_utf8_lossy(&digest.stdout).split(' ').next().unwrap_or_default().to_owned();
+    let config = serde_json::json!({
+        "architecture": "amd64",
+        "os": "linux",
+        "config": { "Env": ["PATH=/bin"], "Cmd": ["sh"] },
+        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{digest}")] },
+    });
+    let manifest =
+        serde_json::json!([{ "Config": "config.json", "RepoTags": ["busy:latest"], "Layers": ["layer.tar"] }]);
+    fs::write(dir.join("config.json"), config.to_string()).context("write the image's configuration")?;
+    fs::write(dir.join("manifest.json"), manifest.to_string()).context("write the image's manifest")?;
+    shell(&format!("tar -C {} -cf {} manifest.json config.json layer.tar", dir.display(), to.display()))
+}
+
+/// Runs a command line that must succeed.
+fn shell(line: &str) -> Result<()> {
+    let ended = run_command(Command::new("sh").arg("-c").arg(line), LIMIT)?;
+    if ended.code != 0 {
+        bail!("`{line}` ended with status {}: {}", ended.code, ended.complaint());
+    }
+    Ok(())
+}
+
+/// Runs a script with both runtimes and compares what its cases print.
+fn compare(
+    name: &str,
+    work: &Path,
+    theirs: &[(&str, String)],
+    ours: &[(&str, String)],
+    tally: &mut Tally,
+) -> Result<()> {
+    let script = workspace().join(format!("tests/engines/{name}.sh"));
+    let cases = |which: &str, environment: &[(&str, String)]| -> Result<BTreeMap<usize, (String, String)>> {
+        let dir = work.join(format!("work-{which}"));
+        fs::create_dir_all(&dir).context("make a directory")?;
+        let mut command = Command::new("bash");
+        command.arg(&script).env("WORK", &dir).envs(environment.iter().map(|(key, value)| (key, value)));
+        let started = Instant::now();
+        let ended = run_command(&mut command, LIMIT)?;
+        println!("     {name} with {which}: {:.1} s", started.elapsed().as_secs_f64());
+        if ended.code != 0 {
+            tally_note(&ended.complaint());
+        }
+        Ok(split(&String::from_utf8_lossy(&ended.stdout)))
+    };
+    let (expected, got) = (cases("runc", theirs)?, cases("runsc", ours)?);
+    for (number, (case, text)) in &expected {
+        let ours = got.get(number).map_or("", |(_, text)| text.as_str());
+        let problem = (ours != text).then(|| first_difference(text.as_bytes(), ours.as_bytes()));
+        tally.check(&format!("{name}: {case}"), problem);
+    }
+    Ok(())
+}
+
+fn tally_note(text: &str) {
+    println!("     {text}");
+}
+
+/// Splits a script's output into its cases.
+fn split(text: &str) -> BTreeMap<usize, (String, String)> {
+    let mut cases: BTreeMap<usize, (String, String)> = BTreeMap::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("== ") {
+            cases.insert(cases.len(), (name.to_owned(), String::new()));
+        } else if let Some(mut last) = cases.last_entry() {
+            last.get_mut().1.push_str(line.trim_end());
+            last.get_mut().1.push('\n');
+        }
+    }
+    cases
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn cases_are_split_at_their_names() {
+        let cases = super::split("noise\n== a\n1\n2\r\n== b\n");
+        assert_eq!(cases[&0], ("a".to_owned(), "1\n2\n".to_owned()));
+        assert_eq!(cases[&1], ("b".to_owned(), String::new()));
+    }
+}
