@@ -71,9 +71,8 @@ fn host_calls(item: &Item) -> Option<f64> {
         strace.args(["-f", "-c", "-U", "calls", "-o", "/dev/stderr"]).arg(std::env::current_exe().ok()?);
         let output = strace.args(["--count", item.name, &rounds.to_string()]).output().ok()?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        let calls = text.lines().filter_map(|line| line.trim().split(' ').next()?.parse::<f64>().ok());
         // The last line is the total.
-        calls.last()
+        text.lines().rev().find_map(|line| line.trim().split(' ').next()?.parse().ok())
     };
     let (few, many) = (100, 1100);
     #[allow(clippy::cast_precision_loss)] // small numbers
