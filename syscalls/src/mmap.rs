@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use abi::flags::{MapFlags, Prot};
 use abi::{Errno, Fd, PAGE_SIZE, SysError, UserAddr};
-use sentry::mm::{Books, FileMap, Limits, MapRequest, Plan, Touch, VmFlags};
+use sentry::mm::{Begin, Books, FileMap, Limits, MapRequest, Plan, Touch, VmFlags};
 use sentry::{Current, Outcome};
 
 /// Plans a change of the caller's memory and has the host perform it.
@@ -15,11 +15,16 @@ pub(crate) fn change<'a>(
     plan: impl FnOnce(&mut Books, &Limits) -> Result<Plan, Errno> + Send + 'a,
 ) -> Outcome<'a> {
     let limits = Limits::of(&cur.task);
-    Outcome::block(async move {
-        let mm = Arc::clone(&cur.mm);
-        let done = mm.change(cur.context.as_mut(), touch, |books| plan(books, &limits)).await;
-        done.map_err(SysError::Errno)
-    })
+    match cur.mm.begin(&touch, move |books: &mut Books| plan(books, &limits)) {
+        Begin::Over(result) => Outcome::Done(result.map_err(SysError::Errno)),
+        Begin::Planned(begun) => {
+            Outcome::block(async move { begun.finish(cur.context.as_mut()).await.map_err(SysError::Errno) })
+        }
+        Begin::Busy(plan) => Outcome::block(async move {
+            let mm = Arc::clone(&cur.mm);
+            mm.change(cur.context.as_mut(), touch, plan).await.map_err(SysError::Errno)
+        }),
+    }
 }
 
 /// Returns the addresses that a call names.

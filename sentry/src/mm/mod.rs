@@ -36,7 +36,7 @@ pub use mapped::MappedDescription;
 pub use patch::Touch;
 pub use remap::RemapFlags;
 pub use snapshot::{MapEntry, MapSnapshot};
-pub use space::Mm;
+pub use space::{Begin, Begun, Mm};
 pub use tree::{Totals, VmaTree};
 pub use user::{IovecList, UserDst, UserSrc, access_ok};
 pub use vma::{Backing, MappedFile, PROT_ALL, VmFlags, Vma};

@@ -317,6 +317,16 @@ impl Mm {
         }
     }
 
+    /// Tells whether [`Mm::make_way`] has nothing to do.
+    pub(super) fn way_is_clear(&self, touch: &Touch) -> bool {
+        let patches = self.patches.lock();
+        if patches.sites.is_empty() && patches.regions.is_empty() {
+            return true;
+        }
+        let (sites, regions) = patches.touched(touch);
+        sites.is_empty() && regions.is_empty()
+    }
+
     /// Gives sites their code back.
     async fn restore(&self, context: &mut dyn Context, sites: &[u64]) {
         for site in sites {

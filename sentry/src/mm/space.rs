@@ -27,12 +27,37 @@ pub struct Mm {
     space: Arc<dyn AddressSpace>,
     vdso: Vdso,
     /// Held over every change, host operations included.
-    structure: async_lock::Mutex<()>,
+    structure: Arc<async_lock::Mutex<()>>,
     books: Mutex<Books>,
     exe: Mutex<Option<Arc<dyn MappedFile>>>,
     pub(super) patches: Mutex<Patches>,
     /// Living threads that have this memory.
     users: AtomicUsize,
+}
+
+/// How far [`Mm::begin`] has come.
+pub enum Begin<F> {
+    /// All is done.
+    Over(Result<u64, Errno>),
+    /// The host has to do its part.
+    Planned(Begun),
+    /// Others come first: the plan is for [`Mm::change`].
+    Busy(F),
+}
+
+/// A change that is planned, with others kept out.
+pub struct Begun {
+    mm: Arc<Mm>,
+    plan: Plan,
+    _structure: async_lock::MutexGuardArc<()>,
+}
+
+impl Begun {
+    /// Lets the host perform it.
+    pub async fn finish(mut self, context: &mut dyn Context) -> Result<u64, Errno> {
+        let mm = Arc::clone(&self.mm);
+        mm.carry_out(context, &mut self.plan).await
+    }
 }
 
 impl std::fmt::Debug for Mm {
@@ -58,7 +83,7 @@ impl Mm {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             space,
             vdso,
-            structure: async_lock::Mutex::new(()),
+            structure: Arc::default(),
             books: Mutex::new(Level::Mm, books),
             exe: Mutex::new(Level::Mm, exe),
             patches: Mutex::new(Level::Leaf, Patches::default()),
@@ -121,8 +146,25 @@ impl Mm {
     ) -> Result<u64, Errno> {
         let _structure = self.lock_structure().await;
         self.make_way(context, &touch).await;
-        let plan = plan(&mut self.books.lock())?;
-        self.carry_out(context, plan).await
+        let mut plan = plan(&mut self.books.lock())?;
+        self.carry_out(context, &mut plan).await
+    }
+
+    /// Plans as [`Mm::change`] does, at once if nobody else is changing the address space: a call that needs nothing of
+    /// the host is over then.
+    pub fn begin<F>(self: &Arc<Mm>, touch: &Touch, plan: F) -> Begin<F>
+    where
+        F: FnOnce(&mut Books) -> Result<Plan, Errno>,
+    {
+        let Some(structure) = self.structure.try_lock_arc() else { return Begin::Busy(plan) };
+        if !self.way_is_clear(touch) {
+            return Begin::Busy(plan);
+        }
+        match plan(&mut self.books.lock()) {
+            Err(errno) => Begin::Over(Err(errno)),
+            Ok(plan) if plan.steps.is_empty() => Begin::Over(plan.result),
+            Ok(plan) => Begin::Planned(Begun { mm: Arc::clone(self), plan, _structure: structure }),
+        }
     }
 
     pub(super) async fn lock_structure(&self) -> async_lock::MutexGuard<'_, ()> {
@@ -133,7 +175,7 @@ impl Mm {
     }
 
     /// Lets the host perform the steps of a plan and enters in the books what it has performed.
-    async fn carry_out(&self, context: &mut dyn Context, mut plan: Plan) -> Result<u64, Errno> {
+    async fn carry_out(&self, context: &mut dyn Context, plan: &mut Plan) -> Result<u64, Errno> {
         if let [Step { op, change, on_failure: OnFailure::Fail }] = plan.steps.as_mut_slice() {
             if let Some(op) = op {
                 context.memory(std::slice::from_ref(op)).await.map_err(|failure| failure.errno)?;
@@ -151,8 +193,8 @@ impl Mm {
     }
 
     /// The same for several steps, or one that may fail.
-    async fn carry_out_many(&self, context: &mut dyn Context, plan: Plan) -> Result<u64, Errno> {
-        let mut steps = plan.steps.into_iter().peekable();
+    async fn carry_out_many(&self, context: &mut dyn Context, plan: &mut Plan) -> Result<u64, Errno> {
+        let mut steps = std::mem::take(&mut plan.steps).into_iter().peekable();
         while steps.peek().is_some() {
             let rest: SmallVec<[_; 1]> = steps.collect();
             let ops: SmallVec<[MemOp; 2]> = rest.iter().filter_map(|step| step.op.clone()).collect();
