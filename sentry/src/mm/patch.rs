@@ -1,9 +1,10 @@
 //! Patched system-call sites: which there are in an address space, and how they come and go.
 //!
 //! A site is patched when its call has trapped for the second time, where the code around it is one of a few exact
-//! sequences. The instruction before `syscall`, at least five bytes long, gives way to a jump to a thunk
-//! ([`Patching`]); one instruction takes the place of one instruction, so that no thread can stand between, and a jump to the
-//! `syscall` itself still works. Thunks stand in *regions*, mappings that the guest doesn't see.
+//! sequences. The instruction before `syscall` gives way to a jump to a thunk ([`Patching`]); one instruction takes the
+//! place of one instruction, so that no thread can stand between, and a jump to the `syscall` itself still works. Where that
+//! instruction is too short for a long jump (`xor eax, eax` in `read`), a short one leads to padding behind a function
+//! close by, and from there a long one to the thunk. Thunks stand in *regions*, mappings that the guest doesn't see.
 //!
 //! What the guest does to the memory of a site or region comes first: before it maps, unmaps, moves or reprotects a
 //! range, the sites in it get their code back, and so do the sites of a region in it, which then goes.
@@ -46,6 +47,8 @@ impl Touch {
     }
 }
 
+/// Length of `jmp rel8`.
+const SHORT: u64 = 2;
 /// Length of `jmp rel32`.
 const JUMP: u64 = 5;
 /// What a site's change is stored with.
@@ -68,6 +71,8 @@ struct Site {
     original: [u8; WORD as usize],
     /// Start of the region with its thunk.
     region: u64,
+    /// The padding that it uses, and the bytes that were there.
+    pad: Option<(u64, [u8; WORD as usize])>,
 }
 
 /// Where thunks are.
@@ -84,6 +89,8 @@ pub(super) struct Patches {
     sites: BTreeMap<u64, Site>,
     /// By their first address.
     regions: BTreeMap<u64, Region>,
+    /// Sites by the padding that they use.
+    pads: BTreeMap<u64, u64>,
     /// Traps seen, by the address behind the `syscall`; `u8::MAX`: can't be patched.
     traps: HashMap<u64, u8>,
 }
@@ -114,6 +121,7 @@ impl Patches {
             if !matches!(touch, Touch::Look(_)) {
                 let from = range.start.saturating_sub(WORD - 1);
                 sites.extend(self.sites.range(from..range.end).map(|(at, _)| *at));
+                sites.extend(self.pads.range(from..range.end).map(|(_, site)| *site));
             }
             let from = range.start.saturating_sub(REGION - 1);
             regions.extend(self.regions.range(from..range.end).map(|(at, _)| *at));
@@ -148,6 +156,8 @@ fn recognise(code: &[u8], resume: u64, number: u64) -> Option<Sequence> {
     };
     let number = u32::try_from(number).ok()?.to_le_bytes();
     match before {
+        // xor eax, eax; with a prefix another instruction
+        [.., prefix, 0x31, 0xc0] if number == [0; 4] && !(0x40..=0x4f).contains(prefix) => sequence(2),
         // mov rax, imm32
         [.., 0x48, 0xc7, 0xc0, a, b, c, d] if [*a, *b, *c, *d] == number && number[3] < 0x80 => sequence(7),
         // With a prefix this would be another instruction.
@@ -158,6 +168,32 @@ fn recognise(code: &[u8], resume: u64, number: u64) -> Option<Sequence> {
         [.., 0x4c, 0x8b, 0x4c, 0x24, 0x08] => sequence(5),
         _ => None,
     }
+}
+
+/// Bytes around a site in which padding is in reach of a short jump.
+const NEAR: u64 = 128;
+/// What assemblers fill up with between functions, at least as long as a long jump.
+const PADDING: [&[u8]; 7] = [
+    &[0x0f, 0x1f, 0x44, 0x00, 0x00],
+    &[0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00],
+    &[0x0f, 0x1f, 0x80, 0x00, 0x00, 0x00, 0x00],
+    &[0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+    &[0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+    &[0x66, 0x2e, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+    &[0x66, 0x66, 0x2e, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+];
+const RET: u8 = 0xc3;
+
+/// Finds padding that nobody executes, between a return and an aligned function, in the code that starts at `base`.
+/// `from` is the end of the short jump.
+fn find_padding(code: &[u8], base: u64, from: u64) -> Option<u64> {
+    let reach = from.saturating_sub(NEAR)..from + NEAR;
+    (1..code.len()).find_map(|at| {
+        let addr = base + at as u64;
+        let padding = PADDING.iter().find(|padding| code[at..].starts_with(padding))?;
+        let ends_aligned = (addr + padding.len() as u64).is_multiple_of(16);
+        (code[at - 1] == RET && ends_aligned && reach.contains(&addr)).then_some(addr)
+    })
 }
 
 /// Pages that a change of code at `site` concerns.
@@ -243,6 +279,7 @@ impl Mm {
         }
         let offset = usize::try_from(start - first).ok()?;
         let original: [u8; WORD as usize] = code.get(offset..offset + WORD as usize)?.try_into().ok()?;
+        let pad = if (displaced.len() as u64) < JUMP { Some(self.padding_near(start)?) } else { None };
         let region = match self.region_with_room(patching, start) {
             Some(region) => region,
             None => self.make_region(context, patching, start).await?,
@@ -254,24 +291,55 @@ impl Mm {
             region + patching.common().len() as u64 + (thunks.len() as u64 - 1) * patching.thunk_len()
         };
         let thunk = patching.thunk(region, at, &displaced, resume)?;
-        let distance = i32::try_from(at.cast_signed() - (start + JUMP).cast_signed()).ok()?;
-        let mut jump = original;
-        jump[0] = 0xe9;
-        jump[1..JUMP as usize].copy_from_slice(&distance.to_le_bytes());
+        let long = |from: u64, mut word: [u8; WORD as usize]| {
+            let distance = i32::try_from(at.cast_signed() - (from + JUMP).cast_signed()).ok()?;
+            word[0] = 0xe9;
+            word[1..JUMP as usize].copy_from_slice(&distance.to_le_bytes());
+            Some(word)
+        };
+        let (jump, pad) = match pad {
+            None => (long(start, original)?, None),
+            Some((pad, was)) => {
+                let distance = i8::try_from(pad.cast_signed() - (start + SHORT).cast_signed()).ok()?;
+                let mut jump = original;
+                (jump[0], jump[1]) = (0xeb, distance.cast_unsigned());
+                (jump, Some((pad, was, long(pad, was)?)))
+            }
+        };
         let mut ops = vec![MemOp::Protect { addr: region, len: REGION, prot: Prot::READ | Prot::WRITE | Prot::EXEC }];
         for (index, bytes) in thunk.as_chunks::<8>().0.iter().enumerate() {
             ops.push(MemOp::Store { addr: at + 8 * index as u64, bytes: *bytes });
         }
         ops.push(MemOp::Protect { addr: region, len: REGION, prot: Prot::READ | Prot::EXEC });
+        if let Some((pad, _, to)) = pad {
+            rewrite(&mut ops, pad, to);
+        }
         rewrite(&mut ops, start, jump);
         // Before the code changes: a thread that meets the breakpoint is to be understood.
-        self.patches.lock().sites.insert(start, Site { original, region });
+        {
+            let mut patches = self.patches.lock();
+            patches.sites.insert(start, Site { original, region, pad: pad.map(|(pad, was, _)| (pad, was)) });
+            patches.pads.extend(pad.map(|(pad, ..)| (pad, start)));
+        }
         if let Err(failure) = context.memory(&ops).await {
             tracing::debug!(site = start, errno = %failure.errno, "a system call could not be patched");
             self.restore(context, &[start]).await;
             return None;
         }
         Some(())
+    }
+
+    /// Finds padding for a site, and reads what is there.
+    fn padding_near(&self, site: u64) -> Option<(u64, [u8; WORD as usize])> {
+        let base = site.saturating_sub(NEAR);
+        let mut code = [0; (2 * NEAR + 2 * WORD) as usize];
+        if self.space().read(base, &mut code) != code.len() {
+            return None;
+        }
+        let pad = find_padding(&code, base, site + SHORT)?;
+        let offset = usize::try_from(pad - base).ok()?;
+        let was = code.get(offset..offset + WORD as usize)?.try_into().ok()?;
+        self.books().is_text(&(pad..pad + WORD)).then_some((pad, was))
     }
 
     fn region_with_room(&self, patching: &dyn Patching, near: u64) -> Option<u64> {
@@ -330,15 +398,21 @@ impl Mm {
     /// Gives sites their code back.
     async fn restore(&self, context: &mut dyn Context, sites: &[u64]) {
         for site in sites {
-            let Some(original) = self.patches.lock().sites.get(site).map(|site| site.original) else { continue };
-            let mut ops = Vec::with_capacity(8);
+            let Some(Site { original, pad, .. }) = self.patches.lock().sites.get(site).cloned() else { continue };
+            let mut ops = Vec::with_capacity(16);
             rewrite(&mut ops, *site, original);
+            if let Some((pad, was)) = pad {
+                rewrite(&mut ops, pad, was);
+            }
             if let Err(failure) = context.memory(&ops).await {
                 // The memory is not what it was: unmapped by the guest's own doing, say.
                 tracing::debug!(site, errno = %failure.errno, "a patched system call could not be restored");
             }
             let mut patches = self.patches.lock();
             patches.sites.remove(site);
+            if let Some((pad, _)) = pad {
+                patches.pads.remove(&pad);
+            }
             patches.traps.clear();
         }
     }
@@ -350,6 +424,9 @@ impl Mm {
         if breakpoint {
             let site = regs.rip.wrapping_sub(1);
             return patches.sites.contains_key(&site).then_some(site);
+        }
+        if let Some(site) = patches.pads.get(&regs.rip) {
+            return Some(*site);
         }
         let (start, region) = patches.region_of(regs.rip)?;
         let offset = regs.rip - start;
@@ -392,6 +469,7 @@ mod tests {
         assert_eq!(recognised(&mov, 39), Some((0xff9, mov.to_vec())));
         let mov = [0x48, 0xc7, 0xc0, 39, 0, 0, 0];
         assert_eq!(recognised(&mov, 39), Some((0xff7, mov.to_vec())));
+        assert_eq!(recognised(&[0x31, 0xc0], 0), Some((0xffc, vec![0x31, 0xc0])));
         let load = [0x4c, 0x8b, 0x4c, 0x24, 0x08];
         assert_eq!(recognised(&load, 1), Some((0xff9, load.to_vec())));
     }
@@ -402,7 +480,8 @@ mod tests {
         assert_eq!(recognised(&[0xb8, 39, 0, 0, 0], 40), None);
         assert_eq!(recognised(&[0x41, 0xb8, 39, 0, 0, 0], 39), None);
         assert_eq!(recognised(&[0x48, 0xb8, 39, 0, 0, 0], 39), None);
-        assert_eq!(recognised(&[0x31, 0xc0], 0), None);
+        assert_eq!(recognised(&[0x31, 0xc0], 1), None);
+        assert_eq!(recognised(&[0x45, 0x31, 0xc0], 0), None);
         assert!(recognise(&[0x0f, 0x05], 0x1000, 1).is_none());
     }
 
@@ -410,17 +489,38 @@ mod tests {
     fn touches_find_sites_and_regions() {
         let mut patches = Patches::default();
         let original = [0; 8];
-        patches.sites.insert(0x1ffc, Site { original, region: 0x8000 });
-        patches.sites.insert(0x3000, Site { original, region: 0xc000 });
+        patches.sites.insert(0x1ffc, Site { original, region: 0x8000, pad: None });
+        patches.sites.insert(0x3000, Site { original, region: 0xc000, pad: Some((0x2f80, original)) });
+        patches.pads.insert(0x2f80, 0x3000);
         patches.regions.insert(0x8000, Region::default());
         patches.regions.insert(0xc000, Region::default());
         let none = (Vec::new(), Vec::new());
         assert_eq!(patches.touched(&Touch::Nothing), none);
         assert_eq!(patches.touched(&Touch::Look(0x1000..0x4000)), none);
-        assert_eq!(patches.touched(&Touch::Change(0x2000..0x3000)), (vec![0x1ffc], vec![]));
+        assert_eq!(patches.touched(&Touch::Change(0x2000..0x2f00)), (vec![0x1ffc], vec![]));
+        assert_eq!(patches.touched(&Touch::Change(0x2000..0x3000)), (vec![0x1ffc, 0x3000], vec![]));
         assert_eq!(patches.touched(&Touch::Look(0x9000..0xa000)), (vec![0x1ffc], vec![0x8000]));
         let both = Touch::ChangeBoth(0x3000..0x4000, 0xd000..0xe000);
         assert_eq!(patches.touched(&both), (vec![0x3000], vec![0xc000]));
+    }
+
+    #[test]
+    fn padding_is_used_where_nobody_executes_it() {
+        let nop = [0x0f, 0x1f, 0x80, 0x00, 0x00, 0x00, 0x00];
+        let base = 0x1000;
+        let with = |before: u8, end: usize| {
+            let mut code = vec![0x90; 256];
+            code[end - nop.len()..end].copy_from_slice(&nop);
+            code[end - nop.len() - 1] = before;
+            code
+        };
+        let at = |end: u64| Some(base + end - nop.len() as u64);
+        assert_eq!(find_padding(&with(RET, 160), base, base + 130), at(160));
+        assert_eq!(find_padding(&with(RET, 80), base, base + 130), at(80));
+        // Behind no return; before no function; out of reach.
+        assert_eq!(find_padding(&with(0x90, 160), base, base + 130), None);
+        assert_eq!(find_padding(&with(RET, 164), base, base + 130), None);
+        assert_eq!(find_padding(&with(RET, 240), base, base + 100), None);
     }
 
     #[test]

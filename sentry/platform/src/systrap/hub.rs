@@ -23,6 +23,7 @@ use abi::Errno;
 use rustix::event::epoll;
 use sentry_sync::{Level, Mutex};
 
+use super::crowd::Crowd;
 use super::fpu::Fpu;
 use super::host::{self, Answer, Notification};
 use super::layout::{self, call, control};
@@ -77,8 +78,13 @@ pub(super) struct Hub {
     receiving: Mutex<()>,
     ticks: AtomicU32,
     spin_ns: AtomicU64,
-    sleepers: AtomicU32,
+    /// One worker at a time sleeps on the descriptors.
+    led: AtomicBool,
+    leader_sleeps: AtomicBool,
+    /// The others that sleep.
+    followers: Mutex<Vec<std::thread::Thread>>,
     unparked: AtomicBool,
+    pub(super) crowd: Crowd,
     bell: OwnedFd,
     deaths: OwnedFd,
 }
@@ -122,8 +128,11 @@ impl Hub {
             procs: Mutex::new(Level::Leaf, HashMap::new()),
             receiving: Mutex::new(Level::Leaf, ()),
             ticks: AtomicU32::new(0),
-            sleepers: AtomicU32::new(0),
+            led: AtomicBool::new(false),
+            leader_sleeps: AtomicBool::new(false),
+            followers: Mutex::new(Level::Leaf, Vec::new()),
             unparked: AtomicBool::new(false),
+            crowd: Crowd::new(),
             bell,
             deaths,
         }))
@@ -176,8 +185,21 @@ impl Hub {
         if self.spin(timeout) {
             return;
         }
-        self.sleepers.fetch_add(1, Ordering::SeqCst);
         self.awake().fetch_sub(1, Ordering::SeqCst);
+        if self.led.swap(true, Ordering::SeqCst) {
+            self.follow(timeout);
+        } else {
+            self.lead(timeout);
+            self.led.store(false, Ordering::SeqCst);
+        }
+        self.awake().fetch_add(1, Ordering::SeqCst);
+        self.service();
+        self.scan();
+    }
+
+    /// Sleeps until there is something to do for any worker.
+    fn lead(&self, timeout: Option<Duration>) {
+        self.leader_sleeps.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         if !self.unparked.swap(false, Ordering::SeqCst) && !self.scan() {
             let fds = [self.setup.listener.as_fd(), self.bell.as_fd(), self.deaths.as_fd()];
@@ -187,10 +209,23 @@ impl Hub {
                 self.unparked.store(false, Ordering::SeqCst);
             }
         }
-        self.awake().fetch_add(1, Ordering::SeqCst);
-        self.sleepers.fetch_sub(1, Ordering::SeqCst);
-        self.service();
-        self.scan();
+        self.leader_sleeps.store(false, Ordering::SeqCst);
+    }
+
+    /// Sleeps until a colleague wants help. The leader may wake for good meanwhile, and then nobody waits on the
+    /// descriptors: it is awake, so no stub asks for that.
+    fn follow(&self, timeout: Option<Duration>) {
+        let me = std::thread::current();
+        self.followers.lock().push(me.clone());
+        fence(Ordering::SeqCst);
+        if !self.unparked.swap(false, Ordering::SeqCst) && !self.scan() {
+            match timeout {
+                Some(timeout) => std::thread::park_timeout(timeout),
+                None => std::thread::park(),
+            }
+            self.unparked.store(false, Ordering::SeqCst);
+        }
+        self.followers.lock().retain(|thread| thread.id() != me.id());
     }
 
     /// Polls for a bounded time; returns whether there was something. The time shrinks while spinning doesn't pay.
@@ -224,7 +259,10 @@ impl Hub {
     pub(super) fn unpark(&self) {
         self.unparked.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        if self.sleepers.load(Ordering::SeqCst) > 0 {
+        let follower = self.followers.lock().pop();
+        if let Some(follower) = follower {
+            follower.unpark();
+        } else if self.leader_sleeps.load(Ordering::SeqCst) {
             let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
         }
     }

@@ -122,6 +122,8 @@ pub(super) mod field {
 
     /// u32: how the stub waits: a [`super::waiting`].
     pub(in super::super) const WAITING: usize = 0x1c0;
+    /// u32: the CPU on which the stub lay down.
+    pub(in super::super) const CPU: usize = 0x1c4;
 
     /// The operations: system-call number and six arguments each.
     pub(in super::super) const OPS: usize = 0x200;

@@ -11,6 +11,7 @@
 mod birth;
 mod context;
 mod copier;
+mod crowd;
 mod filter;
 mod fpu;
 mod frame;

@@ -84,6 +84,11 @@ std::arch::global_asm!(
     // The event was published before this (xchg is a full barrier), so that either we see that no worker is awake or
     // a worker that lies down sees the event: super::hub.
     "44:",
+    // The host keeps the number of the CPU in the limit of a segment (arch/x86/include/asm/segment.h: __CPUNODE_SEG).
+    "mov eax, 0x7b",
+    "lsl eax, eax",
+    "and eax, 0xfff",
+    "mov [rbx + {CPU}], eax",
     "mov eax, [rbp + {C_AWAKE}]",
     "test eax, eax",
     "jnz 45f",
@@ -511,6 +516,7 @@ std::arch::global_asm!(
     LOAD_FPU = const load::FPU,
     LOAD_REGS = const load::REGS,
     CALL = const outcome::CALL,
+    CPU = const field::CPU,
     COPY = const command::COPY,
     COPY_FROM = const field::COPY_FROM,
     COPY_TO = const field::COPY_TO,

@@ -148,6 +148,7 @@ impl Thread {
         let word = self.shared.u32(field::REQUEST);
         word.store(number, Ordering::SeqCst);
         if self.shared.u32(field::WAITING).load(Ordering::SeqCst) == waiting::FUTEX {
+            hub.crowd.meet(self.shared.u32(field::CPU).load(Ordering::Relaxed));
             let _ = rustix::thread::futex::wake(word, rustix::thread::futex::Flags::empty(), 1);
         }
         self.release_notification(hub);
@@ -157,6 +158,7 @@ impl Thread {
         if self.notification.load(Ordering::SeqCst) != 0 {
             let id = self.notification.swap(0, Ordering::SeqCst);
             if id != 0 {
+                hub.crowd.meet(self.shared.u32(field::CPU).load(Ordering::Relaxed));
                 hub.end_sleep(id);
             }
         }
