@@ -26,16 +26,41 @@ use crate::{client, hooks, oci, terminal};
 pub(crate) fn run(global: &Global, args: &CreateArgs) -> Result<u8> {
     // Before anything else is opened that could be mistaken for them.
     let extra = terminal::preserved(args.preserve_fds)?;
-    create(global, args, extra)?;
+    let (mut draft, sandbox) = create(global, args, extra, Life::Detached)?;
+    draft.leave(&sandbox)?;
     Ok(0)
 }
 
+/// How long a sandbox lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// As long as the command line that starts it.
+    Foreground,
+    /// As long as its first process.
+    Detached,
+}
+
 /// A container that is being created: dropped before it is complete, it leaves nothing.
-struct Draft {
-    container: Container,
-    record: Record,
+pub(super) struct Draft {
+    pub(super) container: Container,
+    pub(super) record: Record,
     _lock: Lock,
     complete: bool,
+}
+
+impl Draft {
+    /// Leaves the container to itself.
+    pub(super) fn leave(&mut self, sandbox: &Sandbox) -> Result<()> {
+        control::send(sandbox.control.as_fd(), &ToSandbox::Detach)?;
+        self.complete = true;
+        Ok(())
+    }
+
+    /// Lets others at the container.
+    pub(super) fn unlock(mut self) -> (Container, Record) {
+        self.complete = true;
+        (self.container.clone(), self.record.clone())
+    }
 }
 
 impl Drop for Draft {
@@ -46,12 +71,14 @@ impl Drop for Draft {
     }
 }
 
-/// Creates a container, and leaves it to itself.
-pub(super) fn create(global: &Global, args: &CreateArgs, extra: Vec<OwnedFd>) -> Result<()> {
+/// Creates a container whose first process waits for its start.
+pub(super) fn create(global: &Global, args: &CreateArgs, extra: Vec<OwnedFd>, life: Life) -> Result<(Draft, Sandbox)> {
     let (bundle, spec) = oci::read_bundle(&args.bundle)?;
     let mut config = oci::convert(global, &bundle, &spec, &args.id)?;
-    config.detached = true;
-    let console = console_socket(&config, args)?;
+    config.waits = true;
+    config.detached = life == Life::Detached;
+    // In the foreground the terminal is the caller's own.
+    let console = if config.detached { console_socket(&config, args)? } else { None };
     let (container, lock) = Container::new(global, &args.id)?;
     let record = new_record(&args.id, &bundle, &spec);
     let mut draft = Draft { container, record, _lock: lock, complete: false };
@@ -70,9 +97,7 @@ pub(super) fn create(global: &Global, args: &CreateArgs, extra: Vec<OwnedFd>) ->
     if let Some(path) = &args.pid_file {
         write_pid_file(path, sandbox.sentry.pid)?;
     }
-    control::send(sandbox.control.as_fd(), &ToSandbox::Detach)?;
-    draft.complete = true;
-    Ok(())
+    Ok((draft, sandbox))
 }
 
 /// Checks that the container has a terminal exactly if there is a socket to send it to.
@@ -102,7 +127,7 @@ fn new_record(id: &str, bundle: &Path, spec: &Spec) -> Record {
     }
 }
 
-/// Makes the cgroup that config.json names, or one where it sets limits without naming one.
+/// Makes the cgroup that config.json names, or one of our choice where it sets limits without naming one.
 fn cgroup(global: &Global, spec: &Spec, id: &str) -> Result<Option<Cgroup>> {
     if global.ignore_cgroups {
         return Ok(None);
@@ -111,7 +136,7 @@ fn cgroup(global: &Global, spec: &Spec, id: &str) -> Result<Option<Cgroup>> {
     let resources = linux.and_then(|linux| linux.resources().as_ref());
     let path = match linux.and_then(|linux| linux.cgroups_path().as_ref()) {
         Some(path) => path.to_str().context("config.json: linux.cgroupsPath is not UTF-8")?.to_owned(),
-        None if rustix::process::geteuid().is_root() => format!("runsc/{id}"),
+        None if resources.is_some() => format!("runsc/{id}"),
         None => return Ok(None),
     };
     ensure!(

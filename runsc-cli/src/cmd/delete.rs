@@ -37,10 +37,15 @@ fn delete(global: &Global, id: &str, force: bool) -> Result<()> {
     if !force && !matches!(status, Status::Stopped | Status::Created | Status::Creating) {
         bail!("cannot delete container {id:?} that is not stopped: {}", status.name());
     }
-    clean(&container, &record);
-    let state = Container::state_json(&record, Status::Stopped);
-    hooks::run_all("poststop", record.hooks.as_ref().and_then(|hooks| hooks.poststop().as_ref()), &state);
+    finish(&container, &record);
     Ok(())
+}
+
+/// Removes a container that has been started or created, and runs its last hooks.
+pub(super) fn finish(container: &Container, record: &Record) {
+    clean(container, record);
+    let state = Container::state_json(record, Status::Stopped);
+    hooks::run_all("poststop", record.hooks.as_ref().and_then(|hooks| hooks.poststop().as_ref()), &state);
 }
 
 /// Ends what is left of a container's processes, and removes its cgroup and state.

@@ -1,43 +1,30 @@
 //! `runsc run`: a container from an OCI bundle, in the foreground, or left to itself once it runs.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
+use super::create::{Life, create};
+use super::{delete, start};
 use crate::cli::{Global, RunArgs};
-use crate::sandbox::{launch, wait};
-use crate::state::{self, Container};
-use crate::{oci, terminal};
+use crate::sandbox::wait;
+use crate::terminal;
 
-/// Creates the container, waits for its first process and removes it.
+/// Creates and starts the container; in the foreground also waits for its first process and removes it.
 pub(crate) fn run(global: &Global, args: &RunArgs) -> Result<u8> {
-    if args.detach {
-        return detached(global, args);
-    }
-    let args = &args.create;
-    state::check_id(&args.id)?;
-    let (bundle, spec) = oci::read_bundle(&args.bundle)?;
-    let config = oci::convert(global, &bundle, &spec, &args.id)?;
-    let signals = wait::block_signals()?;
-    let sandbox = launch::launch(global, config, launch::Extras::default())?;
-    if let Some(path) = &args.pid_file {
-        let written = std::fs::write(path, sandbox.sentry.pid.to_string());
-        if let Err(error) = written {
-            wait::abandon(&sandbox);
-            return Err(error).with_context(|| format!("writing the pid file {}", path.display()));
-        }
-    }
-    wait::wait(sandbox, &signals)
-}
-
-/// Creates and starts the container.
-fn detached(global: &Global, args: &RunArgs) -> Result<u8> {
+    // Before anything else is opened that could be mistaken for them.
     let extra = terminal::preserved(args.create.preserve_fds)?;
-    super::create::create(global, &args.create, extra)?;
-    let container = Container::find(global, &args.create.id)?;
-    if let Err(error) = super::start::start(&container) {
-        // Nobody else will.
-        let _lock = container.lock()?;
-        super::delete::clean(&container, &container.load()?);
-        return Err(error);
+    if args.detach {
+        let (mut draft, sandbox) = create(global, &args.create, extra, Life::Detached)?;
+        start::begin(&draft.container, &mut draft.record)?;
+        draft.leave(&sandbox)?;
+        return Ok(0);
     }
-    Ok(0)
+    let signals = wait::block_signals()?;
+    let (mut draft, sandbox) = create(global, &args.create, extra, Life::Foreground)?;
+    start::begin(&draft.container, &mut draft.record)?;
+    let (container, record) = draft.unlock();
+    let status = wait::wait(sandbox, &signals);
+    let lock = container.lock();
+    delete::finish(&container, &record);
+    drop(lock);
+    status
 }

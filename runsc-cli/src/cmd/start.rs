@@ -19,8 +19,7 @@ pub(crate) fn run(global: &Global, args: &IdArgs) -> Result<u8> {
     Ok(0)
 }
 
-/// Starts a container.
-pub(super) fn start(container: &Container) -> Result<()> {
+fn start(container: &Container) -> Result<()> {
     let _lock = container.lock()?;
     let mut record = container.load()?;
     match container.status(&record) {
@@ -28,16 +27,21 @@ pub(super) fn start(container: &Container) -> Result<()> {
         Status::Stopped => bail!("cannot start a container that has stopped"),
         status => bail!("cannot start an already {} container", status.name()),
     }
-    let state = Container::state_json(&record, Status::Created);
+    begin(container, &mut record)
+}
+
+/// Starts a created container that nobody else changes meanwhile.
+pub(super) fn begin(container: &Container, record: &mut Record) -> Result<()> {
+    let state = Container::state_json(record, Status::Created);
     let hooks = record.hooks.clone().unwrap_or_default();
     for hook in hooks.start_container().iter().flatten() {
-        run_inside(container, &record, hook, &state)
+        run_inside(container, record, hook, &state)
             .with_context(|| format!("running the startContainer hook {}", hook.path().display()))?;
     }
     Client::connect(container)?.call(&Request::Start)?;
     record.started = true;
-    container.save(&record)?;
-    let state = Container::state_json(&record, Status::Running);
+    container.save(record)?;
+    let state = Container::state_json(record, Status::Running);
     hooks::run_all("poststart", hooks.poststart().as_ref(), &state);
     Ok(())
 }

@@ -9,7 +9,7 @@ mod sysctl;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Linux, Spec};
 
 use crate::cli::{FileAccess, Global};
 use crate::sandbox::config::{RootConfig, SandboxConfig, TreeConfig};
@@ -61,7 +61,9 @@ pub(crate) fn convert(global: &Global, bundle: &Path, spec: &Spec, id: &str) -> 
         domainname: name("domainname", spec.domainname().clone().unwrap_or_else(|| "(none)".to_owned()))?,
         listener: false,
         extra_files: 0,
+        waits: false,
         detached: false,
+        max_tasks: max_tasks(&linux),
         console: false,
         closed_streams: sentry_platform::caller::closed_streams(),
         terminals: [false; 3],
@@ -84,6 +86,12 @@ fn parse(path: &Path) -> Result<Spec> {
     let mut text = Vec::new();
     file.take(CONFIG_MAX).read_to_end(&mut text).with_context(reading)?;
     serde_json::from_slice(&text).with_context(|| format!("parsing {}", path.display()))
+}
+
+/// The limit of processes: the guest obeys it itself, since the host would count the sandbox's own threads too.
+fn max_tasks(linux: &Linux) -> Option<usize> {
+    let limit = linux.resources().as_ref()?.pids().as_ref()?.limit();
+    usize::try_from(limit).ok().filter(|limit| *limit > 0)
 }
 
 fn check_version(version: &str) -> Result<()> {

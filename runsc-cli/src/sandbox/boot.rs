@@ -15,11 +15,13 @@ use sentry::ns::UtsNames;
 use sentry::reactor::Reactor;
 use sentry::task::{Caps, Cred};
 use sentry::vfs::File;
-use sentry_fs::hostfd::{HostFd, HostTerminal};
+use sentry::wait::until;
+use sentry_fs::hostfd::{HostFd, HostReactor, HostTerminal};
 use sentry_fs::tty::Terminal;
 use sentry_platform::Platform;
 use sentry_platform::ptrace::Ptrace;
 use sentry_platform::systrap::{Options, Spin, Systrap};
+use sentry_sync::WaitQueue;
 
 use super::config::SandboxConfig;
 use super::control::{self, FromSandbox, ToSandbox};
@@ -35,6 +37,8 @@ struct Passed {
     terminals: [Option<OwnedFd>; 3],
     listener: Option<OwnedFd>,
     extra: Vec<OwnedFd>,
+    /// What the gofer says; ends when it does.
+    gofer_words: Option<OwnedFd>,
     gofer: Vec<OwnedFd>,
 }
 
@@ -54,8 +58,9 @@ impl Passed {
         let listener = config.listener.then(|| take("the listening socket")).transpose()?;
         let extra =
             (0..config.extra_files).map(|_| take("a descriptor of the first process")).collect::<Result<_>>()?;
+        let gofer_words = config.detached.then(|| take("the gofer's words")).transpose()?;
         let gofer = (next..).map_while(sentry_platform::spawn::inherited_fd).collect();
-        Ok(Passed { control, terminals, listener, extra, gofer })
+        Ok(Passed { control, terminals, listener, extra, gofer_words, gofer })
     }
 }
 
@@ -124,10 +129,14 @@ fn run(mut config: SandboxConfig, passed: Passed, log: OwnedFd) -> Result<i32> {
     if let (Some(signals), Some(terminal)) = (signals, &terminal) {
         console::watch(&kernel, &reactor, signals, Arc::clone(terminal))?;
     }
+    if let Some(words) = passed.gofer_words {
+        watch_gofer(&kernel, &reactor, words, Arc::clone(&failure))?;
+    }
+    kernel.tasks.write().max_tasks = config.max_tasks;
     let created = passed.control.try_clone().context("copying the control socket")?;
-    let later = config.detached.then(|| (Arc::clone(&requests), created));
+    let later = config.waits.then(|| (Arc::clone(&requests), created));
     start(&kernel, init, terminal.clone(), Arc::clone(&failure), later);
-    if !config.detached {
+    if !config.waits {
         requests.running();
     }
     listen(&kernel, passed.control, terminal)?;
@@ -226,6 +235,43 @@ fn start(
             kernel.end(0);
         }
     });
+}
+
+/// Ends the kernel when the gofer ends, which has no other reason to than a mistake or somebody's blow.
+fn watch_gofer(
+    kernel: &Arc<Kernel>,
+    reactor: &Reactor,
+    words: OwnedFd,
+    failure: Arc<std::sync::OnceLock<String>>,
+) -> Result<()> {
+    let (words, queue) = (Arc::new(words), WaitQueue::new());
+    let watch = reactor.watch(&words, &queue).context("watching the gofer")?;
+    let weak = Arc::downgrade(kernel);
+    kernel.executor.spawn(async move {
+        let _watch = watch;
+        let mut said = Vec::new();
+        until(&[&queue], || {
+            let mut buf = [0; 1024];
+            loop {
+                match rustix::io::read(&words, &mut buf) {
+                    Ok(0) => return Some(()),
+                    // A bounded number of words is enough.
+                    Ok(got) if said.len() < 4 * buf.len() => said.extend_from_slice(&buf[..got]),
+                    Ok(_) => {}
+                    Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return None,
+                    Err(_) => return Some(()),
+                }
+            }
+        })
+        .await;
+        let said = String::from_utf8_lossy(&said);
+        let said = said.trim().trim_start_matches("runsc: ").replace('\n', " ");
+        let _ = failure.set(if said.is_empty() { "the gofer has ended".to_owned() } else { said });
+        if let Some(kernel) = weak.upgrade() {
+            kernel.end(abi::signal::Signal::SIGKILL.number());
+        }
+    });
+    Ok(())
 }
 
 /// Listens to the command line in a thread of its own.

@@ -35,10 +35,14 @@ pub(crate) struct SandboxConfig {
     pub(crate) listener: bool,
     /// How many descriptors are passed that the first process gets as 3, 4, ….
     pub(crate) extra_files: usize,
-    /// Outlives the command line that starts it, once told so; the first process waits for a request.
+    /// The first process waits for a request to start.
+    pub(crate) waits: bool,
+    /// Outlives the command line that starts it, once told so. What the gofer says, and its end, are for the sentry then.
     pub(crate) detached: bool,
     /// The standard streams are a terminal made for this container: signals that it makes are for the first process.
     pub(crate) console: bool,
+    /// Most processes and threads of the guest.
+    pub(crate) max_tasks: Option<usize>,
     /// The first process.
     pub(crate) process: ProcessConfig,
     /// The root file system.

@@ -88,8 +88,11 @@ pub(crate) fn launch(global: &Global, mut config: SandboxConfig, extras: Extras<
         gofer_ends.push(other);
     }
     let (control, sandbox_control) = control::pair()?;
+    let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
+    let (gofer_words, gofer_stderr) = pipe_with(flags).context("making a pipe for the gofer's errors")?;
+    let words = config.detached.then(|| gofer_words.try_clone()).transpose().context("copying a pipe")?;
     let passed = [sandbox_control].into_iter().chain(terminals.into_iter().flatten());
-    let passed = passed.chain(extras.listener).chain(extras.extra).chain(sentry_ends).collect::<Vec<_>>();
+    let passed = passed.chain(extras.listener).chain(extras.extra).chain(words).chain(sentry_ends).collect::<Vec<_>>();
     let terminal = config.terminals.contains(&true);
     let plan = Plan {
         global,
@@ -102,8 +105,8 @@ pub(crate) fn launch(global: &Global, mut config: SandboxConfig, extras: Extras<
     let sentry = plan.start_sentry(&passed)?;
     drop(passed);
     let made = (extras.namespaces_made)(sentry.pid);
-    match made.and_then(|()| plan.start_gofer(&gofer_ends)) {
-        Ok((gofer, gofer_words)) => Ok(Sandbox { sentry, gofer, gofer_words, terminal, control }),
+    match made.and_then(|()| plan.start_gofer(&gofer_ends, &gofer_stderr)) {
+        Ok(gofer) => Ok(Sandbox { sentry, gofer, gofer_words, terminal, control }),
         Err(error) => {
             super::wait::end(sentry.pid);
             Err(error)
@@ -131,17 +134,15 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// Starts the gofer; returns also what its standard error is read from.
-    fn start_gofer(&self, sockets: &[OwnedFd]) -> Result<(Child, OwnedFd)> {
+    /// Starts the gofer.
+    fn start_gofer(&self, sockets: &[OwnedFd], stderr: &OwnedFd) -> Result<Child> {
         let config = self.config.to_memfd()?;
         let log = debug_log(self.global, "gofer")?;
-        let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
-        let (words, stderr) = pipe_with(flags).context("making a pipe for the gofer's errors")?;
         let mut fds: Vec<BorrowedFd<'_>> = vec![config.as_fd(), log.as_fd(), stderr.as_fd()];
         fds.extend(sockets.iter().map(AsFd::as_fd));
         let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
         let child = self.start("gofer", namespaces | user_namespace(false), fds, Stdio::Null);
-        Ok((child.context("starting the gofer")?, words))
+        child.context("starting the gofer")
     }
 
     fn start_sentry(&self, passed: &[OwnedFd]) -> Result<Child> {

@@ -89,12 +89,17 @@ pub struct TaskTable {
     pub processes: BTreeMap<Pid, ProcessEntry>,
     /// What the first process is.
     pub init_role: InitRole,
+    /// Most living threads (the limit of a container's processes).
+    pub max_tasks: Option<usize>,
 }
 
 impl TaskTable {
     /// Takes the next free id: `EAGAIN` where there is none. An id in use as thread, process, group or session is not
     /// free.
     pub fn allocate_pid(&mut self) -> Result<Pid, Errno> {
+        if self.max_tasks.is_some_and(|max| self.tasks.len() >= max) {
+            return Err(Errno::EAGAIN);
+        }
         for _ in 0..PID_MAX {
             let next = self.last_pid + 1;
             self.last_pid = if next >= PID_MAX { RESERVED_PIDS } else { next };
