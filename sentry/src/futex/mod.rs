@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use abi::{Errno, Pid, UserRef};
 use sentry_sync::{Level, Mutex, MutexGuard, Notify};
+use smallvec::SmallVec;
 
 use crate::Task;
 use crate::mm::FutexKey;
@@ -55,6 +56,9 @@ impl Woken {
 }
 
 type Queues = HashMap<FutexKey, VecDeque<Sleeper>>;
+
+/// Sleepers taken out of their queue, mostly one.
+type Taken = SmallVec<[Sleeper; 1]>;
 
 /// All sleepers of a kernel.
 pub struct FutexTable {
@@ -120,7 +124,7 @@ impl FutexTable {
         deadline: Option<Instant>,
     ) -> Result<usize, FutexError> {
         let waiter = Arc::clone(&task.waiter);
-        let mut asleep = Asleep { table: self, entries: Vec::with_capacity(words.len()) };
+        let mut asleep = Asleep { table: self, entries: SmallVec::with_capacity(words.len()) };
         for (index, word) in words.iter().enumerate() {
             let woken = Woken::asleep_on(word.key);
             let mut queues = self.lock(&word.key);
@@ -199,7 +203,7 @@ fn move_sleepers(
     (wake, move_): (usize, usize),
     expected: bool,
     counts: &mut (usize, usize),
-) -> Result<Vec<Sleeper>, Errno> {
+) -> Result<Taken, Errno> {
     if expected && mem.read(from.addr)? != from.value {
         return Err(Errno::EAGAIN);
     }
@@ -215,9 +219,9 @@ fn move_sleepers(
 }
 
 /// Takes sleepers out of a queue. `EINVAL` where one belongs to a priority-inheritance operation: the guest mixes kinds.
-fn take(queues: &mut Queues, key: &FutexKey, count: usize, bitset: u32) -> Result<Vec<Sleeper>, Errno> {
-    let Some(queue) = queues.get_mut(key) else { return Ok(Vec::new()) };
-    let mut taken = Vec::new();
+fn take(queues: &mut Queues, key: &FutexKey, count: usize, bitset: u32) -> Result<Taken, Errno> {
+    let Some(queue) = queues.get_mut(key) else { return Ok(Taken::new()) };
+    let mut taken = Taken::new();
     let mut at = 0;
     while at < queue.len() && taken.len() < count {
         if queue[at].pi_tid.is_some() {
@@ -253,7 +257,7 @@ impl From<Errno> for FutexError {
 /// Takes sleepers that nobody has woken out of their queues when dropped.
 struct Asleep<'a> {
     table: &'a FutexTable,
-    entries: Vec<Arc<Woken>>,
+    entries: SmallVec<[Arc<Woken>; 1]>,
 }
 
 impl Asleep<'_> {
