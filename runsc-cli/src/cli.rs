@@ -188,6 +188,10 @@ pub(crate) enum Command {
     Restore(AnyArgs),
     /// Print what this runtime knows of the OCI specification.
     Features,
+    /// Add this program as a runtime to Docker's configuration.
+    Install(InstallArgs),
+    /// Remove the runtime from Docker's configuration.
+    Uninstall(InstallArgs),
     /// Write a template config.json.
     Spec(SpecArgs),
     /// Show help on a topic: syscalls, platforms.
@@ -233,6 +237,8 @@ impl Command {
             Command::Checkpoint(_) => "checkpoint",
             Command::Restore(_) => "restore",
             Command::Features => "features",
+            Command::Install(_) => "install",
+            Command::Uninstall(_) => "uninstall",
             Command::ExecWait => "exec-wait",
         }
     }
@@ -317,6 +323,8 @@ const COMMANDS: &[&str] = &[
     "checkpoint",
     "restore",
     "features",
+    "install",
+    "uninstall",
     "spec",
     "help",
     "version",

@@ -224,3 +224,20 @@ pub(crate) struct AnyArgs {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) rest: Vec<OsString>,
 }
+
+/// Arguments of `install` and `uninstall`.
+#[derive(Debug, Args)]
+pub(crate) struct InstallArgs {
+    /// Docker's configuration file.
+    #[arg(long = "config_file", default_value = "/etc/docker/daemon.json")]
+    pub(crate) config_file: PathBuf,
+    /// Name of the runtime.
+    #[arg(long, default_value = "runsc")]
+    pub(crate) runtime: String,
+    /// Replace an entry of that name.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true")]
+    pub(crate) clobber: bool,
+    /// Flags that Docker is to run the runtime with, after --.
+    #[arg(last = true)]
+    pub(crate) arguments: Vec<String>,
+}

@@ -7,6 +7,7 @@ mod events;
 mod exec;
 mod features;
 mod help;
+mod install;
 mod kill;
 mod list;
 mod pause;
@@ -42,6 +43,8 @@ pub(crate) fn run(global: &Global, command: Command) -> Result<u8> {
         Command::Wait(args) => wait::run(global, &args),
         Command::Update(args) => update::run(global, &args),
         Command::Checkpoint(_) | Command::Restore(_) => bail!("checkpoint and restore are not supported yet"),
+        Command::Install(args) => install::install(global, &args),
+        Command::Uninstall(args) => install::uninstall(global, &args),
         Command::Features => features::run(),
         Command::Spec(args) => spec::run(&args),
         Command::Help(args) => help::run(&args),
