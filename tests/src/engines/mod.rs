@@ -3,6 +3,7 @@
 //! A script under `engines/` says what is done, case by case (`== name` begins one). It runs with runc and with runsc, and
 //! each case must print the same with both.
 
+mod crash;
 mod daemon;
 
 use std::collections::BTreeMap;
@@ -37,8 +38,8 @@ pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
     let runsc = runsc(common)?;
     let before = processes(&runsc);
     let wanted = |name: &str| common.filter.as_deref().is_none_or(|filter| name.contains(filter));
-    let engines: [(&str, fn(&Path, &Path, &mut Tally) -> Result<()>); 3] =
-        [("docker", docker), ("podman", podman), ("containerd", containerd)];
+    let engines: [(&str, fn(&Path, &Path, &mut Tally) -> Result<()>); 4] =
+        [("runtime", runtime), ("docker", docker), ("podman", podman), ("containerd", containerd)];
     for (name, engine) in engines.into_iter().filter(|(name, _)| wanted(name)) {
         let work = tempfile::Builder::new().prefix("runsc-engines-").tempdir().context("make a directory")?;
         tally.suite(name, |tally| engine(&runsc, work.path(), tally));
@@ -72,6 +73,22 @@ fn image(work: &Path) -> Result<PathBuf> {
         bail!("tar can't pack the image");
     }
     Ok(tar)
+}
+
+fn runtime(runsc: &Path, work: &Path, tally: &mut Tally) -> Result<()> {
+    need(&[("python3", "python3")])?;
+    let place = |name: &str, program: &str| -> Result<Vec<(&'static str, String)>> {
+        let bundle = work.join(name).join("bundle");
+        fs::create_dir_all(bundle.join("rootfs")).context("make a bundle")?;
+        crate::bundles::busybox_rootfs(&bundle.join("rootfs"))?;
+        let config = crate::bundles::plain("eval \"$(cat /script)\"");
+        fs::write(bundle.join("config.json"), config.to_string()).context("write config.json")?;
+        let root = work.join(name).join("root");
+        Ok(vec![("RT", format!("{program} --root {}", root.display())), ("BUNDLE", bundle.display().to_string())])
+    };
+    let (theirs, ours) = (place("runc", "runc")?, place("runsc", &runsc.display().to_string())?);
+    compare("runtime", work, &theirs, &ours, tally)?;
+    crash::run(runsc, &work.join("runsc/bundle"), work, tally)
 }
 
 fn docker(runsc: &Path, work: &Path, tally: &mut Tally) -> Result<()> {
