@@ -33,6 +33,7 @@ case_ many at once; for n in 1 2 3 4 5 6 7 8 9 10 11 12; do rt exec a sh -c "ech
 case_ a descriptor is passed on; rt exec --preserve-fds 1 a sh -c 'cat <&3' 3<<<'through three'
 case_ pause; tried pause a; state a; tried exec a true; tried resume a; state a; rt exec a echo on
 case_ signals; tried kill a 0x; tried kill a 65; tried kill a SIGNOTHING; tried kill a TERM; until_ stopped a; cat "$WORK/out"; tried delete a
+# runc runs poststart before the start; the specification says after: only the order of the hooks is compared.
 case_ hooks in their order
 cp "$BUNDLE/config.json" "$WORK/config.json"
 python3 - "$BUNDLE/config.json" "$WORK" <<'P'
@@ -43,7 +44,7 @@ hook = lambda name: [{"path": "/bin/sh", "args": ["sh", "-c", f"sed 's/.*status\
 config["hooks"] = {name: hook(name) for name in ["prestart", "createRuntime", "createContainer", "poststart", "poststop"]}
 json.dump(config, open(path, "w"))
 P
-rm -f "$WORK/hooks"; create a; echo created >>"$WORK/hooks"; tried start a; tried delete --force a; grep . "$WORK/hooks" | sed 's/creating/created/; s/poststart .*/poststart/'
+rm -f "$WORK/hooks"; create a; tried start a; tried delete --force a; grep . "$WORK/hooks" | sed 's/creating/created/; s/poststart .*/poststart/'
 case_ a hook that fails
 python3 - "$BUNDLE/config.json" <<'P'
 import json, sys
