@@ -44,7 +44,7 @@ case_ exec without a program; timeout 30 $DOCKER exec "$id" nosuch >/dev/null 2>
 case_ exec detached; d exec -d "$id" sleep 77; until_ sh -c "$DOCKER exec $id ps | grep -q 'slee[p] 77'"; d exec "$id" ps | grep -c 'slee[p] 77'
 case_ many at once; for n in 1 2 3 4 5 6 7 8; do d exec "$id" sh -c "echo at once $n; exit $n" & done | sort; wait
 case_ top; d top "$id" | sed -n '1p' | tr -s ' '
-case_ stats; d stats --no-stream --format '{{.Name}} {{.MemUsage}}' "$id" | sed "s/$id//; s:[0-9.]*[kM]iB /:N /:"
+case_ stats; d stats --no-stream --format '{{.Name}} {{.MemUsage}}' "$id" | sed "s/$id//; s:[0-9.]*[KkM]iB /:N /:"
 case_ pause; d pause "$id" >/dev/null; d inspect -f '{{.State.Status}}' "$id"; timeout 30 $DOCKER exec "$id" true >/dev/null 2>&1; echo "status $?"
 case_ unpause; d unpause "$id" >/dev/null; d inspect -f '{{.State.Status}}' "$id"; both d exec "$id" echo goes on
 case_ new limits; both d update --memory 200m --memory-swap -1 "$id" | sed "s/$id//"; d inspect -f '{{.HostConfig.Memory}}' "$id"

@@ -9,7 +9,7 @@ until_() { for _ in $(seq 200); do "$@" >/dev/null 2>&1 && return; sleep 0.02; d
 stopped() { test "$(state "$1")" = status:stopped; }
 script() { printf '%s' "$*" >"$BUNDLE/rootfs/script"; }
 # Creates a container; its output goes to a file.
-create() { rt create --bundle "$BUNDLE" --pid-file "$WORK/pid" "$1" </dev/null >"$WORK/out" 2>&1 || echo "refused: create"; }
+create() { rt create --bundle "$BUNDLE" --pid-file "$WORK/pid" "$1" </dev/null >"$WORK/out" 2>"$WORK/err" || echo "refused: create"; }
 loop='trap "echo term; exit 7" TERM; echo up; while :; do sleep 0.02; done'
 
 case_ created, started, killed, deleted
@@ -24,7 +24,7 @@ case_ killed before it is started; create a; tried kill a KILL; until_ stopped a
 case_ listed; create a; create b; rt list -q | sort; rt delete a; rt delete b; rt list -q
 case_ names; for name in .. a/b 'a b' ''; do tried create --bundle "$BUNDLE" "$name"; done
 case_ run; script 'echo hello; exit 4'; rt run --bundle "$BUNDLE" a </dev/null; echo "status $?"; rt list -q
-case_ run detached; script "$loop"; rt run --detach --bundle "$BUNDLE" a </dev/null >"$WORK/out" 2>&1; until_ grep up "$WORK/out"; state a
+case_ run detached; script "$loop"; rt run --detach --bundle "$BUNDLE" a </dev/null >"$WORK/out" 2>"$WORK/err"; until_ grep up "$WORK/out"; state a
 case_ exec; rt exec a sh -c 'echo inside; exit 5'; echo "status $?"; echo piped | rt exec a cat; rt exec -e X=1 --cwd /tmp -u 1000 a sh -c 'echo $X; pwd; id -u'
 case_ exec that dies of a signal; rt exec a sh -c 'kill -KILL $$'; echo "status $?"
 case_ exec detached; rt exec --detach --pid-file "$WORK/epid" a sleep 50 </dev/null >/dev/null 2>&1; until_ sh -c "$RT exec a ps | grep -q 'slee[p] 50'"

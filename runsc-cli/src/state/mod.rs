@@ -11,7 +11,7 @@ mod lock;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -96,11 +96,27 @@ pub(crate) fn check_id(id: &str) -> Result<()> {
 
 /// The directory of all containers.
 pub(crate) fn root(global: &Global) -> PathBuf {
-    let own = || match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(dir) if !rustix::process::geteuid().is_root() => PathBuf::from(dir).join("runsc"),
-        _ => PathBuf::from("/var/run/runsc"),
+    let own = || {
+        let user = rustix::process::geteuid();
+        match std::env::var_os("XDG_RUNTIME_DIR") {
+            _ if user.is_root() => PathBuf::from("/var/run/runsc"),
+            Some(dir) => PathBuf::from(dir).join("runsc"),
+            None => std::env::temp_dir().join(format!("runsc-{}", user.as_raw())),
+        }
     };
     global.root.clone().unwrap_or_else(own)
+}
+
+/// Makes the directory of all containers. One that somebody else has made, who could change what is in it, is refused.
+fn make_root(root: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o711).create(root);
+    made.with_context(|| format!("making the state directory {}", root.display()))?;
+    let found = fs::metadata(root).with_context(|| format!("looking at {}", root.display()))?;
+    let trusted = [0, rustix::process::geteuid().as_raw()];
+    if !trusted.contains(&found.uid()) || found.mode() & 0o002 != 0 {
+        bail!("the state directory {} belongs to somebody else; choose another with --root", root.display());
+    }
+    Ok(())
 }
 
 impl Container {
@@ -112,9 +128,7 @@ impl Container {
     /// Claims a name. Fails where it is taken.
     pub(crate) fn new(global: &Global, id: &str) -> Result<(Container, Lock)> {
         let container = Container::at(global, id)?;
-        let root = root(global);
-        let made = fs::DirBuilder::new().recursive(true).mode(0o711).create(&root);
-        made.with_context(|| format!("making the state directory {}", root.display()))?;
+        make_root(&root(global))?;
         match fs::DirBuilder::new().mode(0o700).create(&container.dir) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {

@@ -14,10 +14,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::termios::Winsize;
 
 use crate::Common;
 use crate::bad_input::processes;
 use crate::host::{first_difference, run as run_command};
+use crate::pty::Session;
 use crate::setup::{need, root, runsc, workspace};
 use crate::tally::Tally;
 use daemon::Daemon;
@@ -30,6 +32,11 @@ const CONTAINERD: &[(&str, &str)] = &[("containerd", "containerd"), ("ctr", "con
 
 /// Longest time that all cases of one script with one runtime may take.
 const LIMIT: Duration = Duration::from_secs(240);
+
+/// Says what it hears of its terminal.
+const KEYS: &str = "trap 'echo interrupted' INT; trap 'stty size' WINCH; trap 'exit 6' QUIT; \
+                    until stty size 2>/dev/null | grep -q '24 80'; do sleep 0.05; done; echo ready; \
+                    while :; do sleep 0.05; done\n";
 
 /// Runs each engine's script with both runtimes.
 pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
@@ -67,6 +74,7 @@ fn image(work: &Path) -> Result<PathBuf> {
     let users = "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home:/bin/sh\n";
     fs::write(rootfs.join("etc/passwd"), users).context("write the image's users")?;
     fs::write(rootfs.join("etc/group"), "root:x:0:\nuser:x:1000:\n").context("write the image's groups")?;
+    fs::write(rootfs.join("bin/keys"), KEYS).context("write a script")?;
     let tar = work.join("image.tar");
     let packed = Command::new("tar").arg("-C").arg(&rootfs).arg("-cf").arg(&tar).arg(".").status();
     if !packed.context("run tar")?.success() {
@@ -104,7 +112,32 @@ fn docker(runsc: &Path, work: &Path, tally: &mut Tally) -> Result<()> {
     let _daemon = Daemon::start(command, &work.join("log"), &format!("{client} version"))?;
     shell(&format!("{client} import {} busy", tar.display()))?;
     let environment = |runtime: &str| vec![("DOCKER", client.clone()), ("RUNTIME", runtime.to_owned())];
-    compare("docker", work, &environment("runc"), &environment("runsc"), tally)
+    compare("docker", work, &environment("runc"), &environment("runsc"), tally)?;
+    for runtime in ["runc", "runsc"] {
+        let run = format!("{client} run --runtime {runtime} --network none --rm -it busy sh /bin/keys");
+        let failed = terminal(&run).err().map(|error| format!("{error:#}"));
+        tally.check(&format!("docker: a terminal's window and keys, {runtime}"), failed);
+        shell(&format!("{client} run --runtime {runtime} --network none -d --name beside busy sleep 1000"))?;
+        let failed =
+            terminal(&format!("{client} exec -it beside sh /bin/keys")).err().map(|error| format!("{error:#}"));
+        tally.check(&format!("docker: the terminal of exec, {runtime}"), failed);
+        shell(&format!("{client} rm -f beside"))?;
+    }
+    Ok(())
+}
+
+/// Works with [`KEYS`] on a terminal: window size and its changes, the keys that interrupt and end.
+fn terminal(line: &str) -> Result<()> {
+    let mut session = Session::start(line)?;
+    session.expect("ready")?;
+    session.say("\x03", "interrupted")?;
+    session.resize(Winsize { ws_row: 33, ws_col: 77, ws_xpixel: 0, ws_ypixel: 0 })?;
+    session.expect("33 77")?;
+    session.send("\x1c")?;
+    match session.finish()? {
+        6 => Ok(()),
+        code => bail!("it ended with {code}"),
+    }
 }
 
 fn podman(runsc: &Path, work: &Path, tally: &mut Tally) -> Result<()> {
