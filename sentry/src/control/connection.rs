@@ -61,7 +61,15 @@ pub(super) async fn serve(control: Arc<Control>, socket: OwnedFd) {
 
 async fn converse(control: &Arc<Control>, socket: OwnedFd) -> Result<(), ChannelError> {
     let peer = Peer::new(control, socket)?;
-    let Some(request) = until(&[peer.queue()], || peer.try_receive()).await? else { return Ok(()) };
+    let request = match until(&[peer.queue()], || peer.try_receive()).await {
+        Ok(Some(request)) => request,
+        Ok(None) => return Ok(()),
+        Err(error) => {
+            // One of another version can tell that from the reply, whatever it says.
+            let _ = peer.reply(&Reply::Refused(error.to_string()));
+            return Err(error);
+        }
+    };
     let Some(kernel) = control.kernel.upgrade() else { return Ok(()) };
     match request.body {
         Request::Start => {
