@@ -132,14 +132,14 @@ const TALKER: &str =
 /// An interactive shell runs in the sandbox.
 fn inside(prefix: &str) -> Result<()> {
     let mut session = Session::start(&format!("exec {prefix}env PS1='@ ' bash --norc --noprofile -i"))?;
-    session.expect("@ ")?;
+    session.await_text("@ ")?;
     session.say("echo $((40+2))\n", "\n42\r\n@ ")?;
     session.say(&format!("{TALKER}\n"), "\nstarted")?;
     session.say("\x03", "@ ")?;
     session.say("echo st=$?\n", "\nst=130\r\n@ ")?;
     session.say(&format!("{TALKER}\n"), "\nstarted")?;
     session.say("\x1a", "Stopped")?;
-    session.expect("@ ")?;
+    session.await_text("@ ")?;
     session.say("fg\n", "resumed")?;
     session.say("one\n", "got one")?;
     session.say("\x04", "@ ")?;
@@ -158,17 +158,17 @@ fn inside(prefix: &str) -> Result<()> {
 fn as_job(prefix: &str) -> Result<()> {
     let stopped = "until jobs | grep -q Stopped; do sleep 0.05; done; echo st''opped\n";
     let mut session = Session::start("PS1='@ ' exec bash --norc --noprofile -i")?;
-    session.expect("@ ")?;
+    session.await_text("@ ")?;
     session.say(&format!("{prefix}{TALKER}\n"), "\nstarted")?;
     session.say("one\n", "got one")?;
     session.say("\x1a", "Stopped")?;
-    session.expect("@ ")?;
+    session.await_text("@ ")?;
     session.say("fg\n", "resumed")?;
     session.say("two\n", "got two")?;
     session.say("\x04", "@ ")?;
     session.say(&format!("{prefix}{TALKER} &\n"), "@ ")?;
     session.say(stopped, "\nstopped")?;
-    session.expect("@ ")?;
+    session.await_text("@ ")?;
     session.say("fg\n", "resumed")?;
     session.say("three\n", "got three")?;
     session.say("\x03", "@ ")?;

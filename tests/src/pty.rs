@@ -54,11 +54,11 @@ impl Session {
     /// Types, and waits for an answer.
     pub(crate) fn say(&mut self, text: &str, answer: &str) -> Result<()> {
         self.send(text)?;
-        self.expect(answer).with_context(|| format!("after {text:?}"))
+        self.await_text(answer).with_context(|| format!("after {text:?}"))
     }
 
     /// Waits until this text is printed, and takes everything up to it.
-    pub(crate) fn expect(&mut self, text: &str) -> Result<()> {
+    pub(crate) fn await_text(&mut self, text: &str) -> Result<()> {
         let deadline = Instant::now() + LIMIT;
         loop {
             if let Some(at) = self.unread.find(text) {

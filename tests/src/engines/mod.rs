@@ -129,10 +129,10 @@ fn docker(runsc: &Path, work: &Path, tally: &mut Tally) -> Result<()> {
 /// Works with [`KEYS`] on a terminal: window size and its changes, the keys that interrupt and end.
 fn terminal(line: &str) -> Result<()> {
     let mut session = Session::start(line)?;
-    session.expect("ready")?;
+    session.await_text("ready")?;
     session.say("\x03", "interrupted")?;
     session.resize(Winsize { ws_row: 33, ws_col: 77, ws_xpixel: 0, ws_ypixel: 0 })?;
-    session.expect("33 77")?;
+    session.await_text("33 77")?;
     session.send("\x1c")?;
     match session.finish()? {
         6 => Ok(()),
