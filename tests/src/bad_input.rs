@@ -77,7 +77,7 @@ const WRONG: &[Wrong] = &[
     },
     Wrong {
         name: "mount source unreadable",
-        prepare: |d| mount(d, "bind", "/root"),
+        prepare: |d| mount(d, "bind", "/root/x"),
         args: RUN,
         wrapper: &["user", "user"],
     },

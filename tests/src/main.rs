@@ -62,7 +62,7 @@ struct Common {
 enum Command {
     /// Everything below but the benchmark.
     Test {
-        /// Also what takes many minutes: CPython's tests and debootstrap.
+        /// Also what takes many minutes or starts daemons: CPython's tests, debootstrap, Docker, Podman and containerd.
         #[arg(long)]
         all: bool,
     },
@@ -166,9 +166,9 @@ fn everything(common: &Common, quick: bool, tally: &mut Tally) -> Result<()> {
     tally.suite("caller", |t| caller::run(common, t));
     tally.suite("faults", |t| faults::run(common, t));
     tally.suite("hostile", |t| hostile::run(common, t));
-    tally.suite("engines", |t| engines::run(common, t));
     tally.suite("programs", |t| programs::run(common, quick, t));
     if !quick {
+        tally.suite("engines", |t| engines::run(common, t));
         tally.suite("python", |t| python::run(common, t));
     }
     Ok(())

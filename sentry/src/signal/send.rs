@@ -20,17 +20,21 @@ const QUEUE_LIMIT: usize = 65_536;
 pub fn to_process(kernel: &Kernel, process: &Arc<Process>, info: SigInfo) -> Result<(), Errno> {
     let Some(signal) = Signal::new(info.signo) else { return Ok(()) };
     let threads = threads_of(kernel, process);
-    prepare(kernel, process, &threads, signal);
+    discard_opposites(process, &threads, signal);
     // Linux asks the leader, or whoever is left, whether the signal is blocked.
     let blocked = threads.first().is_some_and(|thread| blocks(thread, signal));
-    if drops(process, signal, blocked, &info) {
-        return Ok(());
+    let queues = if drops(process, signal, blocked, &info) {
+        Ok(false)
+    } else {
+        admits(process, &threads, process.signals.pending(), signal, &info)
+    };
+    if queues == Ok(true) {
+        process.signals.push(signal, info);
     }
-    if !admits(process, &threads, process.signals.pending(), signal, &info)? {
-        return Ok(());
+    end_stop(kernel, process, &threads, signal);
+    if queues? {
+        wake(&threads, signal);
     }
-    process.signals.push(signal, info);
-    wake(&threads, signal);
     Ok(())
 }
 
@@ -40,14 +44,19 @@ pub fn to_task(task: &Arc<Task>, info: SigInfo) -> Result<(), Errno> {
     // Most signals are of no concern to the other threads.
     let all = signal.is_realtime() || matches!(signal, Signal::SIGCONT | Signal::SIGKILL) || STOPS.contains(signal);
     let threads = if all { threads_of(&task.kernel, &task.process) } else { Vec::new() };
-    prepare(&task.kernel, &task.process, &threads, signal);
-    if drops(&task.process, signal, blocks(task, signal), &info) {
+    discard_opposites(&task.process, &threads, signal);
+    let queues = if drops(&task.process, signal, blocks(task, signal), &info) {
+        Ok(false)
+    } else {
+        admits(&task.process, &threads, task.signals.pending(), signal, &info)
+    };
+    if queues == Ok(true) {
+        task.signals.push(signal, info);
+    }
+    end_stop(&task.kernel, &task.process, &threads, signal);
+    if !queues? {
         return Ok(());
     }
-    if !admits(&task.process, &threads, task.signals.pending(), signal, &info)? {
-        return Ok(());
-    }
-    task.signals.push(signal, info);
     task.signals.arrival.wake(!0);
     if signal == Signal::SIGKILL {
         threads.iter().for_each(|thread| thread.kick());
@@ -95,7 +104,7 @@ fn blocks(task: &Task, signal: Signal) -> bool {
 }
 
 /// What sending does to the opposite signals, whether or not it is delivered (kernel: `prepare_signal`).
-fn prepare(kernel: &Kernel, process: &Arc<Process>, threads: &[Arc<Task>], signal: Signal) {
+fn discard_opposites(process: &Process, threads: &[Arc<Task>], signal: Signal) {
     if STOPS.contains(signal) {
         let cont = SigSet::of(Signal::SIGCONT);
         process.signals.discard(cont);
@@ -103,6 +112,13 @@ fn prepare(kernel: &Kernel, process: &Arc<Process>, threads: &[Arc<Task>], signa
     } else if signal == Signal::SIGCONT {
         process.signals.discard(STOPS);
         threads.iter().for_each(|thread| thread.signals.discard(STOPS));
+    }
+}
+
+/// Ends the stop that this signal ends, whether or not it is delivered. After it was queued: a thread that goes on is to
+/// find it at once, before it restarts the call that the stop interrupted.
+fn end_stop(kernel: &Kernel, process: &Arc<Process>, threads: &[Arc<Task>], signal: Signal) {
+    if signal == Signal::SIGCONT {
         resume(kernel, process, threads, true);
     } else if signal == Signal::SIGKILL {
         resume(kernel, process, threads, false);
