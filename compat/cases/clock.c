@@ -191,6 +191,74 @@ CASE(posix_timer_overrun, "timer_getoverrun timer_settime") {
     T(timer_getoverrun(t) == i.si_overrun);
 }
 
+static volatile sig_atomic_t timer_hits;
+static void on_timer(int s) {
+    (void)s;
+    timer_hits++;
+}
+
+CASE(posix_timer_ignored_then_caught, "timer_settime rt_sigaction") {
+    signal(SIGUSR1, SIG_IGN);
+    struct sigevent ev = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
+    timer_t t;
+    MUST(timer_create(CLOCK_MONOTONIC, &ev, &t));
+    struct itimerspec it = {{0, 1000000}, {0, 1000000}};
+    MUST(timer_settime(t, 0, &it, 0));
+    msleep(20);
+    MUST(timer_gettime(t, &it));
+    T(it.it_value.tv_sec == 0 && it.it_value.tv_nsec > 0 && it.it_value.tv_nsec <= 1000000);
+    timer_hits = 0;
+    signal(SIGUSR1, on_timer);
+    for (int i = 0; i < 200 && timer_hits < 3; i++) msleep(10);
+    T(timer_hits >= 3);
+    signal(SIGUSR1, SIG_IGN);
+    msleep(5);
+    signal(SIGUSR1, on_timer);
+    timer_hits = 0;
+    for (int i = 0; i < 200 && timer_hits < 3; i++) msleep(10);
+    T(timer_hits >= 3);
+    R(timer_delete(t));
+}
+
+CASE(posix_timers_share_a_signal, "timer_settime rt_sigtimedwait") {
+    block(SIGUSR1);
+    kill(getpid(), SIGUSR1);
+    for (int n = 0; n < 2; n++) {
+        struct sigevent ev = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1, .sigev_value.sival_int = n};
+        timer_t t;
+        MUST(timer_create(CLOCK_MONOTONIC, &ev, &t));
+        struct itimerspec it = {{0, 1000000}, {0, 1000000}};
+        MUST(timer_settime(t, 0, &it, 0));
+        msleep(10);
+    }
+    sigset_t s = set_of(SIGUSR1, 0);
+    siginfo_t i;
+    R(sigwaitinfo(&s, &i) == SIGUSR1);
+    say("code %d\n", i.si_code);
+    for (int n = 0; n < 2; n++) {
+        R(sigwaitinfo(&s, &i) == SIGUSR1);
+        say("code %d value %d\n", i.si_code, i.si_value.sival_int);
+        T(i.si_overrun >= 1);
+    }
+}
+
+CASE(posix_timer_none_goes_on, "timer_settime timer_gettime") {
+    struct sigevent ev = {.sigev_notify = SIGEV_NONE};
+    timer_t t;
+    MUST(timer_create(CLOCK_MONOTONIC, &ev, &t));
+    struct itimerspec it = {{0, 1000000}, {0, 1000000}};
+    MUST(timer_settime(t, 0, &it, 0));
+    msleep(5);
+    MUST(timer_gettime(t, &it));
+    T(it.it_value.tv_nsec > 0 && it.it_value.tv_nsec <= 1000000);
+    it = (struct itimerspec){{0, 0}, {0, 1000000}};
+    MUST(timer_settime(t, 0, &it, 0));
+    msleep(5);
+    MUST(timer_gettime(t, &it));
+    say("%ld %ld\n", (long)it.it_value.tv_sec, it.it_value.tv_nsec);
+    R(timer_getoverrun(t));
+}
+
 CASE(posix_timer_errors, "timer_create timer_settime timer_gettime timer_delete timer_getoverrun") {
     struct sigevent ev = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = 99};
     int id;

@@ -65,15 +65,20 @@ pub(crate) fn connection(server: &Server, transport: &mut dyn Transport) {
             Err(TransportError::Closed) => return,
             Err(error) => return tracing::warn!(%error, "gofer connection ended"),
         };
-        if received.fd.is_some() {
-            return tracing::warn!("the sentry sent a descriptor; gofer connection ended");
-        }
         let (id, request) = match Request::decode(buf.get(..received.len).unwrap_or_default()) {
             Ok(decoded) => decoded,
             Err(error) => return tracing::warn!(%error, "gofer connection ended"),
         };
+        let given = match (&request, received.fd) {
+            (Request::MemoryFile, Some(fd)) => Some(fd),
+            (Request::MemoryFile, None) => {
+                return tracing::warn!("the sentry sent no descriptor; gofer connection ended");
+            }
+            (_, None) => None,
+            (_, Some(_)) => return tracing::warn!("the sentry sent a descriptor; gofer connection ended"),
+        };
         out.clear();
-        let Some(fd) = server.answer(id, request, &mut out) else { continue };
+        let Some(fd) = server.answer(id, request, given, &mut out) else { continue };
         let sent = match out.finish() {
             Ok(message) => transport.send(message, fd.as_ref().map(AsFd::as_fd)),
             Err(error) => return tracing::error!(%error, "gofer connection ended"),

@@ -10,7 +10,7 @@ use rustix::process::Resource;
 
 use crate::host::{self, ProcFds};
 use crate::node::{Node, Nodes};
-use crate::ops::{Answer, Outcome};
+use crate::ops::{Answer, MemoryFiles, Outcome};
 
 bitflags! {
     /// What may be done in a tree.
@@ -48,6 +48,8 @@ pub struct Server {
     pub(crate) trees: Vec<Served>,
     pub(crate) nodes: Nodes,
     pub(crate) proc_fds: ProcFds,
+    /// The file system that the host keeps memory files in.
+    pub(crate) memory: MemoryFiles,
 }
 
 /// Descriptors kept free for open files in flight and for the process itself.
@@ -78,7 +80,8 @@ impl Server {
     }
 
     fn with(trees: Vec<Tree>, proc_fds: ProcFds, budget: usize, limit: usize) -> Result<Server, Errno> {
-        let mut server = Server { trees: Vec::new(), nodes: Nodes::new(budget, limit), proc_fds };
+        let memory = MemoryFiles::find()?;
+        let mut server = Server { trees: Vec::new(), nodes: Nodes::new(budget, limit), proc_fds, memory };
         for (index, tree) in trees.into_iter().enumerate() {
             let attr = host::stat(tree.root.as_fd())?;
             let node = server.nodes.give(index, tree.root, &attr, None)?;
@@ -87,8 +90,15 @@ impl Server {
         Ok(server)
     }
 
-    /// Answers one request into `out`; the descriptor goes with the answer. `None`: there is no answer to this one.
-    pub(crate) fn answer(&self, id: u32, request: Request<'_>, out: &mut Writer) -> Option<Option<OwnedFd>> {
+    /// Answers one request, which `given` has come with, into `out`; the descriptor goes with the answer. `None`: there is
+    /// no answer to this one.
+    pub(crate) fn answer(
+        &self,
+        id: u32,
+        request: Request<'_>,
+        given: Option<OwnedFd>,
+        out: &mut Writer,
+    ) -> Option<Option<OwnedFd>> {
         if let Request::Forget { handles } = request {
             for (handle, count) in handles {
                 if !self.trees.iter().any(|tree| tree.root == handle) {
@@ -97,7 +107,7 @@ impl Server {
             }
             return None;
         }
-        match self.perform(request) {
+        match self.perform(request, given) {
             Ok(outcome) => Some(outcome.encode(id, out)),
             Err(errno) => {
                 Reply::Error(errno).encode(id, out);

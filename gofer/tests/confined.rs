@@ -15,6 +15,7 @@ use gofer_proto::{
     Access, Entry, Handle, MAX_MESSAGE, Names, NewNode, Reply, Request, SeqPacket, SetNode, TimeSet, Transport,
     VERSION, Writer,
 };
+use rustix::fs::{MemfdFlags, memfd_create};
 
 /// Set in the gofer: the directory to serve, and what to do.
 const TREE: &str = "GOFER_TEST_TREE";
@@ -126,7 +127,9 @@ impl Gofer {
         self.id += 1;
         let mut out = Writer::new();
         request.encode(self.id, &mut out);
-        connection.send(out.finish().unwrap(), None).unwrap();
+        let memory = memfd_create("sentry", MemfdFlags::CLOEXEC).unwrap();
+        let given = matches!(request, Request::MemoryFile).then(|| memory.as_fd());
+        connection.send(out.finish().unwrap(), given).unwrap();
         let mut buf = vec![0; MAX_MESSAGE];
         let received = connection.receive(&mut buf).unwrap_or_else(|error| panic!("{request:?}: {error}"));
         buf.truncate(received.len);
@@ -218,6 +221,8 @@ fn ask_everything(gofer: &mut Gofer) {
     gofer.call(&Request::StatFs { node: root });
     gofer.call(&Request::Sync { node: file });
     gofer.call(&Request::SyncFs { node: root });
+    let (_, readonly) = gofer.call(&Request::MemoryFile);
+    assert_eq!(rustix::io::write(readonly.unwrap(), b"x"), Err(rustix::io::Errno::BADF));
     // What the host's file system lacks is no fault of the filter.
     let _ = gofer.try_call(&Request::SetXattr { node: file, name: b"user.a", value: b"1", flags: 0 });
     let _ = gofer.try_call(&Request::GetXattr { node: file, name: b"user.a" });

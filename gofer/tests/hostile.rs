@@ -9,9 +9,10 @@ use std::thread::JoinHandle;
 use abi::Errno;
 use gofer::{Server, Tree, TreeFlags};
 use gofer_proto::{
-    Access, Entry, Handle, MAX_MESSAGE, Names, NewNode, Reply, Request, SeqPacket, SetNode, Transport, TransportError,
-    VERSION, Writer,
+    Access, Entry, Handle, MAX_MESSAGE, Names, NewNode, Op, Reply, Request, SeqPacket, SetNode, Transport,
+    TransportError, VERSION, Writer,
 };
+use rustix::fs::OFlags;
 
 /// A connection and what it takes to use it.
 struct Peer {
@@ -35,6 +36,18 @@ impl Peer {
         match Reply::decode(request.op(), &bytes).unwrap().1 {
             Reply::Error(errno) => Err(errno),
             _ => Ok((bytes, received.fd)),
+        }
+    }
+
+    /// Gives a descriptor to be opened anew.
+    fn give(&mut self, file: &OwnedFd) -> Result<OwnedFd, Errno> {
+        let mut out = Writer::new();
+        Request::MemoryFile.encode(1, &mut out);
+        self.transport.send(out.finish().unwrap(), Some(file.as_fd())).unwrap();
+        let received = self.transport.receive(&mut self.buf).unwrap();
+        match Reply::decode(Op::MemoryFile, &self.buf[..received.len]).unwrap().1 {
+            Reply::Error(errno) => Err(errno),
+            _ => Ok(received.fd.unwrap()),
         }
     }
 
@@ -126,6 +139,41 @@ fn what_is_no_message_ends_its_connection_only() {
 }
 
 #[test]
+fn only_memory_files_are_opened_anew_and_only_for_reading() {
+    let mut world = World::new(2, 100, 1000);
+    let memory = rustix::fs::memfd_create("guest", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    rustix::io::pwrite(&memory, b"abc", 0).unwrap();
+    let again = world.peers[0].give(&memory).unwrap();
+    let mut buf = [0; 3];
+    rustix::io::pread(&again, &mut buf, 0).unwrap();
+    assert_eq!(&buf, b"abc");
+    assert_eq!(rustix::io::pwrite(&again, b"x", 0), Err(rustix::io::Errno::BADF));
+    // A file of the tree by writing only, a directory, a device, a socket, a pipe, a file of another tmpfs that has no
+    // name either.
+    let open = |path: &Path, flags| rustix::fs::open(path, flags, rustix::fs::Mode::empty()).unwrap();
+    let tree = world.tree();
+    let shm = tempfile::tempfile_in("/dev/shm").unwrap();
+    let others = [
+        open(&tree.join("file"), OFlags::WRONLY),
+        open(&world.dir.path().join("secret"), OFlags::PATH),
+        open(&tree, OFlags::DIRECTORY),
+        open(Path::new("/dev/zero"), OFlags::RDONLY),
+        open(Path::new("/proc/self/status"), OFlags::RDONLY),
+        SeqPacket::pair().unwrap().0,
+        rustix::pipe::pipe().unwrap().1,
+        shm.into(),
+    ];
+    for other in others {
+        assert_eq!(world.peers[0].give(&other).err(), Some(Errno::EACCES), "{other:?}");
+    }
+    let mut out = Writer::new();
+    Request::MemoryFile.encode(1, &mut out);
+    assert_eq!(world.peers[1].raw(out.finish().unwrap()), Err(TransportError::Closed));
+    world.peers[0].root();
+    world.end();
+}
+
+#[test]
 fn a_message_longer_than_any_ends_its_connection_only() {
     let mut world = World::new(2, 100, 1000);
     assert_eq!(world.peers[1].raw(&vec![1; MAX_MESSAGE + 1]), Err(TransportError::Closed));
@@ -142,7 +190,7 @@ fn random_messages_get_an_answer_or_the_end() {
         for _ in 0..200 {
             let len = dice.roll(120) + 8;
             let mut bytes: Vec<u8> = (0..len).map(|_| dice.byte()).collect();
-            bytes[..4].copy_from_slice(&u32::try_from(dice.roll(25)).unwrap().to_le_bytes());
+            bytes[..4].copy_from_slice(&u32::try_from(dice.roll(26)).unwrap().to_le_bytes());
             if len >= 16 && dice.roll(4) > 0 {
                 bytes[8..16].copy_from_slice(&dice.roll(5).to_le_bytes());
             }

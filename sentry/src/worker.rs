@@ -16,6 +16,10 @@ thread_local! {
     static IS_WORKER: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Ready futures that a worker runs before it looks at the platform again: guest threads that make each other ready all
+/// the time must not keep others from being heard.
+const BURST: u32 = 32;
+
 /// The run queue and its workers.
 pub struct Executor {
     platform: Arc<dyn Platform>,
@@ -80,14 +84,21 @@ impl Executor {
     /// Is a worker until [`Executor::stop`].
     pub fn work(&self) {
         IS_WORKER.set(true);
+        let mut burst = 0;
         while !self.stopping.load(Ordering::SeqCst) {
             if let Some(runnable) = self.ready.pop() {
                 if !self.ready.is_empty() {
                     self.wake_one();
                 }
                 runnable.run();
+                burst += 1;
+                if burst == BURST {
+                    burst = 0;
+                    self.platform.poll();
+                }
                 continue;
             }
+            burst = 0;
             if !self.platform.poll() {
                 self.idle();
             }

@@ -55,6 +55,9 @@ pub fn rt_sigaction(
             let old = hand.set(signal, action);
             if ignored(signal, &action) {
                 discard_pending(cur, signal);
+            } else {
+                cur.process().interval_timers.unignored(signal);
+                cur.process().posix_timers.unignored(signal);
             }
             old
         }

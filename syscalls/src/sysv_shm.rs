@@ -142,13 +142,14 @@ fn attach_request(cur: &Current, shmid: i32, addr: u64, flags: u32) -> Result<(A
         wanted |= 0o1;
     }
     segment.check(&cur.task.cred.load(), wanted)?;
-    let memory = segment.memory();
+    let memory = segment.memory(writable)?;
     let file = FileMap {
         file: Arc::clone(&segment) as Arc<dyn MappedFile>,
         readable: true,
         writable,
         noexec: false,
         append_only: false,
+        write_sealed: false,
         source: Box::new(move |_shared| Ok(MapSource::Host { file: memory, offset: 0 })),
     };
     let mut map = MapFlags::SHARED;

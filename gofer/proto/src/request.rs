@@ -37,11 +37,12 @@ pub enum Op {
     SyncFs = 22,
     Tmpfile = 23,
     Forget = 24,
+    MemoryFile = 25,
 }
 
 impl Op {
     /// Every message.
-    pub const ALL: [Op; 24] = [
+    pub const ALL: [Op; 25] = [
         Op::Hello,
         Op::Walk,
         Op::GetAttr,
@@ -66,6 +67,7 @@ impl Op {
         Op::SyncFs,
         Op::Tmpfile,
         Op::Forget,
+        Op::MemoryFile,
     ];
 
     fn from_raw(raw: u32) -> Result<Op, ProtoError> {
@@ -123,6 +125,8 @@ pub enum Request<'a> {
     SyncFs { node: Handle },
     /// Makes an unnamed regular file → `Entry` with a descriptor for reading and writing.
     Tmpfile { dir: Handle, new: NewNode },
+    /// Opens a file in memory, whose descriptor comes with the message, for reading only → `Done` with a descriptor.
+    MemoryFile,
     /// Gives counts of handles back. No reply.
     Forget { handles: Vec<(Handle, u64)> },
 }
@@ -163,6 +167,7 @@ impl<'a> Request<'a> {
             Request::SyncFs { .. } => Op::SyncFs,
             Request::Tmpfile { .. } => Op::Tmpfile,
             Request::Forget { .. } => Op::Forget,
+            Request::MemoryFile => Op::MemoryFile,
         }
     }
 
@@ -236,6 +241,7 @@ impl<'a> Request<'a> {
                 out.put(dir);
                 out.put(new);
             }
+            Request::MemoryFile => {}
             Request::Forget { handles } => {
                 out.put(&u32::try_from(handles.len()).unwrap_or(u32::MAX));
                 for (handle, count) in handles {
@@ -300,6 +306,7 @@ impl<'a> Request<'a> {
             Op::SyncFs => Request::SyncFs { node: from.get()? },
             Op::Tmpfile => Request::Tmpfile { dir: from.get()?, new: NewNode::decode(from)? },
             Op::Forget => Request::Forget { handles: decode_handles(from)? },
+            Op::MemoryFile => Request::MemoryFile,
         })
     }
 }

@@ -121,6 +121,7 @@ fn requests<'a>(
         Request::RemoveXattr { node, name },
         Request::ListXattr { node },
         Request::Sync { node },
+        Request::MemoryFile,
         Request::SyncFs { node },
         Request::Tmpfile { dir, new },
         Request::Forget { handles: counts.to_vec() },
@@ -152,6 +153,7 @@ fn replies<'a>(
         (Op::ReadDir, Reply::Dir { items, next: number }),
         (Op::StatFs, Reply::StatFs(WireStatfs::default())),
         (Op::Sync, Reply::Done),
+        (Op::MemoryFile, Reply::Done),
     ]
 }
 

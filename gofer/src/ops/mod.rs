@@ -3,6 +3,7 @@
 mod attr;
 mod create;
 mod dir;
+mod memory;
 mod name;
 mod open;
 mod walk;
@@ -15,6 +16,7 @@ use gofer_proto::{DirItem, Entry, Handle, Hello, Reply, Request, VERSION, Walked
 
 use crate::server::Server;
 pub(crate) use dir::Listing;
+pub(crate) use memory::MemoryFiles;
 
 /// A request's success.
 pub(crate) enum Answer {
@@ -63,8 +65,8 @@ impl Answer {
 }
 
 impl Server {
-    /// Does what a request asks.
-    pub(crate) fn perform(&self, request: Request<'_>) -> Outcome {
+    /// Does what a request asks; `given` is the descriptor that has come with it.
+    pub(crate) fn perform(&self, request: Request<'_>, given: Option<OwnedFd>) -> Outcome {
         match request {
             Request::Hello { version: VERSION } => self.hello(),
             Request::Hello { .. } => Err(Errno::EPROTO),
@@ -92,6 +94,7 @@ impl Server {
             Request::ListXattr { node } => self.list_xattr(node),
             Request::Sync { node } => self.sync(node),
             Request::SyncFs { node } => self.sync_fs(node),
+            Request::MemoryFile => self.memory_file(&given.ok_or(Errno::EBADF)?),
             Request::Forget { .. } => Err(Errno::EINVAL),
         }
     }

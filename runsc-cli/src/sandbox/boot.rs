@@ -111,7 +111,6 @@ fn run(mut config: SandboxConfig, passed: Passed, log: OwnedFd) -> Result<i32> {
         home::complete(&mut config.process.env, namespace, config.process.uid);
     }
     confine::lock()?;
-    sentry_fs::host::set_confined();
     filter::install(&config.platform, config.seccomp_log)?;
     reactor.start().context("starting the event loop for host descriptors")?;
     let init = init_of(&config.process, files).map_err(anyhow::Error::msg)?;

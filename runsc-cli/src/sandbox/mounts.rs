@@ -34,6 +34,7 @@ pub(crate) fn build(
 ) -> Result<()> {
     let (client, trees) = Client::connect(gofer).context("connecting to the gofer")?;
     let client = Arc::new(client);
+    sentry_fs::host::reopen_through(Arc::clone(&client));
     let devices = register(kernel, config, terminal.is_some())?;
     if let Some(terminal) = terminal {
         terminal.settle(devices.devpts()).context("giving the terminal a place in /dev/pts")?;

@@ -147,10 +147,9 @@ pub trait FileOps: Send + Sync + Any {
         Err(Errno::ENODEV)
     }
 
-    /// Refuses a mapping with this protection although the access mode allows it: `EPERM` for one that would write a
-    /// sealed file. Asked before [`FileOps::map`].
-    fn check_map(&self, _shared: bool, _prot: abi::flags::Prot) -> Result<(), Errno> {
-        Ok(())
+    /// Tells whether a seal forbids mappings that write to the file although the access mode allows them.
+    fn write_sealed(&self) -> bool {
+        false
     }
 
     /// Writes data (and, unless `data_only`, metadata) to the disk.

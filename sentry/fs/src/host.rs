@@ -2,32 +2,26 @@
 //!
 //! A backing file is a memfd. The guest's mappings go straight to it, so a guest file that is open for reading only must
 //! be mapped shared through a descriptor that can't write: otherwise `mprotect(PROT_WRITE)` on a shared mapping, which the host
-//! alone decides, would let a guest write a file that it may only read. [`reopen_readonly`] makes such a descriptor by
-//! opening the memfd again below `/proc/self/fd`. The confined sentry has no `/proc` in its tree; whoever confines it
-//! opens `/proc/self/fd` of the sandbox's own pid namespace first (a mount with `subset=pid,ro` is enough) and hands it to
-//! [`set_proc_fd`]. Without it, and without `/proc`, such a mapping fails with `EACCES`: never is more right given out.
+//! alone decides, would let a guest write a file that it may only read. [`reopen_readonly`] makes such a descriptor. The
+//! confined sentry can't open anything by itself and asks the gofer named by [`reopen_through`], which opens memory files
+//! anew and nothing else.
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use abi::Errno;
 use abi::time::Timespec;
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::time::ClockId;
 
-static PROC_FD: OnceLock<OwnedFd> = OnceLock::new();
+use crate::gofer::Client;
 
-/// Gives this crate `/proc/self/fd` of the running process. Only the first call counts.
-pub fn set_proc_fd(dir: OwnedFd) {
-    let _ = PROC_FD.set(dir);
-}
+static GOFER: OnceLock<Arc<Client>> = OnceLock::new();
 
-static CONFINED: AtomicBool = AtomicBool::new(false);
-
-/// Says that this process may open nothing by name from now on: an attempt would be its end.
-pub fn set_confined() {
-    CONFINED.store(true, Ordering::Relaxed);
+/// Has memory files opened anew by this gofer from now on: needed where an attempt of this process's own would be its end.
+/// Only the first call counts.
+pub fn reopen_through(gofer: Arc<Client>) {
+    let _ = GOFER.set(gofer);
 }
 
 /// Converts an error of a host call made on the guest's behalf, deliberately one to one.
@@ -45,17 +39,19 @@ pub(crate) fn memfd(name: &str) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Opens a descriptor of ours again, for reading only.
-pub(crate) fn reopen_readonly(file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let number = file.as_raw_fd().to_string();
-    let opened = match PROC_FD.get() {
-        Some(dir) => rustix::fs::openat(dir, number, flags, Mode::empty()),
-        None if CONFINED.load(Ordering::Relaxed) => return Err(Errno::EACCES),
-        None => rustix::fs::open(format!("/proc/self/fd/{number}"), flags, Mode::empty()),
+/// Opens a memory file of ours again, for reading only: `EACCES` or `ENOMEM` where that fails.
+pub fn reopen_readonly(file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let opened = match GOFER.get() {
+        Some(gofer) => gofer.reopen_memory(file),
+        None => {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            let number = file.as_raw_fd();
+            rustix::fs::open(format!("/proc/self/fd/{number}"), flags, Mode::empty()).map_err(errno)
+        }
     };
-    opened.map_err(|error| match exhausted(error) {
-        Errno::ENOMEM => Errno::ENOMEM,
+    opened.map_err(|error| match error {
+        // Descriptors and memory of the sandbox's own processes.
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => Errno::ENOMEM,
         _ => Errno::EACCES,
     })
 }

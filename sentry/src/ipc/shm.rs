@@ -5,8 +5,8 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
-use std::sync::{Arc, Weak};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use abi::{Errno, PAGE_SIZE};
@@ -67,6 +67,8 @@ pub struct Segment {
     pub size: u64,
     key: i32,
     memory: Arc<OwnedFd>,
+    /// The same file through a descriptor that can't write, made when first wanted.
+    readonly: OnceLock<Arc<OwnedFd>>,
     info: Mutex<ShmInfo>,
 }
 
@@ -105,12 +107,27 @@ impl Segment {
             cpid: creator.pid,
             ..ShmInfo::default()
         };
-        Ok(Segment { id, size, key, memory: Arc::new(memory), info: Mutex::new(Level::Leaf, info) })
+        Ok(Segment {
+            id,
+            size,
+            key,
+            memory: Arc::new(memory),
+            readonly: OnceLock::new(),
+            info: Mutex::new(Level::Leaf, info),
+        })
     }
 
-    /// Returns the host file.
-    pub fn memory(&self) -> Arc<OwnedFd> {
-        Arc::clone(&self.memory)
+    /// Returns the host file, through a descriptor with no more rights than the attachment: a guest can change the
+    /// protection of what it has mapped by itself.
+    pub fn memory(&self, writable: bool) -> Result<Arc<OwnedFd>, Errno> {
+        if writable {
+            return Ok(Arc::clone(&self.memory));
+        }
+        if let Some(file) = self.readonly.get() {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(sentry_fs::host::reopen_readonly(self.memory.as_fd())?);
+        Ok(Arc::clone(self.readonly.get_or_init(|| file)))
     }
 
     /// Returns what `IPC_STAT` shows.

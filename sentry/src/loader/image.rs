@@ -246,6 +246,7 @@ fn file_map(file: &Arc<dyn Executable>) -> FileMap {
         writable: false,
         noexec: false,
         append_only: false,
+        write_sealed: false,
         source: Box::new(move |_shared| source.map()),
     }
 }

@@ -59,6 +59,8 @@ pub struct FileMap {
     pub noexec: bool,
     /// Marked append-only (`FS_APPEND_FL`).
     pub append_only: bool,
+    /// A seal forbids shared mappings that write.
+    pub write_sealed: bool,
     /// What the host is to map; asked for only once everything else is right. The argument tells whether it will be
     /// shared.
     pub source: Box<dyn FnOnce(bool) -> Result<MapSource, Errno> + Send>,
@@ -313,6 +315,12 @@ fn classify(file: Option<FileMap>, flags: MapFlags, prot: Prot, offset: u64) -> 
             return Err(Errno::EPERM);
         }
         max_prot.remove(Prot::EXEC);
+    }
+    if is_shared && file.write_sealed {
+        if prot.contains(Prot::WRITE) {
+            return Err(Errno::EPERM);
+        }
+        max_prot.remove(Prot::WRITE);
     }
     let source = (file.source)(is_shared);
     if flags.contains(MapFlags::GROWSDOWN) {

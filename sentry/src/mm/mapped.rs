@@ -64,6 +64,7 @@ impl FileMap {
             writable: flags.writable(),
             noexec,
             append_only: false,
+            write_sealed: file.ops.write_sealed(),
             source: Box::new(move |shared| ops.map(shared)),
         }
     }

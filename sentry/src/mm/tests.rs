@@ -53,6 +53,7 @@ fn file(id: u64, readable: bool, writable: bool) -> FileMap {
         writable,
         noexec: false,
         append_only: false,
+        write_sealed: false,
         source: Box::new(move |_| Ok(MapSource::Host { file: source()?, offset: 0 })),
     }
 }

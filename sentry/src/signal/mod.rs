@@ -244,11 +244,13 @@ impl TaskSignals {
     /// Takes the next signal outside `blocked`, of this thread first, then of the process (`dequeue_signal`). `process`
     /// is the thread's own.
     pub fn dequeue(&self, process: &Process, blocked: SigSet) -> Option<SigInfo> {
-        let info = self.take(&process.signals, blocked)?;
-        if info.code == si::TIMER
-            && let Ok(timer) = process.posix_timers.get(info.timer_id())
-        {
-            timer.delivered(info.overrun());
+        let mut info = self.take(&process.signals, blocked)?;
+        if info.code == si::TIMER {
+            if let Ok(timer) = process.posix_timers.get(info.timer_id()) {
+                timer.delivered(&mut info);
+            }
+        } else {
+            process.interval_timers.delivered(&info);
         }
         Some(info)
     }

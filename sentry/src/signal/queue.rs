@@ -31,8 +31,8 @@ impl SigQueue {
         self.list.is_empty()
     }
 
-    /// Adds an instance; a standard signal that is pending already is dropped, and one of a timer that has one pending
-    /// is counted there as an overrun. Returns whether it was added.
+    /// Adds an instance; a standard signal that is pending already is dropped. Each timer has one of its own pending, which
+    /// counts the others as overruns. Returns whether it was added.
     pub fn push(&mut self, signal: Signal, info: SigInfo) -> bool {
         if info.code == si::TIMER && self.set.contains(signal) {
             let same = |other: &&mut SigInfo| {
@@ -43,7 +43,8 @@ impl SigQueue {
                 return false;
             }
         }
-        if !signal.is_realtime() && self.set.contains(signal) {
+        // A timer waits for its own signal to be taken.
+        if !signal.is_realtime() && info.code != si::TIMER && self.set.contains(signal) {
             return false;
         }
         self.set = self.set.union(SigSet::of(signal));

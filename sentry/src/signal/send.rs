@@ -42,7 +42,10 @@ pub fn to_process(kernel: &Kernel, process: &Arc<Process>, info: SigInfo) -> Res
 pub fn to_task(task: &Arc<Task>, info: SigInfo) -> Result<(), Errno> {
     let Some(signal) = Signal::new(info.signo) else { return Ok(()) };
     // Most signals are of no concern to the other threads.
-    let all = signal.is_realtime() || matches!(signal, Signal::SIGCONT | Signal::SIGKILL) || STOPS.contains(signal);
+    let all = signal.is_realtime()
+        || info.code == si::TIMER
+        || matches!(signal, Signal::SIGCONT | Signal::SIGKILL)
+        || STOPS.contains(signal);
     let threads = if all { threads_of(&task.kernel, &task.process) } else { Vec::new() };
     discard_opposites(&task.process, &threads, signal);
     let queues = if drops(&task.process, signal, blocks(task, signal), &info) {
@@ -152,10 +155,13 @@ fn admits(
     signal: Signal,
     info: &SigInfo,
 ) -> Result<bool, Errno> {
-    if !signal.is_realtime() {
+    // Timers are limited in number; yet anybody may say that his signal comes from one.
+    let timer = info.code == si::TIMER;
+    if !signal.is_realtime() && !timer {
         return Ok(true);
     }
-    let limit = usize::try_from(process.limit(Resource::Sigpending)).unwrap_or(usize::MAX).min(QUEUE_LIMIT);
+    let limit = if timer { u64::MAX } else { process.limit(Resource::Sigpending) };
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(QUEUE_LIMIT);
     let queued = process.signals.queued() + threads.iter().map(|thread| thread.signals.queued()).sum::<usize>();
     if queued < limit {
         return Ok(true);

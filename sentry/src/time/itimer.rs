@@ -1,7 +1,9 @@
 //! Timers that send signals: interval timers (`setitimer`, `alarm`) and POSIX timers (`timer_create`).
 //!
-//! Each armed timer has an [`Alarm`] at its next expiration. Processor-time timers look at the consumed time after as
-//! long as the rest could at best take.
+//! Each armed timer has an [`Alarm`] at its next expiration. One that has sent its signal rests until that is delivered,
+//! as on Linux: however short its period, a timer costs no more than the signals that are taken, and one whose signal is
+//! ignored or blocked costs nothing. Processor-time timers look at the consumed time after as long as the rest could at
+//! best take.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -38,12 +40,15 @@ pub struct Setting {
     pub interval: Duration,
 }
 
+#[derive(Default)]
 struct State {
     interval: Duration,
     /// Time on the timer's clock (as a duration since its origin) of the next expiration.
     next: Option<Duration>,
     /// Further expirations that the signal delivered last stood for.
     overrun: i32,
+    /// The signal has been sent and not been seen since: later expirations are counted when it is.
+    resting: bool,
 }
 
 /// A timer.
@@ -54,6 +59,8 @@ pub struct Timer {
     /// The clock it runs on.
     pub clock: Clock,
     action: Action,
+    /// Sends one signal at a time. The interval timers of processor time, which are looked at by the tick, don't.
+    rests: bool,
     origin: Instant,
     state: Mutex<State>,
     alarm: Alarm,
@@ -73,10 +80,11 @@ impl Timer {
             }),
             kernel: Arc::downgrade(&owner.kernel),
             owner: Arc::downgrade(owner),
+            rests: clock.is_wall() || !matches!(&action, Action::Process(_, info) if info.code == si::KERNEL),
             clock,
             action,
             origin: Instant::now(),
-            state: Mutex::new(Level::Timer, State { interval: Duration::ZERO, next: None, overrun: 0 }),
+            state: Mutex::new(Level::Timer, State::default()),
         })
     }
 
@@ -98,13 +106,15 @@ impl Timer {
         state.interval = setting.interval;
         state.next = (!setting.value.is_zero()).then(|| now.saturating_add(setting.value));
         state.overrun = 0;
+        // Nobody waits for a timer that is only read.
+        state.resting = matches!(self.action, Action::Nothing);
         self.arm(&state, now);
         old
     }
 
-    /// Sets the alarm to the next expiration, or takes it back.
+    /// Sets the alarm to the next expiration, or takes it back while the timer rests.
     fn arm(&self, state: &State, now: Duration) {
-        let wait = state.next.map(|next| next.saturating_sub(now));
+        let wait = state.next.filter(|_| !state.resting).map(|next| next.saturating_sub(now));
         // Consumed time is looked at once per tick at most.
         let wait = wait.map(|wait| if self.clock.is_wall() { wait } else { wait.max(TICK) });
         self.alarm.set(wait.map(after));
@@ -121,9 +131,34 @@ impl Timer {
         self.state.lock().overrun
     }
 
-    /// Notes the delivery of a signal that stands for that many further expirations.
-    pub(crate) fn delivered(&self, overrun: i32) {
-        self.state.lock().overrun = overrun;
+    /// Adds to a signal of this timer's that is being delivered the expirations since it was sent, and goes on.
+    pub(crate) fn delivered(&self, info: &mut SigInfo) {
+        let now = self.elapsed();
+        let mut state = self.state.lock();
+        if state.resting {
+            state.resting = false;
+            if let Some(missed) = expire(&mut state, now) {
+                info.add_overrun(missed.saturating_add(1));
+            }
+            self.arm(&state, now);
+        }
+        state.overrun = info.overrun();
+    }
+
+    /// Goes on if the timer rests: its signal, which may have been dropped, is no longer ignored.
+    fn resume(&self, signal: Signal) {
+        let sends = match &self.action {
+            Action::Process(_, info) | Action::Thread(_, info) => info.signo == signal.number(),
+            Action::Nothing => false,
+        };
+        if !sends {
+            return;
+        }
+        let now = self.elapsed();
+        let mut state = self.state.lock();
+        if std::mem::take(&mut state.resting) {
+            self.arm(&state, now);
+        }
     }
 
     /// Looks whether the next expiration has come, and sets the alarm anew.
@@ -132,6 +167,7 @@ impl Timer {
         let expired = {
             let mut state = self.state.lock();
             let expired = expire(&mut state, now);
+            state.resting |= expired.is_some() && self.rests;
             self.arm(&state, now);
             expired
         };
@@ -178,6 +214,14 @@ fn expire(state: &mut State, now: Duration) -> Option<i32> {
 
 fn remaining(state: &State, now: Duration) -> Setting {
     let value = match state.next {
+        // Expirations go on, counted or not, while it rests.
+        Some(next) if state.resting && next <= now => match state.interval.as_nanos() {
+            0 => Duration::ZERO,
+            interval => {
+                let into = now.saturating_sub(next).as_nanos() % interval;
+                state.interval.saturating_sub(Duration::from_nanos(u64::try_from(into).unwrap_or(0)))
+            }
+        },
         // An armed timer never reads as disarmed.
         Some(next) => next.saturating_sub(now).max(Duration::from_nanos(1)),
         None => Duration::ZERO,
@@ -200,6 +244,29 @@ impl IntervalTimers {
         let timers: Vec<_> = self.0.lock().iter_mut().filter_map(Option::take).collect();
         for timer in timers {
             timer.set(Setting::default());
+        }
+    }
+
+    /// Notes the delivery of a `SIGALRM`.
+    pub(crate) fn delivered(&self, info: &SigInfo) {
+        if info.signo == Signal::SIGALRM.number()
+            && let Some(timer) = self.real()
+        {
+            // Not a signal with room for a count.
+            timer.delivered(&mut SigInfo::timer(Signal::SIGALRM, 0, 0, 0));
+        }
+    }
+
+    fn real(&self) -> Option<Arc<Timer>> {
+        self.0.lock().first().cloned().flatten()
+    }
+
+    /// Goes on where a signal was ignored until now.
+    pub fn unignored(&self, signal: Signal) {
+        if signal == Signal::SIGALRM
+            && let Some(timer) = self.real()
+        {
+            timer.resume(signal);
         }
     }
 
@@ -254,6 +321,12 @@ impl PosixTimers {
         let timer = make(id)?;
         self.0.lock().timers.insert(id, timer);
         Ok(id)
+    }
+
+    /// Goes on where a signal was ignored until now.
+    pub fn unignored(&self, signal: Signal) {
+        let timers: Vec<_> = self.0.lock().timers.values().cloned().collect();
+        timers.iter().for_each(|timer| timer.resume(signal));
     }
 
     /// Finds a timer: `EINVAL` where there is none.

@@ -1,6 +1,6 @@
 //! [`Client`]: requests to the gofer from any thread.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Weak;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -116,7 +116,13 @@ impl Client {
         if self.dead.len() >= FORGET_BATCH {
             self.bury();
         }
-        self.with_connection(|connection| connection.call(request, read))
+        self.with_connection(|connection| connection.call(request, None, read))
+    }
+
+    /// Has a memory file of the sentry's opened once more, for reading only.
+    pub(crate) fn reopen_memory(&self, file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+        let read = |_: Reply<'_>, fd: Option<OwnedFd>| fd.ok_or(Errno::EIO);
+        self.with_connection(|connection| connection.call(&Request::MemoryFile, Some(file), read))
     }
 
     /// Remembers an inode that has died. Never waits.
@@ -156,9 +162,10 @@ impl Connection {
     fn call<R>(
         &mut self,
         request: &Request<'_>,
+        given: Option<BorrowedFd<'_>>,
         read: impl FnOnce(Reply<'_>, Option<OwnedFd>) -> Result<R, Errno>,
     ) -> Result<R, Errno> {
-        let id = self.send(request)?;
+        let id = self.send(request, given)?;
         let received = match self.transport.receive(&mut self.buf) {
             Ok(received) => received,
             Err(error) => return Err(self.lost(error)),
@@ -184,10 +191,10 @@ impl Connection {
 
     fn tell(&mut self, request: &Request<'_>) {
         // What fails here fails the next question too, where there is somebody to tell.
-        let _ = self.send(request);
+        let _ = self.send(request, None);
     }
 
-    fn send(&mut self, request: &Request<'_>) -> Result<u32, Errno> {
+    fn send(&mut self, request: &Request<'_>, given: Option<BorrowedFd<'_>>) -> Result<u32, Errno> {
         if self.broken {
             return Err(Errno::EIO);
         }
@@ -195,7 +202,7 @@ impl Connection {
         self.out.clear();
         request.encode(self.last, &mut self.out);
         let message = self.out.finish().map_err(|_| Errno::E2BIG)?;
-        match self.transport.send(message, None) {
+        match self.transport.send(message, given) {
             Ok(()) => Ok(self.last),
             Err(error) => Err(self.lost(error)),
         }

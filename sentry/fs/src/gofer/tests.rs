@@ -1,6 +1,6 @@
 //! The client against a real server in threads, over a temporary directory.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
@@ -432,5 +432,11 @@ fn round_trips_are_measured() {
     });
     timed("open with a kept descriptor", &|| drop(open(&held, OpenFlags::empty()).unwrap()));
     let file = open(&held, OpenFlags::empty()).unwrap();
+    let memory = crate::host::memfd("measured").unwrap();
+    timed("memory file opened for reading only", &|| {
+        drop(world.fs.shared.client.reopen_memory(memory.as_fd()).unwrap())
+    });
+    timed("the same where /proc is there", &|| drop(crate::host::reopen_readonly(memory.as_fd()).unwrap()));
+    timed("memory file made", &|| drop(crate::host::memfd("measured").unwrap()));
     timed("read of one byte", &|| drop(read_all(&*file)));
 }

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::{Arc, OnceLock};
 
 use abi::Errno;
-use abi::flags::{OpenFlags, Prot, Ready};
+use abi::flags::{OpenFlags, Ready};
 
 use super::node::Node;
 use crate::{FileOps, IoDst, IoFlags, IoSrc, MapSource, UserMemory};
@@ -67,8 +67,8 @@ impl FileOps for LowerFile {
         self.now()?.map(shared)
     }
 
-    fn check_map(&self, shared: bool, prot: Prot) -> Result<(), Errno> {
-        self.now()?.check_map(shared, prot)
+    fn write_sealed(&self) -> bool {
+        self.now().is_ok_and(|file| file.write_sealed())
     }
 
     fn sync(&self, data_only: bool) -> Result<(), Errno> {

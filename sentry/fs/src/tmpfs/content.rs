@@ -42,7 +42,7 @@ bitflags! {
 }
 
 impl Seals {
-    fn forbid_write(self) -> bool {
+    pub(crate) fn forbid_write(self) -> bool {
         self.intersects(Seals::WRITE | Seals::FUTURE_WRITE)
     }
 }

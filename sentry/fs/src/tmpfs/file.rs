@@ -70,10 +70,8 @@ impl FileOps for TmpFile {
         Ok(MapSource::Host { file, offset: 0 })
     }
 
-    fn check_map(&self, shared: bool, prot: abi::flags::Prot) -> Result<(), Errno> {
-        use super::content::Seals;
-        let sealed = self.inode.content()?.seals().intersects(Seals::WRITE | Seals::FUTURE_WRITE);
-        if shared && sealed && prot.contains(abi::flags::Prot::WRITE) { Err(Errno::EPERM) } else { Ok(()) }
+    fn write_sealed(&self) -> bool {
+        self.inode.content().is_ok_and(|content| content.seals().forbid_write())
     }
 
     fn sync(&self, _data_only: bool) -> Result<(), Errno> {
