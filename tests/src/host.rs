@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 /// How a command ended and what it printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,17 +38,34 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Ended> {
     let stdout = drain(child.stdout.take());
     let stderr = drain(child.stderr.take());
     let deadline = Instant::now() + limit;
-    let code = loop {
-        if let Some(status) = child.try_wait().context("wait")? {
-            break status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(-1);
-        }
-        if Instant::now() > deadline {
+    let code = match wait(&mut child, deadline)? {
+        Some(status) => status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(-1),
+        None => {
             kill(&mut child);
-            break -1;
+            -1
         }
-        std::thread::sleep(Duration::from_millis(2));
     };
     Ok(Ended { code, stdout: stdout.join().unwrap_or_default(), stderr: stderr.join().unwrap_or_default() })
+}
+
+/// Waits for the end of a process, without a delay that a measurement would see; `None` when the time is over.
+fn wait(child: &mut Child, deadline: Instant) -> Result<Option<ExitStatus>> {
+    let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("the id of a process")?;
+    let pidfd = pidfd_open(id, PidfdFlags::empty()).context("open a pidfd")?;
+    loop {
+        if let Some(status) = child.try_wait().context("wait")? {
+            return Ok(Some(status));
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        let timeout = Timespec::try_from(left).context("a time limit")?;
+        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).context("wait"),
+        }
+    }
 }
 
 /// Ends a process group, politely first.

@@ -102,14 +102,17 @@ enum Command {
     Hostile,
     /// Docker, Podman and containerd, each with runc and with runsc.
     Engines,
-    /// Start-up time, memory and single operations beside other runtimes.
+    /// Operations, programs, start-up and footprint beside native and other runtimes.
     Bench {
-        /// A second `runsc` to measure beside ours.
+        /// Another `runsc` to measure beside ours, gVisor's for instance; may be given again.
         #[arg(long)]
-        peer: Option<PathBuf>,
-        /// Runs of each start-up item.
-        #[arg(long, default_value_t = 15)]
-        runs: usize,
+        peer: Vec<PathBuf>,
+        /// Samples of each item; of the slow ones at most three.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Directory for `bench.json` and `bench.svg`.
+        #[arg(long)]
+        out: Option<PathBuf>,
     },
     /// Counts that may only fall.
     Ratchet {
@@ -148,7 +151,7 @@ fn run(cli: &Cli, tally: &mut Tally) -> Result<()> {
         Command::Badinput => bad_input::run(common, tally),
         Command::Engines => engines::run(common, tally),
         Command::Hostile => hostile::run(common, tally),
-        Command::Bench { peer, runs } => bench::run(common, peer.as_deref(), *runs),
+        Command::Bench { peer, rounds, out } => bench::run(common, peer, *rounds, out.as_deref()),
         Command::Ratchet { update } => ratchet::run(*update, tally),
     }
 }
