@@ -107,8 +107,9 @@ impl SandboxConfig {
         let fd = rustix::fs::memfd_create("runsc-config", rustix::fs::MemfdFlags::CLOEXEC)
             .context("making a memfd for the sandbox configuration")?;
         let mut file = File::from(fd);
-        serde_json::to_writer(&mut file, self).context("writing the sandbox configuration")?;
-        file.flush().context("writing the sandbox configuration")?;
+        // In one piece: the writer of the library writes each token by itself.
+        let text = serde_json::to_vec(self).context("writing the sandbox configuration")?;
+        file.write_all(&text).context("writing the sandbox configuration")?;
         Ok(file.into())
     }
 
