@@ -323,3 +323,68 @@ CASE(accept_queue_and_epoll, "accept epoll_wait") {
     int q = -1;
     R(ioctl(l, FIONREAD, &q));
 }
+
+// Sends one byte with one control message of `len` bytes of an int, or none, and shows what the receiver is told.
+static void send_with(int from, int to, int level, int type, int value, unsigned len) {
+    char control[64] = {0}, b[4] = {0}, got[128];
+    struct sockaddr_storage at;
+    socklen_t n = sizeof at;
+    MUST(getsockname(to, (void *)&at, &n));
+    struct iovec v = {"x", 1}, w = {b, sizeof b};
+    struct msghdr m = {.msg_name = &at, .msg_namelen = n, .msg_iov = &v, .msg_iovlen = 1};
+    if (len) {
+        m.msg_control = control;
+        m.msg_controllen = CMSG_SPACE(len);
+        struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+        *c = (struct cmsghdr){.cmsg_len = CMSG_LEN(len), .cmsg_level = level, .cmsg_type = type};
+        memcpy(CMSG_DATA(c), &value, len < 4 ? len : 4);
+    }
+    say("level %d type %d value %d length %u\n", level, type, value, len);
+    if (R(sendmsg(from, &m, 0)) < 0) return;
+    struct msghdr r = {.msg_iov = &w, .msg_iovlen = 1, .msg_control = got, .msg_controllen = sizeof got};
+    R(recvmsg(to, &r, 0));
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&r); c; c = CMSG_NXTHDR(&r, c)) {
+        int told = 0;
+        size_t size = c->cmsg_len - CMSG_LEN(0);
+        memcpy(&told, CMSG_DATA(c), size < 4 ? size : 4);
+        say("  told %d/%d: %d in %zu bytes\n", c->cmsg_level, c->cmsg_type, told, size);
+    }
+}
+
+CASE(udp_class_and_hops_by_message, "sendmsg recvmsg setsockopt") {
+    int on = 1, values[] = {-2, -1, 0, 1, 96, 255, 256};
+    struct sockaddr_in a4 = lo(0);
+    struct sockaddr_in6 a6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    int t4 = MUST(socket(AF_INET, SOCK_DGRAM, 0)), f4 = MUST(socket(AF_INET, SOCK_DGRAM, 0));
+    int t6 = MUST(socket(AF_INET6, SOCK_DGRAM, 0)), f6 = MUST(socket(AF_INET6, SOCK_DGRAM, 0));
+    MUST(bind(t4, ADDR(a4)) | bind(t6, ADDR(a6)));
+    R(setsockopt(t4, IPPROTO_IP, IP_RECVTTL, &on, 4) | setsockopt(t4, IPPROTO_IP, IP_RECVTOS, &on, 4));
+    R(setsockopt(t6, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, &on, 4) | setsockopt(t6, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, 4));
+    send_with(f4, t4, 0, 0, 0, 0);
+    send_with(f6, t6, 0, 0, 0, 0);
+    for (unsigned i = 0; i < sizeof values / sizeof *values; i++) {
+        send_with(f4, t4, IPPROTO_IP, IP_TTL, values[i], 4);
+        send_with(f4, t4, IPPROTO_IP, IP_TOS, values[i], 4);
+        send_with(f6, t6, IPPROTO_IPV6, IPV6_HOPLIMIT, values[i], 4);
+        send_with(f6, t6, IPPROTO_IPV6, IPV6_TCLASS, values[i], 4);
+    }
+    unsigned sizes[] = {1, 2, 3, 5, 8};
+    for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        send_with(f4, t4, IPPROTO_IP, IP_TTL, 7, sizes[i]);
+        send_with(f4, t4, IPPROTO_IP, IP_TOS, 8, sizes[i]);
+        send_with(f6, t6, IPPROTO_IPV6, IPV6_HOPLIMIT, 7, sizes[i]);
+        send_with(f6, t6, IPPROTO_IPV6, IPV6_TCLASS, 8, sizes[i]);
+    }
+    send_with(f4, t4, IPPROTO_IPV6, IPV6_HOPLIMIT, 9, 4);
+    send_with(f6, t6, IPPROTO_IP, IP_TTL, 9, 4);
+    send_with(f4, t4, IPPROTO_IP, 999, 9, 4);
+    send_with(f6, t6, IPPROTO_IPV6, 999, 9, 4);
+    send_with(f4, t4, IPPROTO_ICMP, 1, 9, 4);
+    send_with(f6, t4, IPPROTO_IP, IP_TTL, 11, 4); // not to be reached from there
+    struct sockaddr_in6 m6 = {.sin6_family = AF_INET6, .sin6_port = name_of(t4).sin_port};
+    inet_pton(AF_INET6, "::ffff:127.0.0.1", &m6.sin6_addr);
+    R(connect(f6, ADDR(m6)));
+    R(send(f6, "m", 1, 0));
+    char b[4];
+    R(recv(t4, b, 4, 0));
+}

@@ -402,3 +402,12 @@ CASE(statfs_calls, "statfs fstatfs ustat") {
     R(fstatfs(p[0], &s));
     say("%lx\n", (long)s.f_type);
 }
+
+CASE(statfs_of_the_root_shows_use, "statfs") {
+    struct statfs f;
+    R(statfs("/usr", &f));
+    T(f.f_blocks > f.f_bfree); // what the image holds is taken
+    T(f.f_bfree >= f.f_bavail);
+    T(f.f_bavail > 0);
+    T(f.f_bsize > 0 && f.f_namelen == 255);
+}

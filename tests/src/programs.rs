@@ -66,7 +66,7 @@ fn scripts(common: &Common) -> Result<Vec<Script>> {
 }
 
 /// Scripts whose comparison is open (docs/programs.md says what differs): run only when asked for.
-const OPEN: &[&str] = &["bash"];
+const OPEN: &[&str] = &[];
 
 fn compare(common: &Common, runsc: &Path, script: &Script, tally: &mut Tally) -> Result<()> {
     if OPEN.contains(&script.name().as_ref()) && common.filter.is_none() {

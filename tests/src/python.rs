@@ -122,6 +122,7 @@ fn parse(text: &str) -> BTreeMap<String, String> {
 
 fn test_name(line: &str) -> Option<String> {
     let (method, rest) = line.split_once(" (")?;
+    let method = method.rsplit_once(' ').map_or(method, |(_, word)| word);
     let (path, _) = rest.split_once(')')?;
     let plain = |s: &str| !s.is_empty() && s.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.');
     (plain(method) && path.contains('.') && plain(path)).then(|| format!("{path}:{method}"))
@@ -129,6 +130,11 @@ fn test_name(line: &str) -> Option<String> {
 
 fn result_at_end(line: &str) -> Option<String> {
     let tail = line.rsplit_once("... ").map_or(line, |(_, tail)| tail).trim();
+    // Some modules print the time that a test took before its result.
+    let tail = match tail.split_once("s ") {
+        Some((seconds, rest)) if seconds.parse::<f64>().is_ok() => rest,
+        _ => tail,
+    };
     let known = ["ok", "FAIL", "ERROR", "expected failure", "unexpected success"];
     if known.contains(&tail) {
         return Some(tail.to_owned());
@@ -167,10 +173,11 @@ mod tests {
                     test_b (test.test_os.T.test_b)\nSays something. ... FAIL\n\
                     test_c (test.test_os.T.test_c) ... noise\nok\n\
                     test_d (test.test_os.T.test_d) ... skipped 'no'\n\
-                    test_e (test.test_os.T.test_e) ...\n";
+                    test_e (test.test_os.T.test_e) ...\n\
+                    0.10s test_f (test.test_os.T.test_f) ... 1.03s ok\n";
         let found = parse(text);
         let get = |n: &str| found.get(&format!("test.test_os.T.test_{n}:test_{n}")).map(String::as_str);
         assert_eq!((get("a"), get("b"), get("c")), (Some("ok"), Some("FAIL"), Some("ok")));
-        assert_eq!((get("d"), get("e")), (Some("skipped"), None));
+        assert_eq!((get("d"), get("e"), get("f")), (Some("skipped"), None, Some("ok")));
     }
 }

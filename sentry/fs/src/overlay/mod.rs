@@ -137,11 +137,10 @@ impl FileSystem for OverlayFs {
 
     fn statfs(&self) -> Result<Statfs, Errno> {
         let mut stat = self.shared.upper.statfs()?;
-        // Memory without a limit has no size. Programs that look for room want one: that of what is below.
-        if stat.blocks == 0
-            && let Some(lower) = self.shared.lower.first()
-        {
-            stat = lower.statfs()?;
+        if let Some(lower) = self.shared.lower.first() {
+            let lower = lower.statfs()?;
+            // Memory without a limit has no size. Programs that look for room want one: that of what is below.
+            stat = if stat.blocks == 0 { lower } else { above(stat, &lower) };
         }
         Ok(Statfs { kind: MAGIC, ..stat })
     }
@@ -155,6 +154,15 @@ impl FileSystem for OverlayFs {
     fn sync(&self) -> Result<(), Errno> {
         self.shared.upper.sync()
     }
+}
+
+/// Adds what a lower file system holds to the figures of the upper: room that is taken, as it is on one disk.
+fn above(upper: Statfs, lower: &Statfs) -> Statfs {
+    let unit = |stat: &Statfs| u64::try_from(if stat.frsize > 0 { stat.frsize } else { stat.bsize }).unwrap_or(0);
+    let bytes = lower.blocks.saturating_sub(lower.bfree).saturating_mul(unit(lower));
+    let blocks = upper.blocks.saturating_add(bytes / unit(&upper).max(1));
+    let files = upper.files.saturating_add(lower.files.saturating_sub(lower.ffree));
+    Statfs { blocks, files, ..upper }
 }
 
 /// Returns what makes an inode the same one.

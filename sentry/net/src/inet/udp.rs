@@ -220,18 +220,19 @@ struct SendOptions {
     source: Option<IpAddr>,
 }
 
-/// Reads control messages: `EINVAL` for one that isn't known or has the wrong size.
-fn send_options(core: &Core, control: &[Control]) -> Result<SendOptions, Errno> {
+/// Reads the control messages of a send to an IPv4 (`v4`) or IPv6 address: `EINVAL` for one of that level that isn't known,
+/// has the wrong size or is out of range. Those of other levels are passed over (`ip_cmsg_send`, `ip6_datagram_send_ctl`).
+fn send_options(core: &Core, control: &[Control], v4: bool) -> Result<SendOptions, Errno> {
     let mut out = SendOptions::default();
     for item in control {
         let Control::Other { level, kind, data } = item else { continue };
-        let int = || data.first_chunk().map(|raw| i32::from_ne_bytes(*raw)).ok_or(Errno::EINVAL);
         match (*level, *kind) {
-            (sol::SOCKET, _) => {}
-            (sol::IP, ip::TTL) => out.ttl = Some(int()?),
-            (sol::IP, ip::TOS) => out.tos = Some(int().unwrap_or(data.first().map_or(0, |byte| i32::from(*byte)))),
-            (sol::IP, ip::PKTINFO) => {
-                let raw: &[u8; 12] = data.first_chunk().ok_or(Errno::EINVAL)?;
+            (sol::IP, ip::TTL) if v4 => out.ttl = Some(ranged(data, 1)?),
+            (sol::IP, ip::TOS) if v4 => {
+                out.tos = Some(if let [byte] = data[..] { i32::from(byte) } else { ranged(data, 0)? });
+            }
+            (sol::IP, ip::PKTINFO) if v4 => {
+                let raw: &[u8; 12] = data[..].try_into().map_err(|_| Errno::EINVAL)?;
                 let source = IpAddr::from([raw[4], raw[5], raw[6], raw[7]]);
                 out.source = (!source.is_unspecified()).then_some(source);
             }
@@ -239,15 +240,26 @@ fn send_options(core: &Core, control: &[Control]) -> Result<SendOptions, Errno> 
                 let raw: &[u8; 20] = data.first_chunk().ok_or(Errno::EINVAL)?;
                 let octets: &[u8; 16] = raw.first_chunk().ok_or(Errno::EINVAL)?;
                 let source = addr::unmap((*octets).into());
+                if v4 && source.is_ipv6() {
+                    return Err(Errno::EINVAL);
+                }
                 out.source = (!source.is_unspecified()).then_some(source);
             }
-            (sol::IPV6, ipv6::HOPLIMIT) if core.domain == af::INET6 => out.ttl = Some(int()?),
-            (sol::IPV6, ipv6::TCLASS) if core.domain == af::INET6 => out.tos = Some(int()?),
-            (sol::IP | sol::IPV6, _) => return Err(Errno::EINVAL),
+            // A hop limit of -1 asks for the socket's own; a class of -1 goes out as 255 (seen on Linux 6.18).
+            (sol::IPV6, ipv6::HOPLIMIT) if !v4 => out.ttl = Some(ranged(data, -1)?).filter(|limit| *limit >= 0),
+            (sol::IPV6, ipv6::TCLASS) if !v4 => out.tos = Some(ranged(data, -1)? & 0xff),
+            (sol::IP, _) if v4 => return Err(Errno::EINVAL),
+            (sol::IPV6, _) if !v4 => return Err(Errno::EINVAL),
             _ => {}
         }
     }
     Ok(out)
+}
+
+/// Reads an `int` of exactly that size, from `least` to 255.
+fn ranged(data: &[u8], least: i32) -> Result<i32, Errno> {
+    let value = i32::from_ne_bytes(data.try_into().map_err(|_| Errno::EINVAL)?);
+    if (least..=255).contains(&value) { Ok(value) } else { Err(Errno::EINVAL) }
 }
 
 impl Socket for UdpSocket {
@@ -324,7 +336,7 @@ impl Socket for UdpSocket {
             (self.autobind(&mut state)?, peer, state.shut_write)
         };
         let dst = to.or(peer).ok_or(Errno::EDESTADDRREQ)?;
-        let asked = send_options(&self.core, &message.control)?;
+        let asked = send_options(&self.core, &message.control, dst.ip.is_ipv4())?;
         self.core.take_error()?;
         if shut_write {
             return Err(Errno::EPIPE);
