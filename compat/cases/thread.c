@@ -257,3 +257,87 @@ CASE(detached_threads_end, "exit clone") {
         left == 1;
     })));
 }
+
+// Leaves behind whatever a thread can have of its own.
+static pthread_mutex_t left_locked;
+static void *leaves_traces(void *a) {
+    struct timespec spent;
+    do {
+        for (volatile int i = 0; i < 10000; i++) {}
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent);
+    } while (spent.tv_nsec < 40000000 && spent.tv_sec == 0);
+    stack_t alt = {.ss_sp = malloc(1 << 16), .ss_size = 1 << 16};
+    sigaltstack(&alt, 0);
+    prctl(PR_SET_NAME, "earlier");
+    prctl(PR_SET_TIMERSLACK, 77777);
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, 0);
+    // Stays pending, and goes with the thread.
+    syscall(SYS_tgkill, getpid(), gettid_(), SIGUSR2);
+    pthread_mutex_lock(&left_locked);
+    return a;
+}
+static void *finds_none(void *a) {
+    struct timespec spent;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent);
+    T(spent.tv_sec == 0 && spent.tv_nsec < 20000000);
+    struct rusage used;
+    getrusage(RUSAGE_THREAD, &used);
+    T(used.ru_utime.tv_sec + used.ru_stime.tv_sec == 0 && used.ru_utime.tv_usec + used.ru_stime.tv_usec < 20000);
+    stack_t alt;
+    R(sigaltstack(0, &alt));
+    T(alt.ss_flags == SS_DISABLE);
+    sigset_t mask, pending;
+    pthread_sigmask(SIG_SETMASK, 0, &mask);
+    sigpending(&pending);
+    T(sigisemptyset(&mask) && sigisemptyset(&pending));
+    char name[17] = "";
+    prctl(PR_GET_NAME, name);
+    T(strcmp(name, "earlier") != 0);
+    T(prctl(PR_GET_TIMERSLACK) != 77777);
+    T(pthread_mutex_lock(&left_locked) == EOWNERDEAD);
+    pthread_mutex_consistent(&left_locked);
+    pthread_mutex_unlock(&left_locked);
+    return a;
+}
+CASE(thread_after_thread, "clone exit clock_gettime getrusage sigaltstack") {
+    pthread_mutexattr_t attr;
+    pthread_mutexattr_init(&attr);
+    pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+    pthread_mutex_init(&left_locked, &attr);
+    signal(SIGUSR2, SIG_DFL);
+    for (int i = 0; i < 3; i++) {
+        pthread_join(thread(leaves_traces, 0), 0);
+        pthread_join(thread(finds_none, 0), 0);
+    }
+    // The process has spent it all.
+    struct rusage used;
+    getrusage(RUSAGE_SELF, &used);
+    long ms = (used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000 + (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1000;
+    T(ms >= 110);
+}
+
+static void *adds_with_state(void *a) {
+    // Floating-point control is the creator's.
+    unsigned mxcsr;
+    __asm__ volatile("stmxcsr %0" : "=m"(mxcsr));
+    *(unsigned *)a = mxcsr & 0x6000;
+    unsigned other = 0x1f80 | 0x2000;
+    __asm__ volatile("ldmxcsr %0" : : "m"(other));
+    return a;
+}
+CASE(many_threads_one_after_another, "clone exit futex") {
+    int good = 0;
+    unsigned rounding[2] = {1, 1}, up = 0x1f80 | 0x4000, nearest = 0x1f80;
+    for (int i = 0; i < 150; i++) {
+        pthread_t two[2] = {thread(adds_with_state, &rounding[0]), thread(adds_with_state, &rounding[1])};
+        pthread_join(two[0], 0), pthread_join(two[1], 0);
+        good += rounding[0] == (i ? 0x4000 : 0) && rounding[1] == rounding[0];
+        if (i == 0) __asm__ volatile("ldmxcsr %0" : : "m"(up));
+    }
+    __asm__ volatile("ldmxcsr %0" : : "m"(nearest));
+    T(good == 150);
+    // Forks in between must not bring back what was left over.
+    for (int i = 0; i < 5; i++) IN_CHILD(pthread_join(thread(adds_with_state, &rounding[0]), 0); _exit((int)rounding[0]));
+}

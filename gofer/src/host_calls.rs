@@ -1,5 +1,5 @@
 //! Every host call that a serving gofer makes, with the reason. The seccomp filter is made from this table; anything
-//! else ends the process.
+//! else raises SIGSYS, which ends the process.
 
 use libc::c_long;
 
@@ -14,6 +14,8 @@ pub enum Check {
     NoBits(u8, u64),
     /// This argument is the process's own id.
     Own(u8),
+    /// This argument isn't this value.
+    Not(u8, u64),
     /// This argument is standard error or the descriptor that log lines go to.
     Log(u8),
 }
@@ -51,7 +53,7 @@ pub const HOST_CALLS: &[HostCall] = calls! {
     fstatfs SYS_fstatfs Check::Any, "statfs; the type of a file system that a walk enters";
     readlinkat SYS_readlinkat Check::Any, "link targets";
     getdents64 SYS_getdents64 Check::Any, "listings";
-    lseek SYS_lseek Check::Any, "listings that go on";
+    lseek SYS_lseek Check::Any, "seldom: listings that go on";
     mkdirat SYS_mkdirat Check::Any, "new directories";
     mknodat SYS_mknodat Check::Any, "new FIFOs, sockets and, where allowed, device nodes";
     symlinkat SYS_symlinkat Check::Any, "new symbolic links";
@@ -69,24 +71,24 @@ pub const HOST_CALLS: &[HostCall] = calls! {
     flistxattr SYS_flistxattr Check::Any, "extended attributes";
     fremovexattr SYS_fremovexattr Check::Any, "extended attributes";
     futex SYS_futex Check::Any, "locks, the end of threads";
-    sched_yield SYS_sched_yield Check::Any, "locks";
+    sched_yield SYS_sched_yield Check::Any, "seldom: locks";
     mmap SYS_mmap Check::NoBits(2, EXEC), "memory, never executable";
     mprotect SYS_mprotect Check::NoBits(2, EXEC), "memory, never executable";
-    mremap SYS_mremap Check::Any, "memory";
+    mremap SYS_mremap Check::Any, "seldom: memory";
     munmap SYS_munmap Check::Any, "memory";
     madvise SYS_madvise Check::Any, "memory, the stacks of threads that end";
-    brk SYS_brk Check::Any, "memory";
-    clock_gettime SYS_clock_gettime Check::Any, "the time in log lines where the vDSO has none";
-    write SYS_write Check::Log(0), "log lines and last words";
-    writev SYS_writev Check::Equal(0, 2), "last words of the C library";
+    brk SYS_brk Check::Any, "seldom: memory";
+    clock_gettime SYS_clock_gettime Check::Any, "seldom: the time in log lines where the vDSO has none";
+    write SYS_write Check::Log(0), "seldom: log lines and last words";
+    writev SYS_writev Check::Equal(0, 2), "seldom: last words of the C library";
     sigaltstack SYS_sigaltstack Check::Any, "the end of threads";
     rt_sigprocmask SYS_rt_sigprocmask Check::Any, "the end of threads, abort";
-    rt_sigreturn SYS_rt_sigreturn Check::Any, "return from the handler of stack overflows";
-    rt_sigaction SYS_rt_sigaction Check::Any, "the handler of stack overflows, which takes itself away; abort";
+    rt_sigreturn SYS_rt_sigreturn Check::Any, "seldom: return from the handler of stack overflows";
+    rt_sigaction SYS_rt_sigaction Check::Not(0, libc::SIGSYS as u64), "the handler of stack overflows, which takes itself away; abort";
     getpid SYS_getpid Check::Any, "abort";
     gettid SYS_gettid Check::Any, "abort";
-    tgkill SYS_tgkill Check::Own(0), "abort";
-    restart_syscall SYS_restart_syscall Check::Any, "calls interrupted by a stop";
+    tgkill SYS_tgkill Check::Own(0), "seldom: abort";
+    restart_syscall SYS_restart_syscall Check::Any, "seldom: calls interrupted by a stop";
     exit SYS_exit Check::Any, "the end of threads";
     exit_group SYS_exit_group Check::Any, "the end";
 };

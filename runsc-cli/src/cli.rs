@@ -50,11 +50,11 @@ impl PlatformKind {
 /// What network the sandbox has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum NetworkKind {
-    /// The sandbox's own stack: loopback only for now.
+    /// Sockets of the host in the container's own network namespace, if that has an interface; else a loopback.
     Sandbox,
     /// Loopback only.
     None,
-    /// The host's network.
+    /// Sockets of the host in whatever network namespace config.json names, or in the caller's.
     Host,
 }
 
@@ -121,6 +121,9 @@ pub(crate) struct Global {
     /// For development: host calls that the sentry's seccomp filter doesn't know go to the host's audit log, and pass.
     #[arg(long = "TESTONLY-seccomp-log", global = true, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) seccomp_log: bool,
+    /// For tests: the ways in which guest memory is copied (systrap).
+    #[arg(long = "TESTONLY-copy", global = true, hide = true, default_value = "all", value_parser = ["all", "stub", "host"])]
+    pub(crate) copies: String,
     /// How long both sides of a system call spin before they sleep: auto, off, or microseconds (systrap).
     #[arg(long, global = true, default_value = "auto", value_parser = spin)]
     pub(crate) spin: Spin,
@@ -194,7 +197,7 @@ pub(crate) enum Command {
     Uninstall(InstallArgs),
     /// Write a template config.json.
     Spec(SpecArgs),
-    /// Show help on a topic: syscalls, platforms.
+    /// Show help on a topic: syscalls, host-calls, platforms.
     #[command(name = "help")]
     Help(HelpArgs),
     /// Print the version.

@@ -3,10 +3,13 @@
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::Hook;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::state::wait_for_exit;
 
 /// Most bytes of what a failing hook says that go into the error.
 const SAID_MAX: usize = 1024;
@@ -62,18 +65,16 @@ fn run_one(hook: &Hook, state: &serde_json::Value) -> Result<()> {
 
 fn wait(child: &mut Child, limit: Option<Duration>) -> Result<std::process::ExitStatus> {
     let Some(limit) = limit else { return child.wait().context("waiting for it") };
-    let deadline = Instant::now() + limit;
-    loop {
-        if let Some(status) = child.try_wait().context("waiting for it")? {
-            return Ok(status);
-        }
-        if Instant::now() > deadline {
-            let _ = child.kill();
-            let _ = child.wait();
-            bail!("it takes longer than {} s", limit.as_secs());
-        }
-        std::thread::sleep(Duration::from_millis(2));
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("it has no process id")?;
+    // Ours to wait for, so the number is its own.
+    let process = pidfd_open(pid, PidfdFlags::empty()).context("waiting for it")?;
+    wait_for_exit(&process, limit);
+    if let Some(status) = child.try_wait().context("waiting for it")? {
+        return Ok(status);
     }
+    let _ = child.kill();
+    let _ = child.wait();
+    bail!("it takes longer than {} s", limit.as_secs());
 }
 
 #[cfg(test)]

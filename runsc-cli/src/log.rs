@@ -40,11 +40,12 @@ pub(crate) fn install(file: File, debug: bool) {
     let _ = tracing::subscriber::set_global_default(writer);
 }
 
-/// Has a panic of this process end in the debug log, with its backtrace.
+/// Has a panic of this process end in the debug log.
 pub(crate) fn log_panics() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        tracing::error!("{panic}\n{}", std::backtrace::Backtrace::force_capture());
+        // No backtrace: naming its functions takes files, which a confined process is killed for asking for.
+        tracing::error!("{panic}");
         default(panic);
     }));
 }
@@ -100,12 +101,18 @@ impl Subscriber for Writer {
 
 /// Reports a failure of the runtime: one line on stderr, one record in `--log`.
 pub(crate) fn fatal(global: &Global, error: &anyhow::Error) {
-    let text = format!("{error:#}").replace('\n', " ");
-    eprintln!("runsc: {text}");
-    tracing::error!("{text}");
+    let text = tell(error);
     if let Some(path) = &global.log {
         record(path, global.log_format, &text);
     }
+}
+
+/// Says in one line why the process ends.
+pub(crate) fn tell(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}").replace('\n', " ");
+    eprintln!("runsc: {text}");
+    tracing::error!("{text}");
+    text
 }
 
 /// Appends one error record to the file of `--log`.

@@ -1,11 +1,13 @@
 //! The running thread as its own handlers see it.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use abi::{Errno, Fd, Restart};
 use sentry_platform::{Context, ContextExt, Event, Registers};
 
-use crate::mm::Mm;
+use crate::mm::{Begun, Mm};
+use crate::syscall::Outcome;
 use crate::task::rseq::Rseq;
 use crate::usermem::UserMem;
 use crate::vfs::{FdTable, File, FsContext, KnownFiles, Start};
@@ -39,12 +41,25 @@ pub struct Current {
     pub(crate) frame_len: usize,
     /// The area registered with `rseq(2)`.
     pub rseq: Option<Rseq>,
+    /// A change of memory to be performed on the way back to guest code.
+    later: Option<Later>,
     /// Set by a blocking call that has replaced the registers itself (a successful `execve`).
     pub registers_final: bool,
 }
 
 /// A call that `restart_syscall(2)` continues with its original deadline.
 pub type RestartBlock = Box<dyn for<'a> FnOnce(&'a mut Current) -> crate::Outcome<'a> + Send>;
+
+/// A change of memory that was left for the way back, and what the call returns if it fails, unless that is the error.
+struct Later {
+    change: Begun,
+    failed: Option<u64>,
+}
+
+/// What `rax` holds after a system call that failed.
+pub(crate) fn error_value(errno: Errno) -> u64 {
+    i64::from(-errno.raw()).cast_unsigned()
+}
 
 impl Current {
     /// A thread that has not run yet.
@@ -64,6 +79,7 @@ impl Current {
             fault: None,
             frame_len: 0,
             rseq: None,
+            later: None,
             registers_final: false,
         }
     }
@@ -103,7 +119,47 @@ impl Current {
 
     /// Runs guest code until the next event.
     pub(crate) async fn run_guest(&mut self) -> Event {
+        match self.later.take() {
+            None => self.context.run(&mut self.regs).await,
+            Some(later) => self.run_behind(later).await,
+        }
+    }
+
+    /// The same, with a change of memory before it.
+    async fn run_behind(&mut self, Later { change, failed }: Later) -> Event {
+        let thread = self.task.interrupter();
+        if let Some(change) = change.start(self.context.as_mut(), &self.regs, &thread) {
+            self.finish_change(Later { change, failed }).await;
+            return self.context.run(&mut self.regs).await;
+        }
+        let event = poll_fn(|cx| self.context.poll_event(cx, &mut self.regs)).await;
+        self.mm.end_under_way(&thread, !matches!(event, Event::Refused(_)));
+        let Event::Refused(failure) = event else { return event };
+        self.set_result(failed.unwrap_or_else(|| error_value(failure.errno)));
         self.context.run(&mut self.regs).await
+    }
+
+    /// Has a change performed on the way back to guest code. The call returns `value` if that succeeds, `failed` or the
+    /// error if not.
+    pub fn change_later(&mut self, change: Begun, value: u64, failed: Option<u64>) -> Outcome<'static> {
+        self.later = Some(Later { change, failed });
+        Outcome::Done(Ok(value))
+    }
+
+    /// Has what was left for the way back performed now: something else comes first.
+    pub(crate) async fn flush(&mut self) {
+        if let Some(value) = self.context.flush() {
+            self.set_result(value);
+        }
+        if let Some(later) = self.later.take() {
+            self.finish_change(later).await;
+        }
+    }
+
+    async fn finish_change(&mut self, Later { change, failed }: Later) {
+        if let Err(errno) = change.finish(self.context.as_mut()).await {
+            self.set_result(failed.unwrap_or_else(|| error_value(errno)));
+        }
     }
 
     /// Returns the registers at the last event; changed ones take effect when guest code goes on. A call that only needs
@@ -121,6 +177,11 @@ impl Current {
     /// Returns the arguments of the system call that is being served.
     pub fn call_args(&self) -> [u64; 6] {
         self.regs.syscall_args()
+    }
+
+    /// Makes the system call fail.
+    pub(crate) fn set_failure(&mut self, errno: Errno) {
+        self.set_result(error_value(errno));
     }
 
     /// Sets what the system call returns.

@@ -11,7 +11,7 @@ use sentry_platform::Context;
 use crate::loader::Args;
 use crate::signal::{ProcessSignals, TaskSignals};
 use crate::task::exec::{ExecRequest, load_first};
-use crate::task::{Cred, INIT, InitRole, NewTask, ProcessEntry, RLIMITS, Serving, run};
+use crate::task::{Cred, INIT, InitRole, NewTask, ProcessEntry, RLIMITS, Serving, run, seccomp};
 use crate::usermem::UserMem;
 use crate::vfs::{self, FdFlags, FdTable, File, FsContext};
 use crate::{Current, Kernel, Process, Task};
@@ -38,6 +38,8 @@ pub struct Init {
     pub ignored: SigSet,
     /// What the process is to the caller.
     pub role: InitRole,
+    /// The system calls that it may make, put on it with its program.
+    pub seccomp: Option<Arc<seccomp::Program>>,
 }
 
 /// Why a process could not be started.
@@ -104,6 +106,7 @@ pub struct Prepared {
     task: Arc<Task>,
     context: Box<dyn Context>,
     args: Args,
+    seccomp: Option<Arc<seccomp::Program>>,
 }
 
 impl Kernel {
@@ -162,7 +165,8 @@ impl Kernel {
         );
         let enter = |errno| InitError::Cwd { dir: String::from_utf8_lossy(&init.cwd).into_owned(), errno };
         vfs::change_dir(&task, &init.cwd).map_err(enter)?;
-        let prepared = Prepared { task, context, args: Args { argv: init.args, envp: init.env } };
+        let args = Args { argv: init.args, envp: init.env };
+        let prepared = Prepared { task, context, args, seccomp: init.seccomp };
         prepared.find()?;
         Ok(prepared)
     }
@@ -186,6 +190,9 @@ impl Prepared {
     /// Looks for the program: its name, and the open file.
     fn find(&self) -> Result<(Vec<u8>, Arc<File>), InitError> {
         let program = self.args.argv.first().cloned().unwrap_or_default();
+        if program.is_empty() {
+            return Err(self.failed(Errno::ENOENT));
+        }
         let mut result = Err(Errno::ENOENT);
         for name in candidates(&program, &self.args.envp) {
             match vfs::open_exec(&self.task, Fd::CWD, &name, true) {
@@ -200,8 +207,16 @@ impl Prepared {
 
     /// Loads the program and lets the process run, as the leader of a session and group of its own whose terminal this is.
     pub async fn start(self, terminal: Option<Arc<dyn Terminal>>) -> Result<Arc<Task>, InitError> {
+        Ok(self.load(terminal).await?.run())
+    }
+
+    /// Loads the program. The process exists from now on, and runs later.
+    pub(crate) async fn load(self, terminal: Option<Arc<dyn Terminal>>) -> Result<Loaded, InitError> {
         let (name, file) = self.find()?;
         let request = ExecRequest { file, name, name_vanishes: false, args: self.args.clone() };
+        if let Some(program) = &self.seccomp {
+            seccomp::confine_first(&self.task, program).map_err(|errno| self.failed(errno))?;
+        }
         let loaded = load_first(&self.task, &request).await.map_err(|errno| self.failed(errno))?;
         let Prepared { task, context, .. } = self;
         task.set_interrupt(loaded.context.interrupter());
@@ -221,8 +236,20 @@ impl Prepared {
             tasks.insert_process(entry);
             tasks.insert_task(&task);
         }
+        Ok(Loaded(current))
+    }
+}
+
+/// A process that has its program and doesn't run yet.
+pub(crate) struct Loaded(Current);
+
+impl Loaded {
+    /// Lets it run.
+    pub(crate) fn run(self) -> Arc<Task> {
+        let task = Arc::clone(&self.0.task);
+        let kernel = Arc::clone(&task.kernel);
         crate::task::cpu_limit::watch(&kernel, &task.process);
-        kernel.executor.spawn(Serving::new(Arc::clone(&task), run(current)));
-        Ok(task)
+        kernel.executor.spawn(Serving::new(Arc::clone(&task), run(self.0)));
+        task
     }
 }

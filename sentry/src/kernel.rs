@@ -15,6 +15,7 @@ use crate::ipc::Ipc;
 use crate::ns::UtsNamespace;
 use crate::syscall::SyscallTable;
 use crate::task::TaskTable;
+use crate::task::stragglers::Stragglers;
 use crate::trace::Tracer;
 use crate::tty_host::KernelTtyHost;
 use crate::vfs::Vfs;
@@ -56,6 +57,8 @@ pub struct Kernel {
     pub init_stopped: OnceLock<StopHook>,
     /// No guest code runs.
     paused: AtomicBool,
+    /// Threads that were told to end.
+    pub(crate) stragglers: Stragglers,
     /// Woken when a pause ends.
     pause_end: WaitQueue,
     tty_host: Arc<KernelTtyHost>,
@@ -79,6 +82,7 @@ impl Kernel {
             tasks: RwLock::new(Level::Kernel, TaskTable::default()),
             init_stopped: OnceLock::new(),
             paused: AtomicBool::new(false),
+            stragglers: Stragglers::default(),
             pause_end: WaitQueue::new(),
             exit_status: AtomicI32::new(-1),
         })
@@ -136,13 +140,10 @@ impl Kernel {
     /// status.
     pub fn run(&self) -> i32 {
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let workers = self.platform.max_workers().unwrap_or(cpus).max(1);
-        std::thread::scope(|scope| {
-            for _ in 1..workers {
-                scope.spawn(|| self.executor.work());
-            }
-            self.executor.work();
-        });
+        match self.platform.max_workers() {
+            Some(1) => self.executor.work(),
+            most => self.executor.employ(most.unwrap_or(cpus).min(cpus)),
+        }
         self.exit_status.load(Ordering::SeqCst)
     }
 }

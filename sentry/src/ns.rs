@@ -207,23 +207,7 @@ struct NsInode {
 impl Inode for NsInode {
     fn attr(&self) -> Result<Attr, Errno> {
         let now = crate::time::realtime();
-        Ok(Attr {
-            dev: self.device,
-            ino: self.namespace.number(),
-            kind: FileKind::Regular,
-            perm: 0o444,
-            nlink: 1,
-            uid: 0,
-            gid: 0,
-            rdev: DeviceId::default(),
-            size: 0,
-            blksize: 4096,
-            blocks: 0,
-            atime: now,
-            mtime: now,
-            ctime: now,
-            btime: None,
-        })
+        Ok(Attr::nameless(self.device, self.namespace.number(), FileKind::Regular, 0o444, now))
     }
 
     fn set_attr(&self, _set: &SetAttr) -> Result<(), Errno> {

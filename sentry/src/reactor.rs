@@ -1,18 +1,24 @@
-//! Readiness of host descriptors: one thread in `epoll_wait`, which wakes wait queues.
+//! Readiness of host descriptors: an epoll set of the host, whose events wake wait queues.
 //!
-//! The thread starts with the first watch after [`Reactor::start`], so a sandbox whose standard streams are plain files has none.
+//! The workers of the platform look after the set while they look after guest threads, so that a packet that a guest
+//! waits for wakes one thread of the sentry and no second one. On a platform that can't do that a thread of our own waits,
+//! from the first watch after [`Reactor::start`] on.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Weak};
 
 use abi::Errno;
-use rustix::event::epoll;
+use rustix::event::{Timespec, epoll};
 use sentry_fs::hostfd::{HostReactor, Watch};
+use sentry_platform::Platform;
 use sentry_sync::{Level, Mutex, WaitQueue};
 
 /// Events taken from the host at a time.
-const BATCH: usize = 32;
+const BATCH: usize = 64;
+/// No waiting.
+const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 struct Shared {
     epoll: OwnedFd,
@@ -45,12 +51,17 @@ impl Reactor {
         Ok(Reactor(Arc::new(Shared { epoll, queues: Mutex::new(Level::Leaf, Queues::default()) })))
     }
 
-    /// Lets the reactor have its thread, as soon as there is something to watch. Called once the process is confined: a
-    /// thread from before would keep what the others give up.
-    pub fn start(&self) -> Result<(), Errno> {
+    /// Lets the platform's workers look after host descriptors, or where they can't, the reactor have its thread as soon as
+    /// there is something to watch. Called once the process is confined: a thread from before would keep what the others
+    /// give up.
+    pub fn start(&self, platform: &dyn Platform) -> Result<(), Errno> {
+        let shared = Arc::downgrade(&self.0);
+        let serve = move || shared.upgrade().is_some_and(|shared| shared.serve(Some(&NOW)));
+        let attended = platform.attend(self.0.epoll.as_fd(), Box::new(serve));
         let start = {
             let mut queues = self.0.queues.lock();
             queues.started = true;
+            queues.running |= attended;
             !queues.by_key.is_empty() && !std::mem::replace(&mut queues.running, true)
         };
         if start { self.spawn() } else { Ok(()) }
@@ -100,16 +111,20 @@ impl Drop for Watched {
     }
 }
 
-fn run(shared: &Weak<Shared>) {
-    let mut events = Vec::with_capacity(BATCH);
-    while let Some(shared) = shared.upgrade() {
-        events.clear();
-        match epoll::wait(&shared.epoll, rustix::buffer::spare_capacity(&mut events), None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return tracing::error!(%error, "waiting for host descriptors failed"),
-        }
-        for event in &events {
-            let queue = shared.queues.lock().by_key.get(&event.data.u64()).cloned();
+impl Shared {
+    /// Wakes those who wait for what is ready now or, without a limit, next; tells whether there was anything.
+    fn serve(&self, limit: Option<&Timespec>) -> bool {
+        let mut events = [const { MaybeUninit::uninit() }; BATCH];
+        let events = match epoll::wait(&self.epoll, &mut events, limit) {
+            Ok((events, _)) => events,
+            Err(rustix::io::Errno::INTR) => return false,
+            Err(error) => {
+                tracing::error!(%error, "waiting for host descriptors failed");
+                return false;
+            }
+        };
+        for event in &*events {
+            let queue = self.queues.lock().by_key.get(&event.data.u64()).cloned();
             if let Some(queue) = queue {
                 // Normal data and its old name are reported together.
                 let flags = event.flags;
@@ -118,5 +133,12 @@ fn run(shared: &Weak<Shared>) {
                 queue.wake(bits | if input { 0x40 } else { 0 } | if output { 0x100 } else { 0 });
             }
         }
+        !events.is_empty()
+    }
+}
+
+fn run(shared: &Weak<Shared>) {
+    while let Some(shared) = shared.upgrade() {
+        shared.serve(None);
     }
 }

@@ -52,7 +52,7 @@ impl Tracer {
 
     /// Tells whether calls are logged.
     #[inline]
-    pub(crate) fn is_on(&self) -> bool {
+    pub fn is_on(&self) -> bool {
         self.0.get().is_some()
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use abi::types::PATH_MAX;
 use abi::{Errno, PAGE_SIZE, UserAddr, UserRef};
-use sentry_platform::AddressSpace;
+use sentry_platform::{AddressSpace, Short};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::mm::TASK_SIZE;
@@ -64,6 +64,30 @@ impl UserMem {
         self.write_bytes(at.addr(), value.as_bytes())
     }
 
+    /// Copies a value out as the last that a call does: where it can't be written the call fails with `EFAULT`, be it only
+    /// when the guest goes on.
+    pub fn write_last<T: IntoBytes + Immutable>(&self, at: UserRef<T>, value: &T) -> Result<(), Errno> {
+        self.write_bytes_last(at.addr(), value.as_bytes())
+    }
+
+    /// As [`UserMem::write_last`], unless the guest gave a null address.
+    pub fn write_opt_last<T: IntoBytes + Immutable>(&self, at: UserRef<T>, value: &T) -> Result<(), Errno> {
+        if at.is_null() { Ok(()) } else { self.write_last(at, value) }
+    }
+
+    /// As [`UserMem::write_last`], for bytes.
+    pub fn write_bytes_last(&self, addr: UserAddr, buf: &[u8]) -> Result<(), Errno> {
+        if user_len(addr, buf.len()) == buf.len() && self.0.write_later(addr.raw(), buf, Short::Fails) {
+            return Ok(());
+        }
+        self.write_bytes(addr, buf)
+    }
+
+    /// Copies out the last bytes of a call that returns their number, `before` included; returns whether that will be.
+    pub(crate) fn write_last_bytes(&self, addr: UserAddr, buf: &[u8], before: u64) -> bool {
+        user_len(addr, buf.len()) == buf.len() && self.0.write_later(addr.raw(), buf, Short::Counts(before))
+    }
+
     /// Copies a value out unless the guest gave a null address.
     pub fn write_opt<T: IntoBytes + Immutable>(&self, at: UserRef<T>, value: &T) -> Result<(), Errno> {
         if at.is_null() { Ok(()) } else { self.write(at, value) }
@@ -94,6 +118,10 @@ impl UserMem {
     pub fn read_cstr(&self, addr: UserAddr, max: usize, too_long: Errno) -> Result<Vec<u8>, Errno> {
         let mut string = Vec::new();
         let mut chunk = [0; 256];
+        let known = self.0.peek(addr.raw(), &mut chunk);
+        if let Some(end) = chunk[..known.min(max)].iter().position(|byte| *byte == 0) {
+            return Ok(chunk[..end].to_vec());
+        }
         while string.len() < max {
             let at = addr.wrapping_add(string.len() as u64);
             // Never across a page boundary: the string may end just before an unmapped page.

@@ -130,23 +130,7 @@ pub(crate) fn file_attr(file: &File) -> Result<Attr, Errno> {
     };
     let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
     let now = Timespec { sec: now.tv_sec, nsec: now.tv_nsec };
-    Ok(Attr {
-        dev: DeviceId::new(0, minor),
-        ino: number.unwrap_or(ANON_INO),
-        kind,
-        perm,
-        nlink: 1,
-        uid: 0,
-        gid: 0,
-        rdev: DeviceId::default(),
-        size: 0,
-        blksize: 4096,
-        blocks: 0,
-        atime: now,
-        mtime: now,
-        ctime: now,
-        btime: None,
-    })
+    Ok(Attr::nameless(DeviceId::new(0, minor), number.unwrap_or(ANON_INO), kind, perm, now))
 }
 
 /// Device minors of the kernel's own file systems, as a Linux system gives them early at boot.

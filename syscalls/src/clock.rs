@@ -12,7 +12,7 @@ const COARSE_NANOS: i64 = 4_000_000;
 /// Serves `clock_gettime(2)`.
 pub fn clock_gettime(cur: &mut Current, clock: i32, tp: UserRef<Timespec>) -> Result<(), Errno> {
     let now = Clock::from_id(&cur.task, clock)?.now(&cur.task)?;
-    cur.mem.write(tp, &now)
+    cur.mem.write_last(tp, &now)
 }
 
 /// Serves `clock_getres(2)`.

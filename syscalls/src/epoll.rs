@@ -92,7 +92,7 @@ fn collect(cur: &Current, request: &Request) -> Option<SysResult> {
     }
     let bytes: Vec<u8> = found.iter().flat_map(|event| event.to_bytes()).collect();
     let count = found.len() as u64;
-    Some(cur.mem.write_bytes(request.events.addr(), &bytes).map(|()| count).map_err(SysError::Errno))
+    Some(cur.mem.write_bytes_last(request.events.addr(), &bytes).map(|()| count).map_err(SysError::Errno))
 }
 
 async fn wait(cur: &mut Current, request: Request, deadline: Option<Instant>) -> SysResult {

@@ -49,11 +49,24 @@ fn may_wait(file: &File, flags: IoFlags) -> bool {
 }
 
 fn try_read(file: &File, mem: &UserMem, pos: Option<u64>, flags: IoFlags, list: &[Iovec]) -> Result<usize, Errno> {
-    let mut dst = UserDst::new(mem, list);
+    read_to(file, pos, flags, &mut UserDst::new(mem, list))
+}
+
+fn read_to(file: &File, pos: Option<u64>, flags: IoFlags, dst: &mut UserDst<'_>) -> Result<usize, Errno> {
     match pos {
-        Some(mut pos) => file.read_from(Some(&mut pos), flags, &mut dst),
-        None => file.read(flags, &mut dst),
+        Some(mut pos) => file.read_from(Some(&mut pos), flags, dst),
+        None => file.read(flags, dst),
     }
+}
+
+/// Most bytes that go to the guest with the reply: with more the host is quicker.
+const WITH_REPLY: u64 = 512;
+
+/// Tells whether what is read may be written when the guest goes on, since nothing can keep it from being written then:
+/// what has been taken from a file or pipe can't be put back.
+fn may_come_last(cur: &Current, list: &[Iovec]) -> bool {
+    let [iovec] = list else { return false };
+    (1..=WITH_REPLY).contains(&iovec.len) && cur.mm.is_surely_writable(iovec.base, iovec.len)
 }
 
 /// Reads into guest buffers.
@@ -78,7 +91,8 @@ pub(crate) fn read(
     {
         return Outcome::Done(Err(errno.into()));
     }
-    match try_read(&file, &cur.mem, pos, flags, &list) {
+    let mut dst = UserDst::new(&cur.mem, &list).to_be_last(may_come_last(cur, &list));
+    match read_to(&file, pos, flags, &mut dst) {
         Err(Errno::EAGAIN) if may_wait(&file, flags) => Outcome::block(read_waiting(cur, file, pos, flags, list)),
         result => Outcome::Done(done(result)),
     }

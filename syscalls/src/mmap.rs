@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use abi::flags::{MapFlags, Prot};
 use abi::{Errno, Fd, PAGE_SIZE, SysError, UserAddr};
-use sentry::mm::{Begin, Books, FileMap, Limits, MapRequest, Plan, Touch, VmFlags};
+use sentry::mm::{Begin, Begun, Books, FileMap, Limits, MapRequest, Plan, Touch, VmFlags};
 use sentry::{Current, Outcome};
 
 /// Plans a change of the caller's memory and has the host perform it.
@@ -17,12 +17,23 @@ pub(crate) fn change<'a>(
     let limits = Limits::of(&cur.task);
     match cur.mm.begin(&touch, move |books: &mut Books| plan(books, &limits)) {
         Begin::Over(result) => Outcome::Done(result.map_err(SysError::Errno)),
-        Begin::Planned(begun) => {
-            Outcome::block(async move { begun.finish(cur.context.as_mut()).await.map_err(SysError::Errno) })
-        }
+        Begin::Planned(begun) => perform(cur, begun, None),
         Begin::Busy(plan) => Outcome::block(async move {
             let mm = Arc::clone(&cur.mm);
             mm.change(cur.context.as_mut(), touch, plan).await.map_err(SysError::Errno)
+        }),
+    }
+}
+
+/// Has the host perform a change, on the way back to the guest where it can. The call returns `failed` if that fails, where
+/// it has no error of its own.
+fn perform(cur: &mut Current, begun: Begun, failed: Option<u64>) -> Outcome<'_> {
+    match begun.later() {
+        // The log is to tell what came of it.
+        Some(value) if !cur.kernel().tracer.is_on() => cur.change_later(begun, value, failed),
+        _ => Outcome::block(async move {
+            let result = begun.finish(cur.context.as_mut()).await;
+            result.or_else(|errno| failed.ok_or(SysError::Errno(errno)))
         }),
     }
 }
@@ -99,10 +110,18 @@ pub fn munmap(cur: &mut Current, addr: UserAddr, length: usize) -> Outcome<'_> {
 /// Serves `brk(2)`.
 pub fn brk(cur: &mut Current, addr: UserAddr) -> Outcome<'_> {
     let limits = Limits::of(&cur.task);
-    Outcome::block(async move {
-        let mm = Arc::clone(&cur.mm);
-        Ok(mm.set_break(cur.context.as_mut(), addr.raw(), &limits).await)
-    })
+    let (wanted, old) = (addr.raw(), cur.mm.books().heap().end);
+    let begun = match cur.mm.begin(&Touch::Change(old..wanted), |books| Ok(books.plan_break(wanted, &limits))) {
+        Begin::Over(result) => return Outcome::Done(Ok(result.unwrap_or(old))),
+        Begin::Planned(begun) => begun,
+        Begin::Busy(_) => {
+            return Outcome::block(async move {
+                let mm = Arc::clone(&cur.mm);
+                Ok(mm.set_break(cur.context.as_mut(), wanted, &limits).await)
+            });
+        }
+    };
+    perform(cur, begun, Some(old))
 }
 
 /// Serves `mremap(2)`.

@@ -43,7 +43,7 @@ fn set(cur: &Current, task: &Task, resource: Resource, new: Rlimit) -> Result<Rl
 /// Serves `getrlimit(2)`.
 pub fn getrlimit(cur: &mut Current, resource: u32, rlim: UserRef<Rlimit>) -> Result<(), Errno> {
     let resource = Resource::new(resource).ok_or(Errno::EINVAL)?;
-    cur.mem.write(rlim, &get(&cur.task, resource))
+    cur.mem.write_last(rlim, &get(&cur.task, resource))
 }
 
 /// Serves `setrlimit(2)`.
@@ -101,7 +101,7 @@ pub fn getrusage(cur: &mut Current, who: i32, usage: UserRef<Rusage>) -> Result<
         RUSAGE_THREAD => Usage { peak_rss: own_usage(cur).peak_rss, ..cur.task.usage() },
         _ => return Err(Errno::EINVAL),
     };
-    cur.mem.write(usage, &Rusage::of(&used))
+    cur.mem.write_last(usage, &Rusage::of(&used))
 }
 
 /// `struct tms`.

@@ -103,7 +103,7 @@ pub fn sched_getparam(cur: &mut Current, pid: Pid, param: UserRef<i32>) -> Resul
         return Err(Errno::EINVAL);
     }
     let priority = find(cur, pid)?.sched.lock().schedule.priority;
-    cur.mem.write(param, &priority)
+    cur.mem.write_last(param, &priority)
 }
 
 /// Serves `sched_get_priority_max(2)`.
@@ -133,7 +133,7 @@ pub fn sched_rr_get_interval(cur: &mut Current, pid: Pid, tp: UserRef<Timespec>)
         FIFO => 0,
         _ => 4_000_000,
     };
-    cur.mem.write(tp, &Timespec::from_nanos(nanos))
+    cur.mem.write_last(tp, &Timespec::from_nanos(nanos))
 }
 
 /// `struct sched_attr`, version 2.
@@ -304,7 +304,7 @@ pub fn ioprio_set(cur: &mut Current, which: i32, who: Pid, ioprio: i32) -> Resul
         _ => return Err(Errno::EINVAL),
     }
     // Its numbers of "which" are one higher than those of setpriority.
-    for target in meant(cur, which - 1, who)? {
+    for target in meant(cur, which.wrapping_sub(1), who)? {
         if !may_change(cur, &target) {
             return Err(Errno::EPERM);
         }
@@ -315,7 +315,7 @@ pub fn ioprio_set(cur: &mut Current, which: i32, who: Pid, ioprio: i32) -> Resul
 
 /// Serves `ioprio_get(2)`.
 pub fn ioprio_get(cur: &mut Current, which: i32, who: Pid) -> Result<u64, Errno> {
-    let targets = meant(cur, which - 1, who)?;
+    let targets = meant(cur, which.wrapping_sub(1), who)?;
     let best = targets.iter().map(|task| task.sched.lock().io_priority).min();
     Ok(u64::from(best.unwrap_or(0).unsigned_abs()))
 }

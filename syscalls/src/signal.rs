@@ -7,6 +7,7 @@ use std::time::Instant;
 use abi::signal::{SigAction, SigInfo, SigSet, Signal, StackT, sa};
 use abi::time::Timespec;
 use abi::{Errno, Restart, SysError, UserRef};
+use sentry::signal::send::retarget;
 use sentry::signal::{SS_DISABLE, TaskSignals, ignored, on_altstack, reported_flags, sigreturn};
 use sentry::wait::WaitError;
 use sentry::{Current, Outcome};
@@ -63,7 +64,7 @@ pub fn rt_sigaction(
         }
         None => hand.get(signal),
     };
-    cur.mem.write_opt(oldact, &old)
+    cur.mem.write_opt_last(oldact, &old)
 }
 
 /// A signal that is now ignored loses its pending instances, blocked or not.
@@ -96,8 +97,10 @@ pub fn rt_sigprocmask(
             _ => return Err(Errno::EINVAL),
         };
         cur.task.signals.set_mask(new);
+        retarget(&cur.task);
+        cur.task.signals.look(&cur.process().signals);
     }
-    cur.mem.write_opt(oldset, &old)
+    cur.mem.write_opt_last(oldset, &old)
 }
 
 /// Serves `rt_sigreturn(2)`.

@@ -271,8 +271,7 @@ fn accepted_fd(
     // From here on the file owns the connection: an error closes it.
     let file = SocketFile::new(Arc::clone(&socket));
     if !addr.is_null() {
-        // Linux: a connection that is already gone has no name.
-        let name = socket.peer_name().map_err(|_| Errno::ECONNABORTED)?;
+        let name = socket.accepted_name()?;
         write_addr(cur, name.bytes(), addr, addrlen)?;
     }
     let file = File::new(file, Some(SocketInode::new(socket.core())), flags.0);

@@ -51,7 +51,7 @@ fn mode_of(target: &Target, attr: &Attr) -> u32 {
 
 fn put(cur: &Current, target: &Target, buf: UserRef<Stat>) -> Result<(), Errno> {
     let attr = target.attr()?;
-    cur.mem.write(buf, &stat_of(&attr, mode_of(target, &attr)))
+    cur.mem.write_last(buf, &stat_of(&attr, mode_of(target, &attr)))
 }
 
 /// Serves `stat(2)`.
@@ -65,7 +65,7 @@ pub fn fstat(cur: &mut Current, fd: Fd, statbuf: UserRef<Stat>) -> Result<(), Er
     let file = cur.task.files.load().get(fd)?;
     let attr = at::file_attr(&file)?;
     let mode = if at::is_typeless(&file) { attr.perm } else { attr.mode() };
-    cur.mem.write(statbuf, &stat_of(&attr, mode))
+    cur.mem.write_last(statbuf, &stat_of(&attr, mode))
 }
 
 /// Serves `lstat(2)`.
@@ -104,7 +104,7 @@ pub fn statx(
     }
     let target = Target::at(cur, dirfd, pathname, flags, true)?;
     let attr = target.attr()?;
-    cur.mem.write(statxbuf, &statx_of(&target, &attr))
+    cur.mem.write_last(statxbuf, &statx_of(&target, &attr))
 }
 
 fn statx_of(target: &Target, attr: &Attr) -> Statx {
@@ -152,7 +152,7 @@ fn statfs_of(path: &Path) -> Result<Statfs, Errno> {
 /// Serves `statfs(2)`.
 pub fn statfs(cur: &mut Current, path: UserAddr, buf: UserRef<Statfs>) -> Result<(), Errno> {
     let path = at::lookup(cur, Fd::CWD, path, WalkFlags::FOLLOW)?;
-    cur.mem.write(buf, &statfs_of(&path)?)
+    cur.mem.write_last(buf, &statfs_of(&path)?)
 }
 
 /// Serves `fstatfs(2)`.
@@ -162,7 +162,7 @@ pub fn fstatfs(cur: &mut Current, fd: Fd, buf: UserRef<Statfs>) -> Result<(), Er
         Some(path) => statfs_of(path)?,
         None => anon_statfs(&file.ops.anon_name().unwrap_or_default()),
     };
-    cur.mem.write(buf, &figures)
+    cur.mem.write_last(buf, &figures)
 }
 
 /// Figures of pipefs, sockfs and anonymous inodes.

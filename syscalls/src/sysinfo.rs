@@ -38,7 +38,7 @@ pub fn sysinfo(cur: &mut Current, info: UserRef<SysInfo>) -> Result<(), Errno> {
     answer.bufferram = host.bufferram;
     answer.procs = u16::try_from(cur.kernel().tasks.read().tasks.len()).unwrap_or(u16::MAX);
     answer.mem_unit = host.mem_unit;
-    cur.mem.write(info, &answer)
+    cur.mem.write_last(info, &answer)
 }
 
 const READ: i32 = 2;

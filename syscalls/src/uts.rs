@@ -1,5 +1,7 @@
 //! `uname`, `sethostname`, `setdomainname`.
 
+use std::sync::atomic::Ordering;
+
 use abi::{Errno, UserAddr, UserRef};
 use sentry::Current;
 use sentry::kernel::{RELEASE, VERSION};
@@ -24,6 +26,14 @@ fn field(text: &[u8]) -> [u8; FIELD] {
     field
 }
 
+/// The machine's name, or what a program that asked for a 32-bit Linux is told instead.
+fn machine(cur: &Current) -> &'static [u8] {
+    const PER_MASK: u32 = 0xff;
+    const PER_LINUX32: u32 = 8;
+    let persona = cur.task.personality.load(Ordering::Relaxed) & PER_MASK;
+    if persona == PER_LINUX32 { b"i686" } else { b"x86_64" }
+}
+
 /// Serves `uname(2)`.
 pub fn uname(cur: &mut Current, buf: UserRef<UtsName>) -> Result<(), Errno> {
     let names = cur.task.uts.load_full();
@@ -31,8 +41,8 @@ pub fn uname(cur: &mut Current, buf: UserRef<UtsName>) -> Result<(), Errno> {
         let names = names.lock();
         (names.hostname.clone(), names.domainname.clone())
     };
-    let fields = [b"Linux", host.as_slice(), RELEASE.as_bytes(), VERSION.as_bytes(), b"x86_64", domain.as_slice()];
-    cur.mem.write(buf, &UtsName { fields: fields.map(field) })
+    let fields = [b"Linux", host.as_slice(), RELEASE.as_bytes(), VERSION.as_bytes(), machine(cur), domain.as_slice()];
+    cur.mem.write_last(buf, &UtsName { fields: fields.map(field) })
 }
 
 fn read_name(cur: &Current, name: UserAddr, len: i32) -> Result<Vec<u8>, Errno> {

@@ -33,6 +33,16 @@ case_ many at once; for n in 1 2 3 4 5 6 7 8 9 10 11 12; do rt exec a sh -c "ech
 case_ a descriptor is passed on; rt exec --preserve-fds 1 a sh -c 'cat <&3' 3<<<'through three'
 case_ pause; tried pause a; state a; tried exec a true; tried resume a; state a; rt exec a echo on
 case_ signals; tried kill a 0x; tried kill a 65; tried kill a SIGNOTHING; tried kill a TERM; until_ stopped a; cat "$WORK/out"; tried delete a
+case_ a seccomp profile holds for exec too
+cp "$BUNDLE/config.json" "$WORK/config.json"
+python3 - "$BUNDLE/config.json" <<'P'
+import json, sys
+config = json.load(open(sys.argv[1]))
+config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]}
+json.dump(config, open(sys.argv[1], "w"))
+P
+create a; tried start a; until_ grep up "$WORK/out"; cp "$WORK/config.json" "$BUNDLE/config.json"
+rt exec a sh -c 'mkdir /x 2>&1; grep ^Seccomp /proc/self/status'; rt exec --no-new-privs a mkdir /x 2>&1; echo "status $?"; rt delete --force a
 # runc runs poststart before the start; the specification says after: only the order of the hooks is compared.
 case_ hooks in their order
 cp "$BUNDLE/config.json" "$WORK/config.json"
@@ -45,6 +55,15 @@ config["hooks"] = {name: hook(name) for name in ["prestart", "createRuntime", "c
 json.dump(config, open(path, "w"))
 P
 rm -f "$WORK/hooks"; create a; tried start a; tried delete --force a; grep . "$WORK/hooks" | sed 's/creating/created/; s/poststart .*/poststart/'
+case_ a hook inside
+python3 - "$BUNDLE/config.json" <<'P'
+import json, sys
+config = json.load(open(sys.argv[1]))
+script = "read state; echo $state | sed 's/.*status\":\"\\([a-z]*\\).*/\\1/' >/tmp/hook; echo $KEY $(hostname) $(id -u) >>/tmp/hook; test -e /proc/self/status && echo proc >>/tmp/hook"
+config["hooks"] = {"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["KEY=value", "PATH=/bin"]}]}
+json.dump(config, open(sys.argv[1], "w"))
+P
+create a; tried start a; until_ grep up "$WORK/out"; rt exec a cat /tmp/hook; rt delete --force a; rm -f "$BUNDLE/rootfs/tmp/hook"
 case_ a hook that fails
 python3 - "$BUNDLE/config.json" <<'P'
 import json, sys

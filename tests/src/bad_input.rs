@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::Common;
+use crate::bad_fields;
 use crate::host::{Ended, run as run_command};
 use crate::setup::{need, output, root, runsc, workspace};
 use crate::tally::Tally;
@@ -26,7 +27,15 @@ struct Wrong {
     wrapper: &'static [&'static str],
 }
 
+/// Cgroup of the bundles.
+const CGROUP: &str = "runsc-bad-input";
+
 const RUN: &[&str] = &["run", "--bundle", "@", "bad"];
+const CREATE: &[&str] = &["create", "--bundle", "@", "bad"];
+const PID_NOWHERE: &[&str] = &["create", "--bundle", "@", "--pid-file", "@/none/pid", "bad"];
+const PID_DIRECTORY: &[&str] = &["create", "--bundle", "@", "--pid-file", "@/rootfs", "bad"];
+const CONSOLE: &[&str] = &["create", "--bundle", "@", "--console-socket", "@/x", "bad"];
+const PRESERVE: &[&str] = &["create", "--bundle", "@", "--preserve-fds", "40", "bad"];
 const TRUE: &[&str] = &["do", "/bin/true"];
 
 /// The wrong calls.
@@ -56,6 +65,18 @@ const WRONG: &[Wrong] = &[
     Wrong { name: "mount type unknown", prepare: |d| mount(d, "nosuchfs", "none"), args: RUN, wrapper: &[] },
     Wrong { name: "bad container id", prepare: good, args: &["run", "--bundle", "@", "../x"], wrapper: &[] },
     Wrong { name: "no container id", prepare: good, args: &["run", "--bundle", "@"], wrapper: &[] },
+    Wrong { name: "pid file in no directory", prepare: good, args: PID_NOWHERE, wrapper: &[] },
+    Wrong { name: "pid file is a directory", prepare: good, args: PID_DIRECTORY, wrapper: &[] },
+    Wrong { name: "console socket without a terminal", prepare: good, args: CONSOLE, wrapper: &[] },
+    Wrong { name: "no console socket", prepare: |d| process(d, "terminal", json!(true)), args: CONSOLE, wrapper: &[] },
+    Wrong { name: "console socket is a file", prepare: console_file, args: CONSOLE, wrapper: &[] },
+    Wrong {
+        name: "terminal and nowhere to send it",
+        prepare: |d| process(d, "terminal", json!(true)),
+        args: CREATE,
+        wrapper: &[],
+    },
+    Wrong { name: "descriptors that are not open", prepare: good, args: PRESERVE, wrapper: &[] },
     Wrong { name: "unknown platform", prepare: nothing, args: &["--platform=nope", "do", "/bin/true"], wrapper: &[] },
     Wrong { name: "unknown command", prepare: nothing, args: &["frobnicate"], wrapper: &[] },
     Wrong { name: "unknown flag", prepare: nothing, args: &["--frobnicate", "do", "/bin/true"], wrapper: &[] },
@@ -93,16 +114,23 @@ pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
         let problem = attempt(&runsc, &wrapper, wrong)?;
         tally.check(wrong.name, problem);
     }
-    Ok(())
+    fields(common, &runsc, &wrapper, tally)
 }
 
 fn attempt(runsc: &Path, wrapper: &Path, wrong: &Wrong) -> Result<Option<String>> {
     let dir = tempfile::Builder::new().prefix("runsc-bad").tempdir().context("make a directory")?;
-    let (state, bundle, log) = (dir.path().join("state"), dir.path().join("bundle"), dir.path().join("log"));
+    let bundle = dir.path().join("bundle");
     fs::create_dir(&bundle).context("make a bundle")?;
     (wrong.prepare)(&bundle)?;
     open_up(dir.path())?;
-    let before = processes(runsc);
+    let (ended, left) = call(runsc, wrapper, wrong, dir.path())?;
+    Ok(judge(&ended, &dir.path().join("log"), &dir.path().join("state"), left))
+}
+
+/// Calls `runsc`; returns how it ended and what it has left on the host.
+fn call(runsc: &Path, wrapper: &Path, wrong: &Wrong, dir: &Path) -> Result<(Ended, Option<String>)> {
+    let (state, bundle, log) = (dir.join("state"), dir.join("bundle"), dir.join("log"));
+    let before = (processes(runsc), mounts()?);
     let mut command = match wrong.wrapper.first() {
         None => Command::new(runsc),
         Some(kind) => {
@@ -115,11 +143,60 @@ fn attempt(runsc: &Path, wrapper: &Path, wrong: &Wrong) -> Result<Option<String>
     command.args(wrong.args.iter().map(|a| a.replace('@', &bundle.to_string_lossy())));
     let ended = run_command(&mut command, Duration::from_secs(20))?;
     std::thread::sleep(Duration::from_millis(50));
-    let left: Vec<u32> = processes(runsc).difference(&before).copied().collect();
-    Ok(judge(&ended, &log, &state, &left))
+    let left: Vec<u32> = processes(runsc).difference(&before.0).copied().collect();
+    let left = match left.as_slice() {
+        [] if mounts()? != before.1 => Some("the mounts have changed".to_owned()),
+        [] => cgroup_left().map(|dir| format!("the cgroup {} is left behind", dir.display())),
+        left => Some(format!("processes left behind: {left:?}")),
+    };
+    Ok((ended, left))
 }
 
-fn judge(ended: &Ended, log: &Path, state: &Path, left: &[u32]) -> Option<String> {
+/// The mounts in our directories; others come and go for reasons of their own.
+fn mounts() -> Result<String> {
+    let text = fs::read_to_string("/proc/self/mounts").context("read the mounts")?;
+    Ok(text.lines().filter(|line| line.contains("runsc")).collect())
+}
+
+/// Where the good bundle's cgroup is, in any hierarchy.
+fn cgroup_left() -> Option<PathBuf> {
+    let hierarchies = fs::read_dir("/sys/fs/cgroup").ok()?;
+    let dirs = hierarchies.filter_map(|entry| Some(entry.ok()?.path().join(CGROUP)));
+    dirs.chain([Path::new("/sys/fs/cgroup").join(CGROUP)]).find(|dir| dir.exists())
+}
+
+/// Tries every wrong document, and those that are too much.
+fn fields(common: &Common, runsc: &Path, wrapper: &Path, tally: &mut Tally) -> Result<()> {
+    let dir = tempfile::Builder::new().prefix("runsc-bad").tempdir().context("make a directory")?;
+    let bundle = dir.path().join("bundle");
+    fs::create_dir(&bundle).context("make a bundle")?;
+    good(&bundle)?;
+    open_up(dir.path())?;
+    let config = bundle.join("config.json");
+    let text = fs::read_to_string(&config).context("read config.json")?;
+    let document: Value = serde_json::from_str(&text).context("parse config.json")?;
+    bad_fields::check(&document, &config)?;
+    let wanted = |name: &str| common.filter.as_deref().is_none_or(|filter| name.contains(filter));
+    let call_of = |name| Wrong { name, prepare: nothing, args: RUN, wrapper: &[] };
+    let (log, state) = (dir.path().join("log"), dir.path().join("state"));
+    for (name, wrong) in bad_fields::documents(&document)?.into_iter().filter(|(name, _)| wanted(name)) {
+        fs::write(&config, wrong.to_string()).context("write config.json")?;
+        let _ = fs::remove_file(&log);
+        let (ended, left) = call(runsc, wrapper, &call_of("field"), dir.path())?;
+        tally.check(&name, judge(&ended, &log, &state, left));
+    }
+    for (name, much) in bad_fields::huge(&document).into_iter().filter(|(name, _)| wanted(name)) {
+        fs::write(&config, much.to_string()).context("write config.json")?;
+        let _ = fs::remove_file(&log);
+        let (ended, left) = call(runsc, wrapper, &call_of(name), dir.path())?;
+        let files = fs::read_dir(&state).map(Iterator::count).unwrap_or(0);
+        let left = left.or_else(|| (files > 0).then(|| format!("{files} files left in the state directory")));
+        tally.check(name, if ended.code == 0 { left } else { judge(&ended, &log, &state, left) });
+    }
+    Ok(())
+}
+
+fn judge(ended: &Ended, log: &Path, state: &Path, left: Option<String>) -> Option<String> {
     let said = String::from_utf8_lossy(&ended.stderr);
     let lines: Vec<&str> = said.lines().filter(|l| !l.trim().is_empty()).collect();
     if ended.code != 128 {
@@ -134,8 +211,8 @@ fn judge(ended: &Ended, log: &Path, state: &Path, left: &[u32]) -> Option<String
     if !fs::read_to_string(log).is_ok_and(|t| !t.trim().is_empty()) {
         return Some("nothing in the file of --log".to_owned());
     }
-    if !left.is_empty() {
-        return Some(format!("processes left behind: {left:?}"));
+    if left.is_some() {
+        return left;
     }
     let files = fs::read_dir(state).map(Iterator::count).unwrap_or(0);
     (files > 0).then(|| format!("{files} files left in the state directory"))
@@ -174,6 +251,11 @@ fn text(dir: &Path, config: &str) -> Result<()> {
 
 fn file_x(dir: &Path) -> Result<()> {
     fs::write(dir.join("x"), "").context("write x")
+}
+
+fn console_file(dir: &Path) -> Result<()> {
+    process(dir, "terminal", json!(true))?;
+    file_x(dir)
 }
 
 fn not_utf8(dir: &Path) -> Result<()> {
@@ -219,7 +301,7 @@ fn bundle(dir: &Path, change: impl FnOnce(&mut serde_json::Map<String, Value>)) 
         "ociVersion": "1.0.2",
         "process": {"args": ["/bin/true"], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}},
         "root": {"path": "rootfs"},
-        "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}]},
+        "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "network"}], "cgroupsPath": format!("/{CGROUP}")},
     });
     if let Some(map) = config.as_object_mut() {
         change(map);

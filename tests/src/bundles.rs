@@ -3,6 +3,7 @@
 //! Each case changes a plain bundle of busybox and gives a script for its shell. That `runc` runs it proves the case.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -248,6 +249,146 @@ const CASES: &[Case] = &[
                  stat -c %a /dev/pts/ptmx; head -c 3 /dev/zero | wc -c; ls -d /sys/fs/cgroup",
     },
     Case {
+        name: "seccomp: named calls fail",
+        change: |c, _| {
+            c["linux"]["seccomp"] = json!({
+                "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+                "syscalls": [
+                    {"names": ["mkdir", "mkdirat", "nosuchcall"], "action": "SCMP_ACT_ERRNO"},
+                    {"names": ["chmod", "fchmodat", "fchmod"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28},
+                    {"names": ["rmdir"], "action": "SCMP_ACT_LOG"},
+                    {"names": ["symlink", "symlinkat"], "action": "SCMP_ACT_TRACE", "errnoRet": 5},
+                    {"names": ["sync"], "action": "SCMP_ACT_ALLOW"},
+                ]
+            });
+            Ok(())
+        },
+        script: "grep -E '^(Seccomp|NoNewPrivs)' /proc/self/status; mkdir /x; echo $?; chmod 700 /tmp; echo $?; rmdir /home/annie; echo $?; \
+                 ln -s a /tmp/b; echo $?; sync; sh -c 'sh -c \"mkdir /x\"' 2>&1; sh -c 'grep ^Seccomp /proc/$$/status'",
+    },
+    Case {
+        name: "seccomp: calls that kill",
+        change: |c, _| {
+            c["process"]["noNewPrivileges"] = json!(true);
+            c["linux"]["seccomp"] = json!({
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [
+                    {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_KILL"},
+                    {"names": ["chmod", "fchmodat"], "action": "SCMP_ACT_KILL_PROCESS"},
+                    {"names": ["symlink", "symlinkat"], "action": "SCMP_ACT_KILL_THREAD"},
+                    {"names": ["rmdir"], "action": "SCMP_ACT_TRAP"},
+                ]
+            });
+            Ok(())
+        },
+        script: "grep -E '^(Seccomp|NoNewPrivs)' /proc/self/status; sh -c 'mkdir /x; true'; sh -c 'exec mkdir /x'; echo $?; \
+                 sh -c 'exec chmod 700 /tmp'; echo $?; sh -c 'exec ln -s a /tmp/b'; echo $?; sh -c 'exec rmdir /tmp'; echo $?; \
+                 trap 'echo caught; exit 4' SYS; exec rmdir /tmp",
+    },
+    Case {
+        name: "seccomp: what is decided by arguments",
+        change: |c, _| {
+            let compare = |index: u32, value: u64, op: &str| json!({"index": index, "value": value, "op": op});
+            let masked = json!({"index": 1, "value": 0o700, "valueTwo": 0o500, "op": "SCMP_CMP_MASKED_EQ"});
+            c["linux"]["seccomp"] = json!({
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [
+                    {"names": ["personality"], "action": "SCMP_ACT_ERRNO", "args": [compare(0, 8, "SCMP_CMP_EQ")]},
+                    {"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28, "args": [masked]},
+                    {"names": ["kill"], "action": "SCMP_ACT_ERRNO",
+                     "args": [compare(1, 9, "SCMP_CMP_GT"), compare(1, 3, "SCMP_CMP_LT")]},
+                    {"names": ["umask"], "action": "SCMP_ACT_KILL", "args": [compare(0, 0o77, "SCMP_CMP_NE"), compare(3, u64::MAX, "SCMP_CMP_LE")]},
+                ]
+            });
+            Ok(())
+        },
+        script: "linux32 uname -m; echo $?; setarch linux64 uname -m; mkdir -m 511 /tmp/a; mkdir -m 755 /tmp/b; mkdir -m 577 /tmp/c; \
+                 ls /tmp; trap '' QUIT TRAP; sleep 9 & for s in 1 2 3 5 9; do kill -$s $! && echo $s || echo no $s; done; (umask 077; echo kept); \
+                 sh -c 'umask 022; echo no'; echo $?",
+    },
+    Case {
+        name: "seccomp: only named calls pass",
+        change: |c, _| {
+            let names: Vec<&str> = SHELL_CALLS.split_whitespace().collect();
+            c["linux"]["seccomp"] = json!({
+                "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1, "architectures": ["SCMP_ARCH_X86_64"],
+                "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}]
+            });
+            Ok(())
+        },
+        script: "echo runs; mkdir /tmp/a; echo $?; ls /bin/sh; hostname; sync; chmod 700 /tmp; echo $?; \
+                 unshare -U true; echo $?; grep ^Seccomp /proc/self/status",
+    },
+    Case {
+        name: "a user namespace with ids of its own",
+        change: |c, dir| {
+            let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+            (c["linux"]["uidMappings"], c["linux"]["gidMappings"]) = (map.clone(), map);
+            if let Some(namespaces) = c["linux"]["namespaces"].as_array_mut() {
+                namespaces.push(json!({"type": "user"}));
+            }
+            fs::create_dir_all(dir.join("data"))?;
+            for (name, owner, mode) in
+                [("roots", 0, 0o600), ("everybodys", 0, 0o644), ("own", 100_000, 0o600), ("users", 101_000, 0o640)]
+            {
+                let path = dir.join("data").join(name);
+                fs::write(&path, format!("{name}\n"))?;
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+                std::os::unix::fs::chown(&path, Some(owner), Some(owner))?;
+            }
+            std::os::unix::fs::chown(dir.join("data"), Some(100_000), Some(100_000))?;
+            let owned = Command::new("chown").args(["-R", "100000:100000"]).arg(dir.join("rootfs")).status()?;
+            ensure!(owned.success(), "chown fails");
+            for above in [dir, dir.parent().unwrap_or(dir)] {
+                fs::set_permissions(above, fs::Permissions::from_mode(0o755))?;
+            }
+            mount(c, "/data", "bind", "data", &["rbind"]);
+            Ok(())
+        },
+        script: "id -u; cd /data; stat -c '%n %u %g' * / /bin/sh; cat *; echo new > new; chown 5:6 new; stat -c '%u %g' new; \
+                 chown 70000 new || echo no such user; echo x > /file; stat -c %u /file; chmod 644 everybodys || echo not mine; \
+                 stat -c '%n %u %g' *; rm roots; ls",
+    },
+    Case {
+        name: "device nodes",
+        change: |c, _| {
+            mount(c, "/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]);
+            c["linux"]["devices"] = json!([
+                {"path": "/dev/nothing", "type": "c", "major": 1, "minor": 3, "fileMode": 0o640, "uid": 5, "gid": 6},
+                {"path": "/dev/sub/zero", "type": "c", "major": 1, "minor": 5},
+                {"path": "/dev/fifo", "type": "p", "fileMode": 0o600},
+            ]);
+            Ok(())
+        },
+        script: "echo x > /dev/nothing; ls -ln /dev/nothing /dev/sub | tr -s ' ' | cut -d' ' -f1,3,4,5,6; head -c 3 /dev/sub/zero | wc -c; \
+                 ls -ln /dev/fifo | cut -c 1-10",
+    },
+    Case {
+        name: "a tmpfs that begins with what is there",
+        change: |c, dir| {
+            fs::create_dir_all(dir.join("rootfs/etc/sub"))?;
+            fs::write(dir.join("rootfs/etc/sub/file"), "deep\n")?;
+            std::os::unix::fs::symlink("sub/file", dir.join("rootfs/etc/link"))?;
+            std::os::unix::fs::chown(dir.join("rootfs/etc/sub"), Some(5), Some(6))?;
+            mount(c, "/etc", "tmpfs", "tmpfs", &["tmpcopyup", "nosuid"]);
+            Ok(())
+        },
+        script: "cat /etc/link; stat -c '%n %a %u %g' /etc/*; grep -c ' /etc tmpfs ' /proc/mounts; echo x > /etc/new && ls /etc; stat -c %a /etc",
+    },
+    Case {
+        name: "names that are not known",
+        change: |c, _| {
+            for set in ["bounding", "effective", "permitted"] {
+                c["process"]["capabilities"][set] = json!(["CAP_CHOWN", "CAP_OF_TOMORROW"]);
+            }
+            c["linux"]["sysctl"] = json!({"kernel.domainname": "dom"});
+            c["linux"]["rootfsPropagation"] = json!("rslave");
+            mount(c, "relative/place", "tmpfs", "tmpfs", &[]);
+            Ok(())
+        },
+        script: "grep ^Cap /proc/self/status; cat /proc/sys/kernel/domainname; grep -c ' /relative/place ' /proc/mounts",
+    },
+    Case {
         name: "masked and read-only paths",
         change: |c, dir| {
             fs::create_dir_all(dir.join("rootfs/secret"))?;
@@ -301,6 +442,15 @@ const CASES: &[Case] = &[
         script: "echo /proc/[0-9]*; echo $$ $PPID; cat /proc/self/stat | cut -d' ' -f4",
     },
 ];
+
+/// What busybox's shell and runc's own start need.
+const SHELL_CALLS: &str = "access arch_prctl brk capget capset chdir clone close close_range dup dup2 dup3 epoll_create1 \
+    epoll_ctl epoll_pwait eventfd2 execve exit exit_group faccessat faccessat2 fchdir fchown fcntl fork fstat fstatfs futex getcwd getdents64 \
+    getegid geteuid getgid getpgrp getpid getppid getrandom gettid getuid ioctl lseek lstat madvise mmap mprotect munmap \
+    nanosleep newfstatat open openat pipe pipe2 poll prctl pread64 prlimit64 read readlink readlinkat rseq rt_sigaction \
+    rt_sigprocmask rt_sigreturn rt_sigsuspend sched_getaffinity sched_yield sendfile set_robust_list set_tid_address \
+    setgid setgroups setpgid setresgid setresuid setsid setuid sigaltstack stat statfs statx sysinfo tgkill time umask \
+    uname vfork wait4 waitid write writev";
 
 /// Runs every case by runc and on each platform.
 pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
@@ -391,7 +541,6 @@ pub(crate) fn busybox_rootfs(rootfs: &Path) -> Result<()> {
     for dir in ["bin", "dev", "etc", "proc", "root", "sys", "tmp", "home/annie"] {
         fs::create_dir_all(rootfs.join(dir)).context("make a rootfs")?;
     }
-    use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(rootfs.join("tmp"), fs::Permissions::from_mode(0o1777)).context("open /tmp up")?;
     let users = "root:x:0:0:root:/root:/bin/sh\nannie:x:1000:100::/home/annie:/bin/sh\n";
     fs::write(rootfs.join("etc/passwd"), users).context("write passwd")?;

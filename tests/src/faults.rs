@@ -1,6 +1,8 @@
-//! `xtask faults`: any piece of a sandbox is killed at any time; nothing is left behind and the caller is told.
+//! `xtask faults`: any piece of a sandbox is killed at any time; nothing is left behind and the caller is told. And
+//! a gofer that doesn't answer holds up only those that ask it.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -20,6 +22,9 @@ const VICTIMS: &[&str] = &["runsc", "runsc-gofer", "runsc-boot"];
 
 /// Milliseconds after which the blow falls: during start-up, and once the program runs.
 const DELAYS: &[u64] = &[0, 1, 2, 3, 4, 6, 8, 10, 13, 16, 20, 25, 32, 40, 60, 100, 250];
+
+/// How long the gofer rests.
+const STALL: Duration = Duration::from_secs(4);
 
 /// Kills each victim after each delay on each platform.
 pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
@@ -45,7 +50,63 @@ pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
             tally.check(&name, problem);
         }
     }
+    // On ptrace the one thread that may serve guests is held up with them.
+    let name = "a stalled gofer on systrap";
+    if common.platform.iter().any(|platform| platform == "systrap")
+        && common.filter.as_deref().is_none_or(|filter| name.contains(filter))
+    {
+        tally.check(name, stalled(&own)?);
+    }
+    if rustix::process::geteuid().is_root() && common.filter.as_deref().is_none_or(|f| "adversity".contains(f)) {
+        crate::adversity::run(&own, dir.path(), tally)?;
+    }
     Ok(())
+}
+
+/// Programs of the guest that wait for files; more than there are workers.
+const WAITING: usize = 6;
+
+/// While the gofer does not answer, what doesn't need it goes on; afterwards the rest does.
+fn stalled(runsc: &Path) -> Result<Option<String>> {
+    let script = format!(
+        "read go; for i in {{1..{WAITING}}}; do (test -e /etc/no-such-file-$i; echo back) & done; \
+         for i in {{1..200}}; do echo tick; done; echo ticked; wait"
+    );
+    let mut command = Command::new(runsc);
+    command.args(["--platform=systrap", "do", "bash", "-c", &script]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("start runsc")?;
+    let (mut input, output) = (child.stdin.take().context("stdin")?, child.stdout.take().context("stdout")?);
+    let said = std::thread::spawn(move || {
+        let ticked = BufReader::new(output).lines().map_while(Result::ok).map(|line| (Instant::now(), line));
+        ticked.collect::<Vec<_>>()
+    });
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let gofer = loop {
+        match find(runsc, child.id(), "runsc-gofer").and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
+            Some(gofer) => break gofer,
+            None if Instant::now() > deadline => anyhow::bail!("no gofer within 10 s"),
+            None => std::thread::sleep(Duration::from_millis(1)),
+        }
+    };
+    // By then the shell has started and waits for its line.
+    std::thread::sleep(Duration::from_secs(1));
+    kill_process(gofer, Signal::STOP).context("stop the gofer")?;
+    input.write_all(b"go\n").context("let the program go on")?;
+    drop(input);
+    std::thread::sleep(STALL);
+    let resumed = Instant::now();
+    kill_process(gofer, Signal::CONT).context("let the gofer go on")?;
+    let code = child.wait().context("wait")?.code();
+    let lines = said.join().map_err(|_| anyhow::anyhow!("reading the output failed"))?;
+    let before = lines.iter().filter(|(at, _)| *at < resumed);
+    let early = before.map(|(_, line)| line.as_str()).collect::<Vec<_>>();
+    let back = lines.iter().filter(|(_, line)| line == "back").count();
+    Ok(match (early.contains(&"ticked"), early.contains(&"back"), back, code) {
+        (true, false, WAITING, Some(0)) => None,
+        found => {
+            Some(format!("went on without the gofer, opened a file without it, opened in the end, status: {found:?}"))
+        }
+    })
 }
 
 fn one(runsc: &Path, dir: &Path, platform: &str, victim: &str, delay: u64) -> Result<Option<String>> {

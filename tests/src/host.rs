@@ -97,17 +97,23 @@ fn drain(stream: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     runsc: Option<(PathBuf, String)>,
+    host_network: bool,
 }
 
 impl Place {
     /// The host itself.
     pub(crate) fn native() -> Self {
-        Self { runsc: None }
+        Self { runsc: None, host_network: false }
     }
 
     /// `runsc do` on a platform.
     pub(crate) fn sandbox(runsc: &Path, platform: &str) -> Self {
-        Self { runsc: Some((runsc.to_path_buf(), platform.to_owned())) }
+        Self { runsc: Some((runsc.to_path_buf(), platform.to_owned())), host_network: false }
+    }
+
+    /// The same with sockets of the host (`--network=host`), in the caller's network namespace.
+    pub(crate) fn on_host_network(self) -> Self {
+        Self { host_network: true, ..self }
     }
 
     /// Name for messages.
@@ -125,7 +131,11 @@ impl Place {
             }
             Some((runsc, platform)) => {
                 let mut c = Command::new(runsc);
-                c.arg(format!("--platform={platform}")).arg("do").args(words);
+                c.arg(format!("--platform={platform}"));
+                if self.host_network {
+                    c.arg("--network=host");
+                }
+                c.arg("do").args(words);
                 c
             }
         };

@@ -28,8 +28,12 @@ pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
     for attack in build(common)? {
         let name = attack.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         for platform in &common.platform {
-            let problem = one(&runsc, platform, &attack)?;
+            let problem = one(Place::sandbox(&runsc, platform), &runsc, &attack)?;
             tally.check(&format!("{name} on {platform}"), problem);
+            if name == "sockets" {
+                let problem = one(Place::sandbox(&runsc, platform).on_host_network(), &runsc, &attack)?;
+                tally.check(&format!("{name} of the host on {platform}"), problem);
+            }
         }
     }
     Ok(())
@@ -59,10 +63,10 @@ fn build(common: &Common) -> Result<Vec<PathBuf>> {
     Ok(built)
 }
 
-fn one(runsc: &Path, platform: &str, attack: &Path) -> Result<Option<String>> {
+fn one(place: Place, runsc: &Path, attack: &Path) -> Result<Option<String>> {
     let before = processes(runsc);
     let words = ["/bin/sh".into(), "-c".into(), STAGE.into(), "sh".into(), attack.into()];
-    let ended = run_command(&mut Place::sandbox(runsc, platform).command(&words), Duration::from_secs(60))?;
+    let ended = run_command(&mut place.command(&words), Duration::from_secs(60))?;
     std::thread::sleep(Duration::from_millis(100));
     let left = processes(runsc).difference(&before).count();
     Ok(judge(&ended, left))

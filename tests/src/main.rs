@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+mod adversity;
+mod bad_fields;
 mod bad_input;
 mod bench;
 mod bundles;
@@ -13,6 +15,7 @@ mod docs;
 mod engines;
 mod faults;
 mod host;
+mod host_calls;
 mod hostile;
 mod lint;
 mod matrix;
@@ -22,6 +25,7 @@ mod pty;
 mod python;
 mod ratchet;
 mod setup;
+mod stress;
 mod tally;
 
 use std::path::PathBuf;
@@ -62,7 +66,7 @@ struct Common {
 enum Command {
     /// Everything below but the benchmark.
     Test {
-        /// Also what takes many minutes or starts daemons: CPython's tests, debootstrap, Docker, Podman and containerd.
+        /// Also what takes many minutes or starts daemons: heavy programs, debootstrap, CPython's tests, engines.
         #[arg(long)]
         all: bool,
     },
@@ -84,7 +88,7 @@ enum Command {
     Posture,
     /// Real programs, natively and in the sandbox.
     Programs {
-        /// Leave out CPython's tests and debootstrap.
+        /// Leave out debootstrap and the heavy scripts.
         #[arg(long)]
         quick: bool,
     },
@@ -100,6 +104,8 @@ enum Command {
     Badinput,
     /// Guest programs that attack.
     Hostile,
+    /// What filters let sandboxes do on the host and no suite has them do; runs suites under the host's tracing.
+    HostCalls,
     /// Docker, Podman and containerd, each with runc and with runsc.
     Engines,
     /// Operations, programs, start-up and footprint beside native and other runtimes.
@@ -113,6 +119,12 @@ enum Command {
         /// Directory for `bench.json` and `bench.svg`.
         #[arg(long)]
         out: Option<PathBuf>,
+    },
+    /// Forks, execs, threads, signals, stops and kills at random.
+    Stress {
+        /// Minutes on each platform.
+        #[arg(long, default_value_t = 3)]
+        minutes: u64,
     },
     /// Counts that may only fall.
     Ratchet {
@@ -150,8 +162,10 @@ fn run(cli: &Cli, tally: &mut Tally) -> Result<()> {
         Command::Faults => faults::run(common, tally),
         Command::Badinput => bad_input::run(common, tally),
         Command::Engines => engines::run(common, tally),
+        Command::HostCalls => host_calls::run(common, tally),
         Command::Hostile => hostile::run(common, tally),
         Command::Bench { peer, rounds, out } => bench::run(common, peer, *rounds, out.as_deref()),
+        Command::Stress { minutes } => stress::run(common, *minutes, tally),
         Command::Ratchet { update } => ratchet::run(*update, tally),
     }
 }

@@ -23,6 +23,9 @@ pub(crate) fn run(common: &Common, rest: &[String], tally: &mut Tally) -> Result
     if let Some(filter) = &common.filter {
         command.arg("--filter").arg(filter);
     }
+    if rest.is_empty() && common.filter.is_none() {
+        on_host_network(common, tally)?;
+    }
     let output = command.args(rest).stderr(Stdio::inherit()).output().context("run compat")?;
     let text = String::from_utf8_lossy(&output.stdout);
     print!("{text}");
@@ -35,6 +38,23 @@ pub(crate) fn run(common: &Common, rest: &[String], tally: &mut Tally) -> Result
         }
     }
     tally.add(passed, failed, "compat");
+    Ok(())
+}
+
+/// Runs the cases of sockets with sockets of the host, in a network namespace that has a loopback only, as native.
+fn on_host_network(common: &Common, tally: &mut Tally) -> Result<()> {
+    need(&[("unshare", "util-linux"), ("ip", "iproute2")])?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new("unshare");
+    command.args(["--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]).arg(cargo);
+    command.args(["run", "--quiet", "--package", "compat", "--bin", "compat", "--"]).current_dir(workspace());
+    command.arg("--runsc").arg(runsc(common)?).arg("--platform").arg(common.platform.join(","));
+    command.args(["--runsc-flag=--network=host", "--filter", "socket", "--filter", "epoll", "--filter", "poll"]);
+    let output = command.stderr(Stdio::inherit()).output().context("run compat on the host's network")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    print!("{text}");
+    let (passed, failed) = text.lines().find_map(closing).unwrap_or((0, 1));
+    tally.add(passed, failed, "compat with --network=host");
     Ok(())
 }
 

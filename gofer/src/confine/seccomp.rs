@@ -14,7 +14,7 @@ fn filter_error(error: impl std::fmt::Display) -> ConfineError {
     ConfineError::Filter(error.to_string())
 }
 
-/// Installs the filter on all threads; what isn't in the table kills the process.
+/// Installs the filter on all threads; what isn't in the table raises SIGSYS.
 pub(super) fn install(log: Option<RawFd>) -> Result<(), ConfineError> {
     seccompiler::apply_filter_all_threads(&program(log)?).map_err(filter_error)
 }
@@ -25,7 +25,7 @@ fn program(log: Option<RawFd>) -> Result<BpfProgram, ConfineError> {
         rules.insert(call.number, conditions(call.check, log)?);
     }
     let arch: TargetArch = std::env::consts::ARCH.try_into().map_err(filter_error)?;
-    let filter = SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, arch);
+    let filter = SeccompFilter::new(rules, SeccompAction::Trap, SeccompAction::Allow, arch);
     filter.map_err(filter_error)?.try_into().map_err(filter_error)
 }
 
@@ -39,6 +39,7 @@ fn conditions(check: Check, log: Option<RawFd>) -> Result<Vec<SeccompRule>, Conf
         Check::Any => Ok(Vec::new()),
         Check::Equal(argument, value) => Ok(vec![one(argument, SeccompCmpOp::Eq, value)?]),
         Check::NoBits(argument, bits) => Ok(vec![one(argument, SeccompCmpOp::MaskedEq(bits), 0)?]),
+        Check::Not(argument, value) => Ok(vec![one(argument, SeccompCmpOp::Ne, value)?]),
         Check::Own(argument) => Ok(vec![one(argument, SeccompCmpOp::Eq, u64::from(std::process::id()))?]),
         Check::Log(argument) => {
             let log = log.and_then(|fd| u64::try_from(fd).ok());

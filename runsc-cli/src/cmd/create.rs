@@ -6,19 +6,19 @@
 //! command ends, waits for it as for any container.
 
 use std::cell::Cell;
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use oci_spec::runtime::Spec;
 
 use crate::cgroup::Cgroup;
 use crate::cli::{CreateArgs, Global};
 use crate::sandbox::config::SandboxConfig;
 use crate::sandbox::control::{self, FromSandbox, ToSandbox};
 use crate::sandbox::launch::{self, Sandbox};
+use crate::sandbox::network;
 use crate::state::{Container, HostProcess, Lock, Record, Status};
 use crate::{client, hooks, oci, terminal};
 
@@ -145,7 +145,7 @@ fn cgroup(global: &Global, spec: &Spec, id: &str) -> Result<Option<Cgroup>> {
     );
     match Cgroup::create(&path, resources) {
         Ok(cgroup) => Ok(Some(cgroup)),
-        Err(error) if !rustix::process::geteuid().is_root() => {
+        Err(error) if !crate::user::is_host_root() => {
             tracing::warn!("running without limits: {error:#}");
             Ok(None)
         }
@@ -153,18 +153,9 @@ fn cgroup(global: &Global, spec: &Spec, id: &str) -> Result<Option<Cgroup>> {
     }
 }
 
-/// Opens the network namespace that config.json names.
-fn network(spec: &Spec) -> Result<Option<File>> {
-    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
-    let network = namespaces.into_iter().flatten().find(|one| one.typ() == LinuxNamespaceType::Network);
-    let Some(path) = network.and_then(|network| network.path().as_ref()) else { return Ok(None) };
-    let opened = File::open(path).with_context(|| format!("opening the network namespace {}", path.display()))?;
-    Ok(Some(opened))
-}
-
 fn start(
     global: &Global,
-    config: SandboxConfig,
+    mut config: SandboxConfig,
     draft: &mut Draft,
     spec: &Spec,
     console: Option<OwnedFd>,
@@ -175,7 +166,11 @@ fn start(
     let oom = spec.process().as_ref().and_then(|process| process.oom_score_adj());
     let before_program = |pid: i32| {
         if let Some(adjustment) = oom {
-            std::fs::write(format!("/proc/{pid}/oom_score_adj"), adjustment.to_string())?;
+            match std::fs::write(format!("/proc/{pid}/oom_score_adj"), adjustment.to_string()) {
+                // Ordinary users can't better their standing.
+                Err(error) if crate::user::is_host_root() => return Err(error),
+                _ => {}
+            }
         }
         cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.join(pid))
     };
@@ -191,12 +186,16 @@ fn start(
         hooks::run("createRuntime", given.create_runtime().as_ref(), &state)?;
         hooks::run("createContainer", given.create_container().as_ref(), &state)
     };
+    let (network, mode) = network::choose(global.network, spec)?;
+    config.network = mode;
     let extras = launch::Extras {
         console: console.as_ref().map(AsFd::as_fd),
         listener: Some(listener),
         extra,
-        network: network(spec)?,
+        network,
+        ids: spec.linux().as_ref().map(oci::ids).transpose()?.flatten(),
         before_program: &before_program,
+        gofer_last: spec.hooks().is_some(),
         namespaces_made: &namespaces_made,
     };
     let sandbox = launch::launch(global, config, extras);

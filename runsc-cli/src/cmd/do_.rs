@@ -5,10 +5,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use anyhow::{Context, Result, bail};
 use sentry_platform::caller;
 
-use crate::cli::{DoArgs, FileAccess, Global};
+use crate::cli::{DoArgs, FileAccess, Global, NetworkKind};
 use crate::sandbox::config::{
-    CapsConfig, MountConfig, MountSource, ProcessConfig, RootConfig, SandboxConfig, TreeConfig,
+    CapsConfig, MountConfig, MountSource, NetworkMode, ProcessConfig, RootConfig, SandboxConfig, TreeConfig,
 };
+use crate::sandbox::network::Place;
 use crate::sandbox::{launch, wait};
 
 /// All 41 capabilities: the guest's own, worth nothing on the host.
@@ -36,12 +37,16 @@ pub(crate) fn run(global: &Global, args: &DoArgs) -> Result<u8> {
             source: MountSource::Tree(id),
             name: "none".to_owned(),
             options: Vec::new(),
+            copy_up: false,
         });
     }
+    let on_host = global.network == NetworkKind::Host;
     let config = SandboxConfig {
         id: format!("runsc-do-{}", std::process::id()),
         platform: global.platform.name().to_owned(),
         spin: global.spin_limit(),
+        copies: global.copies.clone(),
+        network: if on_host { NetworkMode::Host } else { NetworkMode::Loopback },
         strace: global.strace,
         debug: global.debug,
         seccomp_log: global.seccomp_log,
@@ -72,8 +77,11 @@ pub(crate) fn run(global: &Global, args: &DoArgs) -> Result<u8> {
             ignored_signals: caller::ignored_signals(),
             oom_score_adj: 0,
             container: false,
+            hook: false,
             terminal: true,
         },
+        seccomp: Vec::new(),
+        devices: Vec::new(),
         root: RootConfig {
             overlay: args.force_overlay,
             readonly: false,
@@ -83,7 +91,8 @@ pub(crate) fn run(global: &Global, args: &DoArgs) -> Result<u8> {
         trees,
     };
     let signals = wait::block_signals()?;
-    let sandbox = launch::launch(global, config, launch::Extras::default())?;
+    let network = if on_host { Place::Callers } else { Place::New };
+    let sandbox = launch::launch(global, config, launch::Extras { network, ..launch::Extras::default() })?;
     wait::wait(sandbox, &signals)
 }
 

@@ -77,7 +77,7 @@ pub(crate) fn run(global: &Global, args: &ExecArgs) -> Result<u8> {
 fn process(args: &ExecArgs, record: &Record) -> Result<(ProcessConfig, Option<(u16, u16)>)> {
     if let Some(path) = &args.process {
         let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-        let process: Process = serde_json::from_slice(&text).with_context(|| format!("parsing {}", path.display()))?;
+        let process: Process = oci::document(&text).with_context(|| format!("parsing {}", path.display()))?;
         let size = process.console_size();
         let size = size.and_then(|size| Some((u16::try_from(size.height()).ok()?, u16::try_from(size.width()).ok()?)));
         let mut config = oci::process(&process)?;
@@ -135,6 +135,7 @@ fn detach(args: &ExecArgs, channel: &Channel, console: Option<&OwnedFd>) -> Resu
         namespaces: 0,
         uid_map: Vec::new(),
         gid_map: Vec::new(),
+        becomes_root: false,
         fds,
         stdio: Stdio::Null,
         dies_with_caller: false,

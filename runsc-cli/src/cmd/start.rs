@@ -38,9 +38,12 @@ pub(super) fn begin(container: &Container, record: &mut Record) -> Result<()> {
         run_inside(container, record, hook, &state)
             .with_context(|| format!("running the startContainer hook {}", hook.path().display()))?;
     }
-    Client::connect(container)?.call(&Request::Start)?;
+    // The program runs once the connection ends.
+    let client = Client::connect(container)?;
+    client.call(&Request::Start)?;
     record.started = true;
     container.save(record)?;
+    drop(client);
     let state = Container::state_json(record, Status::Running);
     hooks::run_all("poststart", hooks.poststart().as_ref(), &state);
     Ok(())
@@ -62,6 +65,7 @@ fn run_inside(container: &Container, record: &Record, hook: &Hook, state: &serde
         groups: Vec::new(),
         terminal: false,
         container: false,
+        hook: true,
         ..oci::process(process)?
     };
     let document = document(&config).context("describing the hook")?;

@@ -4,11 +4,14 @@ use std::io::Read;
 
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources};
+use sentry::control::protocol::Request;
 
 use crate::cli::{Global, UpdateArgs};
+use crate::client::Client;
+use crate::oci::max_tasks;
 use crate::state::{Container, Status};
 
-/// Sets the limits in the container's cgroup.
+/// Sets the limits in the container's cgroup, and that of processes in the sandbox too.
 pub(crate) fn run(global: &Global, args: &UpdateArgs) -> Result<u8> {
     let resources = resources(args)?;
     let container = Container::find(global, &args.id)?;
@@ -19,6 +22,9 @@ pub(crate) fn run(global: &Global, args: &UpdateArgs) -> Result<u8> {
     }
     let Some(cgroup) = &mut record.cgroup else { bail!("container {:?} has no cgroup", args.id) };
     cgroup.apply(&resources)?;
+    if resources.pids().as_ref().is_some_and(|pids| pids.limit() != 0) {
+        Client::connect(&container)?.call(&Request::LimitTasks(max_tasks(&resources)))?;
+    }
     Ok(0)
 }
 

@@ -1,6 +1,10 @@
 //! Capability sets of config.json.
 
+use std::collections::BTreeSet;
+
 use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities};
+
+use serde_json::Value;
 
 use crate::sandbox::config::CapsConfig;
 
@@ -31,6 +35,23 @@ pub(crate) fn add(caps: &mut CapsConfig, name: &str) -> anyhow::Result<()> {
     caps.effective |= bit;
     caps.permitted |= bit;
     Ok(())
+}
+
+/// Takes the names out of the sets of a document (config.json or a process of it) that are no capabilities known here.
+pub(super) fn leave_out_unknown(document: &mut Value) -> BTreeSet<String> {
+    let mut left_out = BTreeSet::new();
+    let process = if document.get("process").is_some() { document.get_mut("process") } else { Some(document) };
+    let sets = process.and_then(|process| process.get_mut("capabilities")).and_then(Value::as_object_mut);
+    for set in sets.into_iter().flat_map(|sets| sets.values_mut()).filter_map(Value::as_array_mut) {
+        set.retain(|name| {
+            let known = serde_json::from_value::<Capability>(name.clone()).is_ok() || !name.is_string();
+            if let (false, Some(name)) = (known, name.as_str()) {
+                left_out.insert(name.to_owned());
+            }
+            known
+        });
+    }
+    left_out
 }
 
 /// Numbers of `linux/capability.h`.
@@ -77,5 +98,27 @@ fn capability_number(cap: Capability) -> u32 {
         Capability::Perfmon => 38,
         Capability::Bpf => 39,
         Capability::CheckpointRestore => 40,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oci_spec::runtime::{Process, Spec};
+    use serde_json::json;
+
+    use super::super::document;
+
+    #[test]
+    fn unknown_names_are_left_out_and_other_mistakes_are_not() {
+        let caps = json!({"bounding": ["CAP_CHOWN", "CAP_OF_TOMORROW"]});
+        let process = json!({"args": ["x"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "capabilities": caps});
+        let spec = json!({"ociVersion": "1.0.2", "process": process});
+        let known = |process: &Process| process.capabilities().as_ref().and_then(|caps| caps.bounding().clone());
+        let parsed: Spec = document(spec.to_string().as_bytes()).expect("a document");
+        assert_eq!(parsed.process().as_ref().and_then(known).map(|set| set.len()), Some(1));
+        let parsed: Process = document(process.to_string().as_bytes()).expect("a document");
+        assert_eq!(known(&parsed).map(|set| set.len()), Some(1));
+        let wrong = json!({"ociVersion": 1, "process": process});
+        assert!(document::<Spec>(wrong.to_string().as_bytes()).is_err());
     }
 }

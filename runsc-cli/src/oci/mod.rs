@@ -2,24 +2,33 @@
 //! here, with its place in the document; what this runtime doesn't do is ignored or left to the guest kernel, as in gVisor.
 
 mod caps;
+mod devices;
 mod mounts;
+mod namespaces;
 mod process;
+mod seccomp;
 mod sysctl;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use oci_spec::runtime::{Linux, Spec};
+use oci_spec::runtime::{Linux, LinuxResources, Spec};
+use serde::de::DeserializeOwned;
 
 use crate::cli::{FileAccess, Global};
-use crate::sandbox::config::{RootConfig, SandboxConfig, TreeConfig};
+use crate::sandbox::config::{NetworkMode, RootConfig, SandboxConfig, TreeConfig};
 
 pub(crate) use caps::add as add_capability;
 pub(crate) use mounts::{absolute, kernel_mounts};
+pub(crate) use namespaces::ids;
 pub(crate) use process::convert as process;
 
 /// Longest host or domain name.
 const NAME_MAX: usize = 64;
+
+/// How the root file system may be tied to others. Inside, nothing is.
+const PROPAGATIONS: [&str; 9] =
+    ["", "private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable"];
 
 /// Longest config.json in bytes.
 const CONFIG_MAX: u64 = 64 << 20;
@@ -50,29 +59,39 @@ pub(crate) fn convert(global: &Global, bundle: &Path, spec: &Spec, id: &str) -> 
     let mounts = mounts::convert(spec.mounts().as_deref().unwrap_or_default(), bundle, &mut trees)?;
     let process = spec.process().as_ref().with_context(|| format!("{} has no \"process\"", path.display()))?;
     let linux = spec.linux().clone().unwrap_or_default();
+    let propagation = linux.rootfs_propagation().as_deref().unwrap_or("");
+    ensure!(PROPAGATIONS.contains(&propagation), "config.json: linux.rootfsPropagation {propagation:?} is unknown");
+    let sysctls = sysctl::convert(linux.sysctl().iter().flatten())?;
+    let domainname = sysctls.iter().find(|(path, _)| path == "kernel/domainname").map(|(_, name)| name.clone());
+    let domainname = spec.domainname().clone().or(domainname).filter(|name| !name.is_empty());
+    let hostname = spec.hostname().clone().filter(|name| !name.is_empty());
     Ok(SandboxConfig {
         id: id.to_owned(),
         platform: global.platform.name().to_owned(),
         spin: global.spin_limit(),
+        copies: global.copies.clone(),
+        network: NetworkMode::Loopback,
         strace: global.strace,
         debug: global.debug,
         seccomp_log: global.seccomp_log,
-        hostname: name("hostname", spec.hostname().clone().unwrap_or_else(|| id.chars().take(NAME_MAX).collect()))?,
-        domainname: name("domainname", spec.domainname().clone().unwrap_or_else(|| "(none)".to_owned()))?,
+        hostname: name("hostname", hostname.unwrap_or_else(|| id.chars().take(NAME_MAX).collect()))?,
+        domainname: name("domainname", domainname.unwrap_or_else(|| "(none)".to_owned()))?,
         listener: false,
         extra_files: 0,
         waits: false,
         detached: false,
-        max_tasks: max_tasks(&linux),
+        max_tasks: linux.resources().as_ref().and_then(max_tasks),
         console: false,
         closed_streams: sentry_platform::caller::closed_streams(),
         terminals: [false; 3],
         process: process::convert(process)?,
+        seccomp: seccomp(&linux)?,
         root: RootConfig { overlay, readonly, exclusive: global.file_access == FileAccess::Exclusive },
         mounts,
+        devices: devices::convert(linux.devices().as_deref().unwrap_or_default())?,
         masked_paths: paths("maskedPaths", linux.masked_paths().as_deref().unwrap_or_default())?,
         readonly_paths: paths("readonlyPaths", linux.readonly_paths().as_deref().unwrap_or_default())?,
-        sysctls: sysctl::convert(linux.sysctl().iter().flatten())?,
+        sysctls,
         trees,
     })
 }
@@ -85,13 +104,33 @@ fn parse(path: &Path) -> Result<Spec> {
     ensure!(file.metadata().with_context(reading)?.is_file(), "reading {}: it is not a file", path.display());
     let mut text = Vec::new();
     file.take(CONFIG_MAX).read_to_end(&mut text).with_context(reading)?;
-    serde_json::from_slice(&text).with_context(|| format!("parsing {}", path.display()))
+    document(&text).with_context(|| format!("parsing {}", path.display()))
+}
+
+/// Parses a document of the specification; capabilities that are unknown here are left out, as it demands.
+pub(crate) fn document<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_slice(text).or_else(|error| {
+        // The error of the whole document has the place in it.
+        let Ok(mut value) = serde_json::from_slice(text) else { return Err(error) };
+        let left_out = caps::leave_out_unknown(&mut value);
+        if left_out.is_empty() {
+            return Err(error);
+        }
+        tracing::warn!(?left_out, "unknown capabilities are left out");
+        serde_json::from_value(value)
+    })
 }
 
 /// The limit of processes: the guest obeys it itself, since the host would count the sandbox's own threads too.
-fn max_tasks(linux: &Linux) -> Option<usize> {
-    let limit = linux.resources().as_ref()?.pids().as_ref()?.limit();
+pub(crate) fn max_tasks(resources: &LinuxResources) -> Option<usize> {
+    let limit = resources.pids().as_ref()?.limit();
     usize::try_from(limit).ok().filter(|limit| *limit > 0)
+}
+
+/// The filter that the container's processes run under.
+fn seccomp(linux: &Linux) -> Result<Vec<(u16, u8, u8, u32)>> {
+    let program = linux.seccomp().as_ref().map(seccomp::convert).transpose()?.flatten().unwrap_or_default();
+    Ok(program.into_iter().map(|insn| (insn.code, insn.jt, insn.jf, insn.k)).collect())
 }
 
 fn check_version(version: &str) -> Result<()> {

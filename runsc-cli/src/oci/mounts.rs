@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::Mount;
 
 use crate::sandbox::config::{MountConfig, MountSource, TreeConfig};
@@ -17,6 +17,7 @@ pub(crate) fn kernel_mounts() -> Vec<MountConfig> {
         source: MountSource::Kernel(kind.to_owned()),
         name: kind.to_owned(),
         options: options.iter().map(|option| (*option).to_owned()).collect(),
+        copy_up: false,
     };
     vec![
         mount("/proc", "proc", &[]),
@@ -60,10 +61,12 @@ fn add_missing(mounts: &mut Vec<MountConfig>) {
 }
 
 fn convert_one(mount: &Mount, bundle: &Path, trees: &mut Vec<TreeConfig>) -> Result<Option<MountConfig>> {
-    let destination = mount.destination();
-    if !destination.is_absolute() {
-        bail!("the mount destination {} is not absolute", destination.display());
+    // As in runc: a relative one starts at the root.
+    let destination = &Path::new("/").join(mount.destination());
+    if !mount.destination().is_absolute() {
+        tracing::warn!(destination = %destination.display(), "a mount destination is not absolute");
     }
+    super::namespaces::check_mount(mount)?;
     let options = mount.options().clone().unwrap_or_default();
     let kind = mount.typ().as_deref().unwrap_or("none");
     let bind = kind == "bind" || options.iter().any(|option| option == "bind" || option == "rbind");
@@ -88,10 +91,11 @@ fn convert_one(mount: &Mount, bundle: &Path, trees: &mut Vec<TreeConfig>) -> Res
         tracing::warn!(kind, destination = %destination.display(), "mount of an unknown type is left out");
         return Ok(None);
     };
-    Ok(Some(MountConfig { destination: utf8(destination.clone())?, source, name, options }))
+    let copy_up = options.iter().any(|option| option == "tmpcopyup");
+    ensure!(!copy_up || kind == "tmpfs", "the mount on {} is no tmpfs: it can't tmpcopyup", destination.display());
+    Ok(Some(MountConfig { destination: utf8(destination.clone())?, source, name, options, copy_up }))
 }
 
-/// A path of config.json: relative ones start at the bundle.
 /// Resolves a path that is relative to the bundle.
 pub(crate) fn absolute(bundle: &Path, path: &Path) -> PathBuf {
     if path.is_absolute() { path.to_owned() } else { bundle.join(path) }
@@ -117,6 +121,7 @@ mod tests {
             source: MountSource::Kernel("tmpfs".to_owned()),
             name: "tmpfs".to_owned(),
             options: Vec::new(),
+            copy_up: false,
         };
         let mut mounts: Vec<MountConfig> = given.iter().map(mount).collect();
         add_missing(&mut mounts);

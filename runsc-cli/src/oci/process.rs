@@ -17,6 +17,9 @@ pub(crate) fn convert(process: &Process) -> Result<ProcessConfig> {
     if args.iter().chain(&env).any(|text| text.contains('\0')) {
         bail!("config.json: process.args and process.env may not contain NUL bytes");
     }
+    if let Some(variable) = env.iter().find(|variable| !variable.contains('=') || variable.starts_with('=')) {
+        bail!("config.json: process.env has {variable:?}, which is not NAME=VALUE");
+    }
     let cwd = process.cwd();
     if !cwd.is_absolute() {
         bail!("config.json: process.cwd {} is not absolute", cwd.display());
@@ -32,13 +35,17 @@ pub(crate) fn convert(process: &Process) -> Result<ProcessConfig> {
     let oom_score_adj = process.oom_score_adj().unwrap_or(0);
     ensure!((-1000..=1000).contains(&oom_score_adj), "config.json: process.oomScoreAdj must lie in -1000 … 1000");
     let user = process.user();
+    let groups = user.additional_gids().clone().unwrap_or_default();
+    // The value that means "no change" to Linux.
+    let none = [user.uid(), user.gid()].iter().chain(&groups).any(|id| *id == u32::MAX);
+    ensure!(!none, "config.json: process.user has the id {}, which is nobody's", u32::MAX);
     Ok(ProcessConfig {
         args: args.into_iter().map(String::into_bytes).collect(),
         env: env.into_iter().map(String::into_bytes).collect(),
         cwd: utf8(cwd.clone())?,
         uid: user.uid(),
         gid: user.gid(),
-        groups: user.additional_gids().clone().unwrap_or_default(),
+        groups,
         umask: user.umask().unwrap_or(0o022) & 0o777,
         caps: process.capabilities().as_ref().map(caps::convert).unwrap_or_default(),
         rlimits,
@@ -46,6 +53,7 @@ pub(crate) fn convert(process: &Process) -> Result<ProcessConfig> {
         no_new_privs: process.no_new_privileges().unwrap_or(false),
         ignored_signals: 0,
         container: true,
+        hook: false,
         terminal: process.terminal().unwrap_or(false),
     })
 }

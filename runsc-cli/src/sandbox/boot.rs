@@ -3,30 +3,30 @@
 //! Order matters: the identity comes before the platform (stubs are reached as the same user), the platform before any
 //! thread, everything that needs `/proc` before [`confine::lock`], the seccomp filter before guest code.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-use abi::flags::OpenFlags;
 use anyhow::{Context, Result, bail};
 use sentry::Kernel;
 use sentry::control::{Control, home, init_of, streams};
 use sentry::init::Init;
 use sentry::ns::UtsNames;
 use sentry::reactor::Reactor;
+use sentry::task::seccomp::{Insn, Program};
 use sentry::task::{Caps, Cred};
 use sentry::vfs::File;
 use sentry::wait::until;
-use sentry_fs::hostfd::{HostFd, HostReactor, HostTerminal};
+use sentry_fs::hostfd::{HostReactor, HostTerminal};
 use sentry_fs::tty::Terminal;
 use sentry_platform::Platform;
 use sentry_platform::ptrace::Ptrace;
-use sentry_platform::systrap::{Options, Spin, Systrap};
+use sentry_platform::systrap::{Copies, Options, Spin, Systrap};
 use sentry_sync::WaitQueue;
 
 use super::config::SandboxConfig;
 use super::control::{self, FromSandbox, ToSandbox};
 use super::serve::inherited;
-use super::{confine, console, filter, mounts};
+use super::{confine, console, filter, mounts, network};
 
 /// Bytes of each buffer that `--strace` shows.
 const STRACE_BYTES: usize = 1024;
@@ -70,6 +70,7 @@ pub(crate) fn main() -> Result<u8> {
     let log = inherited(1, "the debug log")?;
     let passed = Passed::new(&config)?;
     let log_copy = log.try_clone().context("copying the debug log")?;
+    sentry_platform::refused::speak_of_refused_calls("sentry", Some(log.as_raw_fd()));
     crate::log::install(log.into(), config.debug);
     crate::log::log_panics();
     let owner = passed.control.try_clone().context("copying the control socket")?;
@@ -88,7 +89,7 @@ pub(crate) fn main() -> Result<u8> {
 fn run(mut config: SandboxConfig, passed: Passed, log: OwnedFd) -> Result<i32> {
     let signals = config.console.then(console::own).transpose()?;
     confine::enter(config.detached)?;
-    let platform = platform(&config.platform, config.spin)?;
+    let platform = platform(&config)?;
     let kernel = Kernel::new(platform, &syscalls::TABLE);
     *kernel.uts.lock() =
         UtsNames { hostname: config.hostname.clone().into_bytes(), domainname: config.domainname.clone().into_bytes() };
@@ -110,10 +111,14 @@ fn run(mut config: SandboxConfig, passed: Passed, log: OwnedFd) -> Result<i32> {
     if let Some(namespace) = kernel.vfs.namespace().filter(|_| config.process.container) {
         home::complete(&mut config.process.env, namespace, config.process.uid);
     }
+    let on_host = network::attach(&kernel, &reactor, &config)?;
     confine::lock()?;
-    filter::install(&config.platform, config.seccomp_log)?;
-    reactor.start().context("starting the event loop for host descriptors")?;
-    let init = init_of(&config.process, files).map_err(anyhow::Error::msg)?;
+    filter::install(&config.platform, on_host, config.seccomp_log)?;
+    // What tells it from its stubs and the command line.
+    rustix::thread::set_name(c"runsc-boot").context("naming the process")?;
+    reactor.start(&*kernel.platform).context("starting the event loop for host descriptors")?;
+    let seccomp = guest_filter(&config.seccomp)?;
+    let init = init_of(&config.process, files, seccomp.clone()).map_err(anyhow::Error::msg)?;
     let failure = Arc::new(std::sync::OnceLock::new());
     let stops = passed.control.try_clone().context("copying the control socket")?;
     // The first and only time that it is set.
@@ -121,7 +126,7 @@ fn run(mut config: SandboxConfig, passed: Passed, log: OwnedFd) -> Result<i32> {
         // A caller that reads nothing need not know.
         let _ = control::send_now(stops.as_fd(), &FromSandbox::Stopped(signal.number()));
     }));
-    let requests = Control::new(&kernel, &reactor, terminal.clone());
+    let requests = Control::new(&kernel, &reactor, terminal.clone(), seccomp);
     if let Some(listener) = passed.listener {
         requests.listen(listener).context("listening on the control socket")?;
     }
@@ -149,15 +154,30 @@ fn run(mut config: SandboxConfig, passed: Passed, log: OwnedFd) -> Result<i32> {
     }
 }
 
+/// Makes the filter of the container's processes.
+fn guest_filter(insns: &[(u16, u8, u8, u32)]) -> Result<Option<Arc<Program>>> {
+    if insns.is_empty() {
+        return Ok(None);
+    }
+    let insns: Vec<Insn> = insns.iter().map(|&(code, jt, jf, k)| Insn { code, jt, jf, k }).collect();
+    let program = Program::new(&insns).map_err(|errno| anyhow::anyhow!("the seccomp profile's filter: {errno}"))?;
+    Ok(Some(Arc::new(program)))
+}
+
 /// Credentials of the kernel itself: everything is allowed.
 pub(crate) fn kernel_cred() -> Cred {
     Cred::new(0, 0, Vec::new(), Caps::all())
 }
 
-fn platform(name: &str, spin: Option<u32>) -> Result<Arc<dyn Platform>> {
-    let spin = spin.map_or(Spin::Auto, |limit| if limit == 0 { Spin::Off } else { Spin::Micros(limit) });
-    match name {
-        "systrap" => Systrap::new(Options { spin }).context("starting the systrap platform"),
+fn platform(config: &SandboxConfig) -> Result<Arc<dyn Platform>> {
+    let spin = config.spin.map_or(Spin::Auto, |limit| if limit == 0 { Spin::Off } else { Spin::Micros(limit) });
+    let copies = match config.copies.as_str() {
+        "stub" => Copies::Stub,
+        "host" => Copies::Host,
+        _ => Copies::All,
+    };
+    match config.platform.as_str() {
+        "systrap" => Systrap::new(Options { spin, copies }).context("starting the systrap platform"),
         "ptrace" => Ptrace::new().context("starting the ptrace platform"),
         other => bail!("unknown platform {other:?}; use systrap or ptrace"),
     }
@@ -184,20 +204,8 @@ fn standard_streams(
         }
         let fd = own.unwrap_or(fd);
         let status = rustix::fs::fcntl_getfl(&fd).with_context(|| format!("asking for the flags of {name}"))?;
-        let mut host = HostFd::new(fd, reactor).with_context(|| format!("taking over {name}"))?;
-        if host.is_terminal() {
-            let shared = terminal.get_or_insert_with(|| HostTerminal::new(kernel.tty_host()));
-            host = host.with_terminal(Arc::clone(shared));
-        }
-        let host = Arc::new(host);
-        if let Some(terminal) = terminal.as_ref().filter(|_| host.is_terminal()) {
-            terminal.set_file(Arc::clone(&host));
-        }
-        // The host's own words for access mode and append are Linux's too.
-        let kept = OpenFlags::from_bits_retain(OpenFlags::ACCMODE) | OpenFlags::APPEND;
-        let flags = OpenFlags::from_bits_retain(status.bits()) & kept;
-        let inode = host.inode();
-        files.push(Some(File::new(host, Some(inode), flags)));
+        let file = streams::adopt(kernel, reactor, fd, status, &mut terminal);
+        files.push(Some(file.with_context(|| format!("taking over {name}"))?));
     }
     Ok((files, terminal))
 }

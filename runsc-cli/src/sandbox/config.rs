@@ -17,6 +17,10 @@ pub(crate) struct SandboxConfig {
     pub(crate) platform: String,
     /// Longest spinning in microseconds; `None` leaves it to the platform.
     pub(crate) spin: Option<u32>,
+    /// The ways in which guest memory is copied: `"all"`, `"stub"` or `"host"`.
+    pub(crate) copies: String,
+    /// What network the guest has.
+    pub(crate) network: NetworkMode,
     /// Log every system call.
     pub(crate) strace: bool,
     /// Log debug messages.
@@ -45,10 +49,14 @@ pub(crate) struct SandboxConfig {
     pub(crate) max_tasks: Option<usize>,
     /// The first process.
     pub(crate) process: ProcessConfig,
+    /// The filter that it and those beside it run under, as instructions of classic BPF; empty for none.
+    pub(crate) seccomp: Vec<(u16, u8, u8, u32)>,
     /// The root file system.
     pub(crate) root: RootConfig,
     /// Mounts below it, in order.
     pub(crate) mounts: Vec<MountConfig>,
+    /// Device nodes to make.
+    pub(crate) devices: Vec<DeviceConfig>,
     /// Paths inside that show as empty.
     pub(crate) masked_paths: Vec<String>,
     /// Paths inside that can't be written.
@@ -57,6 +65,17 @@ pub(crate) struct SandboxConfig {
     pub(crate) sysctls: Vec<(String, String)>,
     /// Trees that the gofer serves, by id (their index).
     pub(crate) trees: Vec<TreeConfig>,
+}
+
+/// Where the guest's internet sockets are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum NetworkMode {
+    /// In the sentry's own stack, which knows a loopback.
+    Loopback,
+    /// On the host, in the sentry's network namespace.
+    Host,
+    /// On the host if the sentry's namespace has an interface when the container is created, else in its own stack.
+    Found,
 }
 
 /// The root file system: tree 0 of the gofer.
@@ -77,6 +96,8 @@ pub(crate) struct MountConfig {
     pub(crate) destination: String,
     /// What is mounted.
     pub(crate) source: MountSource,
+    /// Start with a copy of what is there (`tmpcopyup`).
+    pub(crate) copy_up: bool,
     /// What `/proc/mounts` shows as the device.
     pub(crate) name: String,
     /// `ro`, `nosuid`, `nodev`, `noexec` and file-system specific options.
@@ -90,6 +111,30 @@ pub(crate) enum MountSource {
     Tree(u32),
     /// A file system of the guest kernel, by its Linux name.
     Kernel(String),
+}
+
+/// A device node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct DeviceConfig {
+    /// Absolute path inside the sandbox.
+    pub(crate) path: String,
+    pub(crate) kind: NodeKind,
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
+    /// Permission bits.
+    pub(crate) perm: u32,
+    /// Owner.
+    pub(crate) uid: u32,
+    /// Group.
+    pub(crate) gid: u32,
+}
+
+/// What a device node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum NodeKind {
+    Character,
+    Block,
+    Fifo,
 }
 
 /// A tree of the host that the gofer serves.

@@ -9,7 +9,10 @@ use rustix::fs::{Mode, mkdirat};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind_recursive, mount_change, mount_remount, unmount,
 };
-use rustix::process::{DumpableBehavior, chdir, pivot_root, set_dumpable_behavior, set_parent_process_death_signal};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, chdir, pivot_root, set_dumpable_behavior, set_parent_process_death_signal,
+    setrlimit,
+};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, Gid, Uid, remove_capability_from_bounding_set, set_capabilities,
     set_keep_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
@@ -25,6 +28,10 @@ const STAGE: &str = "/sys";
 /// Enters a root that holds nothing but `/proc`, and becomes an ordinary user. Keeps the right to unmount `/proc`.
 /// One that is `detached` doesn't end with the command line that has started it.
 pub(crate) fn enter(detached: bool) -> Result<()> {
+    // While CAP_SETPCAP is still there, and before the first stub, which inherits it.
+    drop_bounding_set()?;
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    setrlimit(Resource::Core, none).context("forbidding core files of the sentry")?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .context("making the sentry's mounts private; the host may restrict unprivileged user namespaces (sysctl kernel.apparmor_restrict_unprivileged_userns)")?;
     let hardened = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
@@ -37,6 +44,18 @@ pub(crate) fn enter(detached: bool) -> Result<()> {
     unmount(".", UnmountFlags::DETACH).context("leaving the host's file systems")?;
     chdir("/").context("entering the sentry's root")?;
     become_nobody(detached)
+}
+
+/// Makes sure that no capability can ever be had back.
+fn drop_bounding_set() -> Result<()> {
+    for bit in 0..64 {
+        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit)) {
+            // The host knows no more.
+            Err(rustix::io::Errno::INVAL) => break,
+            other => other.context("dropping a capability from the bounding set")?,
+        }
+    }
+    Ok(())
 }
 
 /// Mounts what the platform reads the stubs' figures from: a `/proc` of the sentry's own pid namespace, with nothing but
@@ -53,9 +72,7 @@ fn show_stubs() {
 
 /// Takes on the identity of a user that owns nothing, where the caller was privileged enough to map one.
 fn become_nobody(detached: bool) -> Result<()> {
-    let map = std::fs::read_to_string("/proc/self/uid_map").context("reading /proc/self/uid_map")?;
-    let mapped = map.lines().filter_map(|line| line.split_whitespace().next()?.parse::<u32>().ok());
-    if mapped.into_iter().any(|inside| inside == NOBODY) {
+    if crate::user::exists(NOBODY) {
         set_keep_capabilities(true).context("keeping capabilities for the rest of start-up")?;
         set_thread_groups(&[]).context("dropping supplementary groups")?;
         let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
@@ -87,11 +104,6 @@ pub(crate) fn lock() -> Result<()> {
     unmount("/proc", UnmountFlags::DETACH).context("unmounting /proc")?;
     mount_remount("/", MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, c"")
         .context("making the sentry's root read-only")?;
-    for bit in 0..64 {
-        let Some(cap) = CapabilitySet::from_bits(1 << bit) else { continue };
-        // Without CAP_SETPCAP the bounding set stays; it can't matter to a process with no_new_privs and no program.
-        let _ = remove_capability_from_bounding_set(cap);
-    }
     let none = CapabilitySets {
         effective: CapabilitySet::empty(),
         permitted: CapabilitySet::empty(),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use abi::Errno;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use sentry::Kernel;
 use sentry::vfs::{Mount, MountFlags, MountNamespace, MountRequest, Path, WalkFlags, Walker, walk};
 use sentry_fs::FileKind;
@@ -18,6 +18,29 @@ fn find(namespace: &Arc<MountNamespace>, path: &str) -> Result<Option<Path>> {
         Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Files of `/proc` that may be replaced by the host's: figures, as in runc.
+const FIGURES: &[&str] = &[
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/sys/crypto/fips_enabled",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/uptime",
+];
+
+/// Refuses a mount of a host tree that would pose as a part of `/proc`, wherever the path leads.
+pub(super) fn check_proc(place: &Path, destination: &str) -> Result<()> {
+    let proc = place.dentry.sb.fs.kind() == "proc";
+    let plain = destination.split('/').filter(|part| !part.is_empty() && *part != ".");
+    let plain: String = plain.flat_map(|part| ["/", part]).collect();
+    ensure!(!proc || FIGURES.contains(&plain.as_str()), "it is inside /proc");
+    Ok(())
 }
 
 /// Hides a directory under an empty one that can't be written, anything else under `/dev/null`.

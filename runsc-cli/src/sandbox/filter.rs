@@ -8,15 +8,17 @@ use seccompiler::{
 };
 use sentry_platform::host_calls::{HostCall as PlatformCall, PTRACE, SYSTRAP};
 
-use super::host_calls::{Check, HOST_CALLS};
+use super::host_calls::{Check, HOST_CALLS, HostCall};
+use super::socket_calls::SOCKET_CALLS;
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// Installs the filter on all threads. Whatever it doesn't know kills the process, or, with `log`, is let through and
-/// goes to the host's audit log: for development only.
-pub(crate) fn install(platform: &str, log: bool) -> Result<()> {
-    let action = if log { SeccompAction::Log } else { SeccompAction::KillProcess };
-    let allowed = program(rules(platform_calls(platform))?, action, SeccompAction::Allow)?;
+/// Installs the filter on all threads, with the calls of host sockets only where the guest's sockets are `on_host`.
+/// Whatever it doesn't know ends the process, once it has been named ([`sentry_platform::refused`]), or, with `log`, is let
+/// through and goes to the host's audit log: for development only.
+pub(crate) fn install(platform: &str, on_host: bool, log: bool) -> Result<()> {
+    let action = if log { SeccompAction::Log } else { SeccompAction::Trap };
+    let allowed = program(rules(platform_calls(platform), own_calls(on_host))?, action, SeccompAction::Allow)?;
     // Two filters, as one knows two outcomes only; the stricter of their answers counts. The second to be installed
     // forbids a third.
     let no_clone3 = Rules::from([(libc::SYS_clone3, Vec::new())]);
@@ -32,6 +34,10 @@ fn platform_calls(platform: &str) -> &'static [PlatformCall] {
     if platform == "ptrace" { PTRACE } else { SYSTRAP }
 }
 
+fn own_calls(on_host: bool) -> impl Iterator<Item = &'static HostCall> {
+    HOST_CALLS.iter().chain(on_host.then_some(SOCKET_CALLS).into_iter().flatten())
+}
+
 fn program(rules: Rules, otherwise: SeccompAction, listed: SeccompAction) -> Result<BpfProgram> {
     let arch: TargetArch = std::env::consts::ARCH.try_into().context("making the sentry's seccomp filter")?;
     let filter = SeccompFilter::new(rules, otherwise, listed, arch).context("making the sentry's seccomp filter")?;
@@ -39,9 +45,9 @@ fn program(rules: Rules, otherwise: SeccompAction, listed: SeccompAction) -> Res
 }
 
 /// Merges both tables. A call passes when any of its rules holds; a call without rules always does.
-fn rules(platform: &[PlatformCall]) -> Result<Rules> {
+fn rules(platform: &[PlatformCall], own: impl Iterator<Item = &'static HostCall>) -> Result<Rules> {
     let mut rules: BTreeMap<i64, Option<Vec<SeccompRule>>> = BTreeMap::new();
-    let own = HOST_CALLS.iter().map(|call| (call.nr, call.checks.to_vec()));
+    let own = own.map(|call| (call.nr, call.checks.to_vec()));
     let platform = platform.iter().map(|call| {
         let checks = call.args.iter().map(|(index, values)| Check::In(*index, values));
         (call.nr, checks.collect())
@@ -65,6 +71,7 @@ fn alternatives(checks: &[Check]) -> Result<Vec<SeccompRule>> {
                 values.iter().map(|value| condition(index, SeccompCmpOp::Eq, *value)).collect::<Result<Vec<_>>>()?
             }
             Check::Clear(index, bits) => vec![condition(index, SeccompCmpOp::MaskedEq(bits), 0)?],
+            Check::Not(index, value) => vec![condition(index, SeccompCmpOp::Ne, value)?],
             Check::Own(index) => vec![condition(index, SeccompCmpOp::Eq, u64::from(std::process::id()))?],
         };
         let with = |so_far: &Vec<SeccompCondition>| {
@@ -87,9 +94,9 @@ mod tests {
 
     #[test]
     fn both_platforms_make_a_program_that_the_host_can_load() {
-        for platform in ["systrap", "ptrace"] {
-            let made =
-                program(rules(platform_calls(platform)).unwrap(), SeccompAction::KillProcess, SeccompAction::Allow);
+        for (platform, on_host) in [("systrap", false), ("ptrace", false), ("systrap", true), ("ptrace", true)] {
+            let rules = rules(platform_calls(platform), own_calls(on_host)).unwrap();
+            let made = program(rules, SeccompAction::Trap, SeccompAction::Allow);
             assert!(made.unwrap().len() < 4096);
         }
     }
@@ -97,8 +104,8 @@ mod tests {
     #[test]
     fn a_free_entry_wins_over_a_checked_one() {
         let free = PlatformCall { nr: libc::SYS_ioctl, args: &[], why: "test" };
-        assert!(rules(&[free]).unwrap()[&libc::SYS_ioctl].is_empty());
-        assert!(!rules(&[]).unwrap()[&libc::SYS_ioctl].is_empty());
+        assert!(rules(&[free], own_calls(true)).unwrap()[&libc::SYS_ioctl].is_empty());
+        assert!(!rules(&[], own_calls(true)).unwrap()[&libc::SYS_ioctl].is_empty());
     }
 
     #[test]

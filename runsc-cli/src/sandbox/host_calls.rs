@@ -14,6 +14,8 @@ pub(crate) enum Check {
     Clear(u8, u64),
     /// This argument is the process's own id.
     Own(u8),
+    /// This argument isn't this value.
+    Not(u8, u64),
 }
 
 /// One host call.
@@ -23,12 +25,11 @@ pub(crate) struct HostCall {
     pub(crate) nr: c_long,
     /// All of these hold.
     pub(crate) checks: &'static [Check],
-    /// What it is for.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the reader"))]
+    /// What it is for. Begins with "seldom:" where tests don't come to use all of it (`cargo xtask host-calls`).
     pub(crate) why: &'static str,
 }
 
-const fn call(nr: c_long, checks: &'static [Check], why: &'static str) -> HostCall {
+pub(super) const fn call(nr: c_long, checks: &'static [Check], why: &'static str) -> HostCall {
     HostCall { nr, checks, why }
 }
 
@@ -37,20 +38,14 @@ const EXEC: u64 = libc::PROT_EXEC as u64;
 const READ: &[u64] = &[libc::O_CLOEXEC as u64, libc::O_CLOEXEC as u64 | 0o100_000];
 /// Flags with which the C libraries start threads: glibc's, and musl's, which adds `CLONE_DETACHED`.
 const THREAD: &[u64] = &[0x003d_0f00, 0x007d_0f00];
-const FCNTL: &[u64] = &[
-    libc::F_GETFD as u64,
-    libc::F_GETFL as u64,
-    libc::F_DUPFD_CLOEXEC as u64,
-    libc::F_ADD_SEALS as u64,
-    libc::F_GET_SEALS as u64,
-];
+const FCNTL: &[u64] =
+    &[libc::F_GETFD as u64, libc::F_GETFL as u64, libc::F_DUPFD_CLOEXEC as u64, libc::F_ADD_SEALS as u64];
 /// Settings, size, queues and flow of a terminal; not `TIOCSTI`, which types into it, nor job control.
 const TERMINAL: &[u64] = &[
     0x5401,
     0x5402,
     0x5403,
     0x5404,
-    0x5409,
     0x540a,
     0x540b,
     0x5413,
@@ -61,8 +56,8 @@ const TERMINAL: &[u64] = &[
     0x402c_542c,
     0x402c_542d,
 ];
-/// `FUTEX_WAIT`, `WAKE`, `REQUEUE`, `CMP_REQUEUE`, `WAKE_OP`, `WAIT_BITSET` on private memory, and with the real clock.
-const FUTEX: &[u64] = &[128, 129, 131, 132, 133, 137, 256 | 137];
+/// `FUTEX_WAIT`, `WAKE`, `WAIT_BITSET` on private memory, the last also with the real clock.
+const FUTEX: &[u64] = &[128, 129, 137, 256 | 137];
 /// `PR_SET_NAME`, and `PR_SET_VMA` by which allocators name their memory.
 const PRCTL: &[u64] = &[15, 0x5356_4d41];
 const ABORT: &[u64] = &[libc::SIGABRT as u64];
@@ -71,33 +66,27 @@ const EMPTY_PATH: u64 = libc::AT_EMPTY_PATH as u64;
 const BY_FD: &[u64] = &[EMPTY_PATH, EMPTY_PATH | 0x800];
 /// `SOCK_CLOEXEC | SOCK_NONBLOCK`.
 const ACCEPTED: &[u64] = &[libc::SOCK_CLOEXEC as u64 | libc::SOCK_NONBLOCK as u64];
-const ADVICE: &[u64] = &[
-    libc::MADV_NORMAL as u64,
-    libc::MADV_WILLNEED as u64,
-    libc::MADV_DONTNEED as u64,
-    libc::MADV_FREE as u64,
-    libc::MADV_HUGEPAGE as u64,
-    libc::MADV_NOHUGEPAGE as u64,
-];
+/// `MADV_DONTNEED`; `MADV_GUARD_INSTALL` and `_REMOVE`, by which newer C libraries guard stacks.
+const ADVICE: &[u64] = &[4, 102, 103];
 
 /// All of them.
 pub(crate) const HOST_CALLS: &[HostCall] = &[
     // Files that the gofer has donated, backing files, the caller's standard streams.
     call(libc::SYS_read, &[], "files, standard input, eventfds, timerfds"),
     call(libc::SYS_write, &[], "files, standard output, eventfds, log lines"),
-    call(libc::SYS_readv, &[], "files and standard input in pieces"),
-    call(libc::SYS_writev, &[], "files and standard output in pieces, last words of the C library"),
+    call(libc::SYS_writev, &[], "seldom: last words of the C library"),
     call(libc::SYS_pread64, &[], "files at an offset"),
     call(libc::SYS_pwrite64, &[], "files at an offset"),
-    call(libc::SYS_preadv, &[], "files at an offset in pieces"),
-    call(libc::SYS_pwritev, &[], "files at an offset in pieces"),
     call(libc::SYS_preadv2, &[], "files with RWF flags"),
     call(libc::SYS_pwritev2, &[], "files with RWF flags: appending"),
     call(libc::SYS_lseek, &[], "offsets of standard streams; SEEK_DATA and SEEK_HOLE"),
     call(libc::SYS_fstat, &[], "attributes of descriptors"),
-    call(libc::SYS_newfstatat, &[Check::In(3, BY_FD)], "fstat of the C library"),
-    call(libc::SYS_statx, &[Check::In(2, BY_FD)], "attributes of descriptors"),
-    call(libc::SYS_fstatfs, &[], "size of the file system behind a descriptor"),
+    call(libc::SYS_newfstatat, &[Check::In(3, BY_FD)], "seldom: fstat of the C library"),
+    call(
+        libc::SYS_statx,
+        &[Check::In(2, BY_FD)],
+        "seldom: attributes of descriptors; rustix and the C library differ in flags",
+    ),
     call(libc::SYS_ftruncate, &[], "sizes of backing files and donated files"),
     call(libc::SYS_fallocate, &[], "holes and reservations"),
     call(libc::SYS_fsync, &[], "fsync of donated files"),
@@ -105,8 +94,16 @@ pub(crate) const HOST_CALLS: &[HostCall] = &[
     call(libc::SYS_memfd_create, &[], "backing files"),
     call(libc::SYS_openat, &[Check::In(2, READ)], "the standard library asks for limits; the root is empty"),
     call(libc::SYS_close, &[], "descriptors that are done with"),
-    call(libc::SYS_fcntl, &[Check::In(1, FCNTL)], "flags, copies and seals"),
-    call(libc::SYS_ioctl, &[Check::In(1, TERMINAL)], "the caller's terminal"),
+    call(
+        libc::SYS_fcntl,
+        &[Check::In(1, FCNTL)],
+        "seldom: flags of streams that are passed to an exec, copies and seals",
+    ),
+    call(
+        libc::SYS_ioctl,
+        &[Check::In(1, TERMINAL)],
+        "seldom: the caller's terminal; which, older hosts and newer ones differ",
+    ),
     // The gofer and the command line.
     call(libc::SYS_sendmsg, &[], "requests to the gofer"),
     call(libc::SYS_recvmsg, &[], "replies of the gofer and donated descriptors"),
@@ -118,55 +115,58 @@ pub(crate) const HOST_CALLS: &[HostCall] = &[
     ),
     call(libc::SYS_recvfrom, &[], "messages of the command line"),
     // Waiting.
-    call(libc::SYS_futex, &[Check::In(1, FUTEX)], "locks"),
-    call(libc::SYS_poll, &[], "waiting for descriptors"),
+    call(libc::SYS_futex, &[Check::In(1, FUTEX)], "seldom: locks; the C library's with the real clock"),
     call(libc::SYS_ppoll, &[], "waiting for descriptors"),
     call(libc::SYS_epoll_create1, &[], "the event loops of host descriptors and stubs"),
     call(libc::SYS_epoll_ctl, &[], "the event loop of host descriptors"),
-    call(libc::SYS_epoll_wait, &[], "the event loop of host descriptors"),
     call(libc::SYS_epoll_pwait, &[], "the event loop of host descriptors"),
-    call(libc::SYS_epoll_pwait2, &[], "the event loop of host descriptors"),
     call(libc::SYS_eventfd2, &[], "waking workers"),
     call(libc::SYS_timerfd_create, &[], "timers of the guest"),
     call(libc::SYS_timerfd_settime, &[], "timers of the guest"),
-    call(libc::SYS_clock_nanosleep, &[], "short sleeps"),
-    call(libc::SYS_nanosleep, &[], "short sleeps"),
+    call(libc::SYS_clock_nanosleep, &[], "seldom: short sleeps"),
     call(libc::SYS_sched_yield, &[], "locks"),
-    call(libc::SYS_restart_syscall, &[], "calls interrupted by a stop"),
+    call(libc::SYS_restart_syscall, &[], "seldom: calls interrupted by a stop"),
     // Time, chance, the machine.
-    call(libc::SYS_clock_gettime, &[], "clocks that the vDSO doesn't serve"),
-    call(libc::SYS_clock_getres, &[], "resolutions of clocks"),
-    call(libc::SYS_gettimeofday, &[], "the time where the vDSO has none"),
+    call(libc::SYS_clock_gettime, &[], "seldom: clocks that the vDSO doesn't serve"),
+    call(libc::SYS_clock_getres, &[], "seldom: resolutions that the vDSO doesn't know"),
+    call(libc::SYS_gettimeofday, &[], "seldom: the time where the vDSO has none"),
     call(libc::SYS_getrandom, &[], "random bytes"),
     call(libc::SYS_sysinfo, &[], "load and memory of the machine"),
     call(libc::SYS_sched_getaffinity, &[], "number of processors; the C library's stack bounds"),
-    call(libc::SYS_getcpu, &[], "the C library's sched_getcpu"),
-    call(libc::SYS_getrusage, &[], "processor time"),
-    call(libc::SYS_prlimit64, &[Check::In(2, &[0])], "reading limits, never setting them"),
-    call(libc::SYS_getpid, &[], "own id"),
+    call(libc::SYS_getcpu, &[], "seldom: the C library's sched_getcpu where the vDSO has none"),
+    call(
+        libc::SYS_prlimit64,
+        &[Check::In(2, &[0])],
+        "seldom: reading limits for the C library's sysconf, never setting them",
+    ),
+    call(libc::SYS_getpid, &[], "seldom: abort"),
     call(libc::SYS_gettid, &[], "own id"),
     // Memory, never executable.
     call(libc::SYS_mmap, &[Check::Clear(2, EXEC)], "memory"),
     call(libc::SYS_mprotect, &[Check::Clear(2, EXEC)], "memory"),
     call(libc::SYS_mremap, &[], "memory"),
     call(libc::SYS_munmap, &[], "memory"),
-    call(libc::SYS_madvise, &[Check::In(2, ADVICE)], "memory"),
+    call(libc::SYS_madvise, &[Check::In(2, ADVICE)], "seldom: memory and stacks of threads that end"),
     call(libc::SYS_brk, &[], "memory"),
     // Threads, signals, the end.
-    call(libc::SYS_clone, &[Check::In(0, THREAD)], "threads, no processes"),
+    call(libc::SYS_clone, &[Check::In(0, THREAD)], "seldom: threads, no processes; each C library has its own flags"),
     call(
         libc::SYS_clone3,
         &[],
-        "answered with ENOSYS: its arguments can't be checked, and the C library then uses clone",
+        "seldom: answered with ENOSYS: its arguments can't be checked, and the C library then uses clone",
     ),
     call(libc::SYS_set_robust_list, &[], "start of a thread"),
     call(libc::SYS_rseq, &[], "start of a thread"),
-    call(libc::SYS_prctl, &[Check::In(0, PRCTL)], "names of threads and of memory"),
+    call(libc::SYS_prctl, &[Check::In(0, PRCTL)], "seldom: names of threads and of memory"),
     call(libc::SYS_sigaltstack, &[], "start and end of a thread"),
     call(libc::SYS_rt_sigprocmask, &[], "start and end of a thread, abort"),
-    call(libc::SYS_rt_sigaction, &[], "the C library's first thread; handlers of stack overflows and abort"),
+    call(
+        libc::SYS_rt_sigaction,
+        &[Check::Not(0, libc::SIGSYS as u64)],
+        "the C library's first thread; handlers of stack overflows and abort",
+    ),
     call(libc::SYS_rt_sigreturn, &[], "return from handlers"),
-    call(libc::SYS_tgkill, &[Check::Own(0), Check::In(2, ABORT)], "abort"),
+    call(libc::SYS_tgkill, &[Check::Own(0), Check::In(2, ABORT)], "seldom: abort"),
     call(libc::SYS_exit, &[], "end of a thread"),
     call(libc::SYS_exit_group, &[], "the end"),
 ];

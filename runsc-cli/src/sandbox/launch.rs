@@ -5,14 +5,15 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
-use nix::sched::{CloneFlags, setns};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::{PipeFlags, pipe_with};
-use sentry_platform::spawn::{Child, IdMap, Namespaces, Spawn, Stdio};
+use sentry_platform::spawn::{Begun, Child, Namespaces, Spawn, Stdio};
 
 use super::config::SandboxConfig;
 use super::control;
+use super::network::{self, Place};
 use crate::cli::Global;
+use crate::user::IdMaps;
 
 /// Connections between sentry and gofer: as many requests may be under way at once.
 const GOFER_CONNECTIONS: usize = 2;
@@ -42,11 +43,15 @@ pub(crate) struct Extras<'a> {
     pub(crate) listener: Option<OwnedFd>,
     /// What the first process gets as 3, 4, ….
     pub(crate) extra: Vec<OwnedFd>,
-    /// The network namespace to be in; a new one by default.
-    pub(crate) network: Option<File>,
+    /// The network namespace to be in.
+    pub(crate) network: Place,
+    /// The ids that the sandbox has; the caller's by default.
+    pub(crate) ids: Option<IdMaps>,
     /// Called with the id of each process before its program runs.
     pub(crate) before_program: &'a dyn Fn(i32) -> std::io::Result<()>,
-    /// Called with the sentry's id when its namespaces are made and nothing else has been started.
+    /// What is called by `namespaces_made` may change the trees, so that the gofer has to come after it.
+    pub(crate) gofer_last: bool,
+    /// Called with the sentry's id when its namespaces are made.
     pub(crate) namespaces_made: &'a dyn Fn(i32) -> Result<()>,
 }
 
@@ -56,8 +61,10 @@ impl Default for Extras<'_> {
             console: None,
             listener: None,
             extra: Vec::new(),
-            network: None,
+            network: Place::New,
+            ids: None,
             before_program: &|_| Ok(()),
+            gofer_last: false,
             namespaces_made: &|_| Ok(()),
         }
     }
@@ -94,23 +101,60 @@ pub(crate) fn launch(global: &Global, mut config: SandboxConfig, extras: Extras<
     let passed = [sandbox_control].into_iter().chain(terminals.into_iter().flatten());
     let passed = passed.chain(extras.listener).chain(extras.extra).chain(words).chain(sentry_ends).collect::<Vec<_>>();
     let terminal = config.terminals.contains(&true);
+    let network = extras.network;
     let plan = Plan {
         global,
         program: &program,
         config,
         stdio: extras.console.map_or(Stdio::Inherit, Stdio::Given),
-        network: extras.network,
+        network: &network,
+        own_ids: extras.ids.is_some(),
+        ids: extras.ids.unwrap_or_else(IdMaps::of_caller),
         before_program: extras.before_program,
     };
-    let sentry = plan.start_sentry(&passed)?;
+    let begin_gofer = || plan.begin_gofer(&gofer_ends, &gofer_stderr);
+    // The sentry waits for it sooner or later.
+    let mut early = if extras.gofer_last { None } else { Some(begin_gofer()?) };
+    let started = plan.start_sentry(&passed).and_then(|sentry| {
+        let mut finish_gofer = || {
+            (extras.namespaces_made)(sentry.pid)?;
+            network::prepare(&network, sentry.pid, config)?;
+            let gofer = early.take().map_or_else(begin_gofer, Ok)?;
+            explained(gofer.finish()).context("starting the gofer")
+        };
+        match finish_gofer() {
+            Ok(gofer) => Ok((sentry, gofer)),
+            Err(error) => {
+                super::wait::end(sentry.pid);
+                Err(error)
+            }
+        }
+    });
     drop(passed);
-    let made = (extras.namespaces_made)(sentry.pid);
-    match made.and_then(|()| plan.start_gofer(&gofer_ends, &gofer_stderr)) {
-        Ok(gofer) => Ok(Sandbox { sentry, gofer, gofer_words, terminal, control }),
+    match started {
+        Ok((sentry, gofer)) => Ok(Sandbox { sentry, gofer, gofer_words, terminal, control }),
         Err(error) => {
-            super::wait::end(sentry.pid);
+            if let Some(gofer) = early {
+                super::wait::end(gofer.pid);
+            }
             Err(error)
         }
+    }
+}
+
+/// Says what a failure to start a process most likely comes of.
+fn explained<T>(started: std::io::Result<T>) -> Result<T> {
+    match started {
+        Ok(started) => Ok(started),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES)) => {
+            bail!(
+                "making namespaces: {error}; unprivileged user namespaces may be off on this host (sysctls kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns), or run as root"
+            )
+        }
+        Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+            bail!("making namespaces: {error}; raise the sysctl user.max_user_namespaces")
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -129,20 +173,30 @@ struct Plan<'a> {
     program: &'a File,
     config: &'a SandboxConfig,
     stdio: Stdio<'a>,
-    network: Option<File>,
+    network: &'a Place,
+    ids: IdMaps,
+    /// These ids are not the caller's.
+    own_ids: bool,
     before_program: &'a dyn Fn(i32) -> std::io::Result<()>,
 }
 
 impl Plan<'_> {
-    /// Starts the gofer.
-    fn start_gofer(&self, sockets: &[OwnedFd], stderr: &OwnedFd) -> Result<Child> {
+    /// Privileged callers keep the gofer in their own user namespace, where it may read any file, unless the container has
+    /// ids of its own; the sentry always gets one.
+    fn user_namespace(&self, sentry: bool) -> Namespaces {
+        let own = sentry || self.own_ids || !rustix::process::geteuid().is_root();
+        if own { libc::CLONE_NEWUSER } else { 0 }
+    }
+
+    /// Starts the gofer; doesn't wait for its program.
+    fn begin_gofer(&self, sockets: &[OwnedFd], stderr: &OwnedFd) -> Result<Begun> {
         let config = self.config.to_memfd()?;
         let log = debug_log(self.global, "gofer")?;
         let mut fds: Vec<BorrowedFd<'_>> = vec![config.as_fd(), log.as_fd(), stderr.as_fd()];
         fds.extend(sockets.iter().map(AsFd::as_fd));
         let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-        let child = self.start("gofer", namespaces | user_namespace(false), fds, Stdio::Null);
-        child.context("starting the gofer")
+        let begun = self.begin("gofer", namespaces | self.user_namespace(false), fds, Stdio::Null);
+        begun.context("starting the gofer")
     }
 
     fn start_sentry(&self, passed: &[OwnedFd]) -> Result<Child> {
@@ -151,58 +205,37 @@ impl Plan<'_> {
         let mut fds: Vec<BorrowedFd<'_>> = vec![config.as_fd(), log.as_fd()];
         fds.extend(passed.iter().map(AsFd::as_fd));
         let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-        let Some(network) = &self.network else {
-            let namespaces = namespaces | libc::CLONE_NEWNET | user_namespace(true);
-            return self.start("boot", namespaces, fds, self.stdio).context("starting the sentry");
+        let namespaces = namespaces | self.user_namespace(true);
+        let started = match self.network {
+            Place::New => self.begin("boot", namespaces | libc::CLONE_NEWNET, fds, self.stdio),
+            Place::Callers => self.begin("boot", namespaces, fds, self.stdio),
+            // Over none of its rights: it belongs to another user namespace than the sentry.
+            Place::Given(network) => network::inside(network, || self.begin("boot", namespaces, fds, self.stdio)),
         };
-        // In the given namespace, but over none of its rights: it belongs to another user namespace than the sentry.
-        let own = File::open("/proc/self/ns/net").context("opening our network namespace")?;
-        setns(network, CloneFlags::CLONE_NEWNET).context("joining the container's network namespace")?;
-        let started = self.start("boot", namespaces | user_namespace(true), fds, self.stdio);
-        setns(own, CloneFlags::CLONE_NEWNET).context("returning to our network namespace")?;
-        started.context("starting the sentry")
+        started.and_then(|begun| explained(begun.finish())).context("starting the sentry")
     }
 
-    fn start(
+    fn begin(
         &self,
         command: &str,
         namespaces: Namespaces,
         fds: Vec<BorrowedFd<'_>>,
         stdio: Stdio<'_>,
-    ) -> Result<Child> {
-        let uid = rustix::process::geteuid().as_raw();
-        let gid = rustix::process::getegid().as_raw();
-        let map = |own: u32| {
-            let mut lines = vec![IdMap { inside: 0, outside: own, count: 1 }];
-            if uid == 0 {
-                lines.push(IdMap { inside: NOBODY, outside: NOBODY, count: 1 });
-            }
-            lines
-        };
+    ) -> Result<Begun> {
         let spawn = Spawn {
             program: self.program.as_fd(),
             args: vec![CString::new(format!("runsc-{command}"))?, CString::new(command)?],
             env: Vec::new(),
             namespaces,
-            uid_map: map(uid),
-            gid_map: map(gid),
+            uid_map: self.ids.users.clone(),
+            gid_map: self.ids.groups.clone(),
+            becomes_root: self.own_ids,
             fds,
             stdio,
             dies_with_caller: !self.config.detached,
             before_program: self.before_program,
         };
-        match spawn.start() {
-            Ok(child) => Ok(child),
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES)) => {
-                bail!(
-                    "making namespaces: {error}; unprivileged user namespaces may be off on this host (sysctls kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns), or run as root"
-                )
-            }
-            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
-                bail!("making namespaces: {error}; raise the sysctl user.max_user_namespaces")
-            }
-            Err(error) => Err(error.into()),
-        }
+        explained(spawn.begin())
     }
 }
 
@@ -213,10 +246,4 @@ fn debug_log(global: &Global, command: &str) -> Result<File> {
             .with_context(|| format!("opening the debug log {pattern}; is the directory writable?")),
         None => File::options().write(true).open("/dev/null").context("opening /dev/null"),
     }
-}
-
-/// Privileged callers keep the gofer in the initial user namespace, where it may read any file; the sentry always gets
-/// one of its own.
-fn user_namespace(sentry: bool) -> Namespaces {
-    if sentry || !rustix::process::geteuid().is_root() { libc::CLONE_NEWUSER } else { 0 }
 }

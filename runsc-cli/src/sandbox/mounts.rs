@@ -23,7 +23,7 @@ use sentry_fs::tty::{Terminal, TtyHost};
 use sentry_fs::{CachePolicy, DeviceId, FileKind, FileSystem};
 
 use super::config::{MountConfig, MountSource, SandboxConfig};
-use super::cover;
+use super::{cover, devices};
 
 /// Sets up the kernel's mount namespace.
 pub(crate) fn build(
@@ -57,6 +57,7 @@ pub(crate) fn build(
         let what = || format!("mounting on {} in the sandbox", mount.destination);
         add(kernel, &namespace, &client, &trees, mount).with_context(what)?;
     }
+    devices::make(&namespace, &config.devices)?;
     if config.process.container {
         place(&namespace, &config.process.cwd, false).context("making the working directory")?;
     }
@@ -144,6 +145,12 @@ fn add(
     };
     let file = fs.root().attr()?.kind != FileKind::Directory;
     let place = place(namespace, &mount.destination, file)?;
+    if let MountSource::Tree(_) = mount.source {
+        cover::check_proc(&place, &mount.destination)?;
+    }
+    if mount.copy_up {
+        sentry_fs::copy_tree(place.inode(), &fs.root()).context("copying what is there (tmpcopyup)")?;
+    }
     let source = match &mount.source {
         // The host's path is none of the guest's business.
         MountSource::Tree(_) => b"none",
@@ -175,7 +182,7 @@ fn split_options(options: &[String]) -> (MountFlags, String) {
             | "rrelatime" | "norelatime" | "atime" | "diratime" | "nostrictatime" | "async" | "bind" | "rbind"
             | "private" | "rprivate" | "slave" | "rslave" | "shared" | "rshared" | "unbindable" | "runbindable"
             | "silent" | "loud" | "mand" | "nomand" | "lazytime" | "nolazytime" | "iversion" | "noiversion" => {}
-            // What lies below is not copied: images have nothing where engines ask for this.
+            // Done when it is mounted.
             "tmpcopyup" => {}
             other => data.push(other),
         }
@@ -184,7 +191,7 @@ fn split_options(options: &[String]) -> (MountFlags, String) {
 }
 
 /// Finds the place of a mount, making what is missing on the way. Symbolic links are followed inside the sandbox.
-fn place(namespace: &Arc<MountNamespace>, destination: &str, file: bool) -> Result<Path> {
+pub(super) fn place(namespace: &Arc<MountNamespace>, destination: &str, file: bool) -> Result<Path> {
     let root = namespace.root();
     let cred = super::boot::kernel_cred();
     let walker = Walker { root: &root, cred: &cred };

@@ -18,7 +18,10 @@ pub(crate) fn main() -> Result<u8> {
     let words = inherited(2, "standard error")?;
     rustix::stdio::dup2_stderr(&words).context("taking over standard error")?;
     drop(words);
+    sentry_platform::refused::speak_of_refused_calls("gofer", Some(log_fd));
     crate::log::install(log.into(), config.debug);
+    // What tells it from the command line.
+    rustix::thread::set_name(c"runsc-gofer").context("naming the process")?;
     // The trees are mounted from their paths: a descriptor of the host's mount namespace would have a way up.
     let mut trees = Vec::new();
     for (index, tree) in config.trees.iter().enumerate() {

@@ -1,5 +1,10 @@
 //! Processes of the host that may have ended, and whose ids may belong to others by now.
 
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 /// A process by its id and start.
@@ -32,15 +37,25 @@ impl HostProcess {
     }
 
     /// Waits until the process has ended; returns whether it has.
-    pub(crate) fn wait_for_end(self, limit: std::time::Duration) -> bool {
-        let deadline = std::time::Instant::now() + limit;
-        while self.lives() {
-            if std::time::Instant::now() > deadline {
-                return false;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(2));
+    pub(crate) fn wait_for_end(self, limit: Duration) -> bool {
+        // The descriptor stands for whoever has the number by now; if that is our process, its end is what it tells.
+        if let Some(process) = Pid::from_raw(self.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
+            && self.lives()
+        {
+            wait_for_exit(&process, limit);
         }
-        true
+        !self.lives()
+    }
+}
+
+/// Sleeps until a process has ended (`man 2 pidfd_open`) or the time is over.
+pub(crate) fn wait_for_exit(process: &OwnedFd, limit: Duration) {
+    let deadline = Instant::now() + limit;
+    while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+        let timeout = Timespec::try_from(left).ok();
+        if poll(&mut [PollFd::new(process, PollFlags::IN)], timeout.as_ref()) != Err(rustix::io::Errno::INTR) {
+            return;
+        }
     }
 }
 

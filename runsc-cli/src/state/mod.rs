@@ -23,7 +23,7 @@ use crate::cgroup::Cgroup;
 use crate::cli::Global;
 use crate::client::Client;
 
-pub(crate) use host_process::HostProcess;
+pub(crate) use host_process::{HostProcess, wait_for_exit};
 pub(crate) use lock::Lock;
 
 /// Version of the OCI runtime specification.
@@ -99,7 +99,7 @@ pub(crate) fn root(global: &Global) -> PathBuf {
     let own = || {
         let user = rustix::process::geteuid();
         match std::env::var_os("XDG_RUNTIME_DIR") {
-            _ if user.is_root() => PathBuf::from("/var/run/runsc"),
+            _ if crate::user::is_host_root() => PathBuf::from("/var/run/runsc"),
             Some(dir) => PathBuf::from(dir).join("runsc"),
             None => std::env::temp_dir().join(format!("runsc-{}", user.as_raw())),
         }

@@ -116,6 +116,27 @@ pub struct Attr {
 }
 
 impl Attr {
+    /// Attributes of an inode that no name leads to, as pipes and sockets have them: root's, one link, empty, all times `now`.
+    pub fn nameless(dev: DeviceId, ino: u64, kind: FileKind, perm: u32, now: Timespec) -> Attr {
+        Attr {
+            dev,
+            ino,
+            kind,
+            perm,
+            nlink: 1,
+            uid: 0,
+            gid: 0,
+            rdev: DeviceId::default(),
+            size: 0,
+            blksize: 4096,
+            blocks: 0,
+            atime: now,
+            mtime: now,
+            ctime: now,
+            btime: None,
+        }
+    }
+
     /// Returns `st_mode`.
     pub fn mode(&self) -> u32 {
         self.kind.mode_bits() | self.perm

@@ -35,6 +35,7 @@ pub mod proc;
 mod synth;
 pub mod sys;
 pub mod tmpfs;
+mod tree_copy;
 pub mod tty;
 
 pub use anon_dev::{next_anon_device, next_anon_ino};
@@ -42,3 +43,4 @@ pub use attr::{Attr, DeviceId, FileKind, NewInode, Owner, SetAttr, SetTime};
 pub use file::{DirEntry, DirSink, FileOps, IoFlags, MapSource, UserMemory};
 pub use inode::{CachePolicy, FileSystem, Inode, InodeRef, LinkTarget, RenameFlags, XattrFlags};
 pub use iobuf::{BytesDst, BytesSrc, IoDst, IoSrc};
+pub use tree_copy::copy_tree;

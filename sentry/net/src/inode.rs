@@ -28,21 +28,9 @@ impl SocketInode {
     pub fn new(core: &Core) -> Arc<SocketInode> {
         let now = now();
         let attr = Attr {
-            dev: SOCKFS,
-            ino: core.id,
-            kind: FileKind::Socket,
-            perm: 0o777,
-            nlink: 1,
             uid: core.creator.uid,
             gid: core.creator.gid,
-            rdev: DeviceId::default(),
-            size: 0,
-            blksize: 4096,
-            blocks: 0,
-            atime: now,
-            mtime: now,
-            ctime: now,
-            btime: None,
+            ..Attr::nameless(SOCKFS, core.id, FileKind::Socket, 0o777, now)
         };
         Arc::new(SocketInode(Mutex::new(Level::Inode, attr)))
     }

@@ -3,7 +3,7 @@
 use abi::{Errno, UserAddr};
 use sentry_fs::UserMemory;
 
-use crate::socket::Socket;
+use crate::socket::{Core, Socket};
 use crate::uapi::{af, sioc};
 
 /// Bytes of `struct ifreq`.
@@ -19,6 +19,11 @@ pub(crate) const LOOPBACK_MTU: u32 = 65536;
 /// `IFF_UP | IFF_LOOPBACK | IFF_RUNNING`.
 pub(crate) const LOOPBACK_FLAGS: u16 = 0x1 | 0x8 | 0x40;
 
+/// `IFF_RUNNING`.
+pub(crate) const RUNNING: u16 = 0x40;
+/// `ARPHRD_LOOPBACK`.
+pub(crate) const LOOPBACK_KIND: u32 = 772;
+
 fn put_int(memory: &dyn UserMemory, arg: u64, value: usize) -> Result<u64, Errno> {
     let value = i32::try_from(value).unwrap_or(i32::MAX);
     memory.write(UserAddr::new(arg), &value.to_ne_bytes()).map(|()| 0)
@@ -31,14 +36,14 @@ pub(crate) fn serve(socket: &dyn Socket, memory: &dyn UserMemory, op: u32, arg: 
         sioc::TIOCOUTQ => put_int(memory, arg, socket.outq()?),
         sioc::SIOCATMARK => put_int(memory, arg, usize::from(socket.at_mark()?)),
         sioc::SIOCGSTAMP_OLD => Err(Errno::ENOENT),
-        sioc::SIOCGIFCONF => interface_list(memory, arg),
-        0x8900..=0x89ff => interface(socket.core().domain, memory, op, arg),
+        sioc::SIOCGIFCONF => interface_list(socket.core(), memory, arg),
+        0x8900..=0x89ff => interface(socket.core(), memory, op, arg),
         _ => Err(Errno::ENOTTY),
     }
 }
 
 /// `SIOCGIFCONF`: every interface with an IPv4 address.
-fn interface_list(memory: &dyn UserMemory, arg: u64) -> Result<u64, Errno> {
+fn interface_list(core: &Core, memory: &dyn UserMemory, arg: u64) -> Result<u64, Errno> {
     let mut head = [0; 16];
     memory.read(UserAddr::new(arg), &mut head)?;
     let len = i32::from_ne_bytes([head[0], head[1], head[2], head[3]]);
@@ -46,6 +51,15 @@ fn interface_list(memory: &dyn UserMemory, arg: u64) -> Result<u64, Errno> {
     pointer.copy_from_slice(&head[8..]);
     let buf = u64::from_ne_bytes(pointer);
     let room = usize::try_from(len).map_err(|_| Errno::EINVAL)?;
+    if let Some(host) = core.ns.host() {
+        let entries = crate::host::interface_list(host)?;
+        let shown = if buf == 0 { entries.len() } else { entries.len().min(room / IFREQ * IFREQ) };
+        if buf != 0 {
+            memory.write(UserAddr::new(buf), &entries[..shown])?;
+        }
+        let shown = i32::try_from(shown).unwrap_or(i32::MAX);
+        return memory.write(UserAddr::new(arg), &shown.to_ne_bytes()).map(|()| 0);
+    }
     let mut done: i32 = 0;
     if buf == 0 || room >= IFREQ {
         done = IFREQ as i32;
@@ -75,7 +89,8 @@ fn put_bytes(entry: &mut [u8; IFREQ], bytes: &[u8]) {
 }
 
 /// The requests that take a `struct ifreq`.
-fn interface(domain: u16, memory: &dyn UserMemory, op: u32, arg: u64) -> Result<u64, Errno> {
+fn interface(core: &Core, memory: &dyn UserMemory, op: u32, arg: u64) -> Result<u64, Errno> {
+    let domain = core.domain;
     let known = matches!(
         op,
         sioc::SIOCGIFNAME
@@ -97,6 +112,10 @@ fn interface(domain: u16, memory: &dyn UserMemory, op: u32, arg: u64) -> Result<
     }
     let mut entry = [0; IFREQ];
     memory.read(UserAddr::new(arg), &mut entry)?;
+    if let Some(answer) = core.ns.host().and_then(|host| crate::host::interface(host, op, &mut entry)) {
+        answer?;
+        return memory.write(UserAddr::new(arg), &entry).map(|()| 0);
+    }
     if op == sioc::SIOCGIFNAME {
         if u32::from_ne_bytes([entry[16], entry[17], entry[18], entry[19]]) != LOOPBACK_INDEX {
             return Err(Errno::ENODEV);

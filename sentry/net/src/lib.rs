@@ -10,6 +10,7 @@ pub mod addr;
 pub mod cmsg;
 mod file;
 mod flow;
+pub mod host;
 mod inet;
 mod inode;
 mod ioctl;
@@ -24,8 +25,9 @@ pub mod uapi;
 mod unix;
 
 pub use file::SocketFile;
+pub use host::HostNet;
 pub use inode::SocketInode;
-pub use namespace::{NetNamespace, Pair};
+pub use namespace::{NetNamespace, NetSettings, Pair};
 pub use socket::{
     Caller, Caps, Control, Core, FileRef, Incoming, NoPaths, Outgoing, PathBinding, PathKey, Received, Shutdown,
     Socket, Ucred, UnixPaths,

@@ -1,25 +1,43 @@
 //! [`NetNamespace`]: everything that sockets of one network namespace share, and where sockets are made.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use abi::Errno;
+use sentry_fs::sys::Interface;
 
 use crate::socket::{Caller, Socket};
 use crate::uapi::{SockType, af};
 use crate::unix::{Names, Shared};
-use crate::{inet, netlink, unix};
+use crate::{HostNet, host, inet, ioctl, netlink, unix};
 
 /// Numbers for sockets of all namespaces.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
-/// A network namespace: loopback only, and up.
+/// A network namespace: with a loopback of its own and nothing else, or with the host's sockets.
 pub struct NetNamespace {
     pub(crate) unix: Names,
     pub(crate) ports: inet::Ports,
     pub(crate) netlink: netlink::Ports,
     autobind: AtomicU32,
     cookie: u64,
+    host: OnceLock<Arc<HostNet>>,
+    settings: OnceLock<NetSettings>,
+}
+
+/// Settings below `/proc/sys/net` that are obeyed.
+#[derive(Clone, Copy, Debug)]
+pub struct NetSettings {
+    /// `net.ipv4.ip_unprivileged_port_start`: ports below need `CAP_NET_BIND_SERVICE`.
+    pub unprivileged_port: u32,
+    /// `net.ipv4.ping_group_range`: least and greatest group that may make ping sockets.
+    pub ping_groups: (u32, u32),
+}
+
+impl Default for NetSettings {
+    fn default() -> NetSettings {
+        NetSettings { unprivileged_port: 1024, ping_groups: (1, 0) }
+    }
 }
 
 /// A pair of connected sockets.
@@ -43,7 +61,52 @@ impl NetNamespace {
             netlink: netlink::Ports::new(),
             autobind: AtomicU32::new(0),
             cookie: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            host: OnceLock::new(),
+            settings: OnceLock::new(),
         })
+    }
+
+    /// Makes internet sockets on the host from now on. Only the first call counts.
+    pub fn use_host(&self, host: HostNet) {
+        let _ = self.host.set(Arc::new(host));
+    }
+
+    /// Sets what `/proc/sys/net` says. Only the first call counts.
+    pub fn configure(&self, settings: NetSettings) {
+        let _ = self.settings.set(settings);
+    }
+
+    pub(crate) fn host(&self) -> Option<&Arc<HostNet>> {
+        self.host.get()
+    }
+
+    /// Returns what `/sys/class/net` shows.
+    pub fn interfaces(&self) -> Vec<Interface> {
+        if let Some(host) = self.host() {
+            // A host that doesn't answer has nothing to show.
+            return host.interfaces().unwrap_or_default();
+        }
+        vec![Interface {
+            name: "lo".to_owned(),
+            index: ioctl::LOOPBACK_INDEX,
+            mtu: ioctl::LOOPBACK_MTU,
+            flags: u32::from(ioctl::LOOPBACK_FLAGS & !ioctl::RUNNING),
+            kind: ioctl::LOOPBACK_KIND,
+            state: "unknown",
+            tx_queue_len: 1000,
+            ..Interface::default()
+        }]
+    }
+
+    /// The first port that anybody may bind.
+    pub(crate) fn unprivileged_port(&self) -> u32 {
+        self.settings.get().copied().unwrap_or_default().unprivileged_port
+    }
+
+    /// Tells whether a group may make ping sockets.
+    pub(crate) fn may_ping(&self, gid: u32) -> bool {
+        let (least, greatest) = self.settings.get().copied().unwrap_or_default().ping_groups;
+        (least..=greatest).contains(&gid)
     }
 
     /// Returns `SO_NETNS_COOKIE`.
@@ -71,7 +134,10 @@ impl NetNamespace {
         let (domain, kind) = check(domain, kind)?;
         match domain {
             af::UNIX => unix::socket(self, caller.cred, kind, protocol),
-            af::INET | af::INET6 => inet::socket(self, caller, domain, kind, protocol),
+            af::INET | af::INET6 => match self.host() {
+                Some(net) => host::socket(self, net, caller, domain, kind, protocol),
+                None => inet::socket(self, caller, domain, kind, protocol),
+            },
             af::NETLINK => netlink::socket(self, caller, kind, protocol),
             _ => Err(Errno::EAFNOSUPPORT),
         }

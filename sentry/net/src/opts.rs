@@ -187,6 +187,9 @@ fn bind_device(caller: &Caller<'_>, core: &Core, bound: bool) -> Result<(), Errn
 
 /// Sets an option.
 pub fn set(socket: &dyn Socket, caller: &Caller<'_>, name: i32, value: &[u8]) -> Result<(), Errno> {
+    if let Some(result) = socket.set_generic(caller, name, value) {
+        return result;
+    }
     let core = socket.core();
     if name == so::BINDTODEVICE {
         return device(caller, core, value);
@@ -321,6 +324,9 @@ pub fn set(socket: &dyn Socket, caller: &Caller<'_>, name: i32, value: &[u8]) ->
 
 /// Returns an option; the caller copies out at most `len` bytes of it.
 pub fn get(socket: &dyn Socket, name: i32, len: usize) -> Result<Vec<u8>, Errno> {
+    if let Some(result) = socket.get_generic(name, len) {
+        return result;
+    }
     let core = socket.core();
     match name {
         so::ERROR => return Ok(bytes(core.take_error().err().map_or(0, Errno::raw))),

@@ -4,12 +4,13 @@
 
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::NetNamespace;
 use crate::addr::{self, InetAddr, UnixName};
 use crate::inet::Table;
 use crate::inet::udp::UdpSocket;
-use crate::socket::{Core, Socket};
+use crate::socket::Socket;
 use crate::uapi::af;
 use crate::unix::Found;
 
@@ -25,13 +26,24 @@ fn hex(family: u16, addr: InetAddr) -> String {
     format!("{ip}:{:04X}", addr.port)
 }
 
+/// A socket in a table.
+pub(crate) struct Listed {
+    pub(crate) socket: Arc<dyn Socket>,
+    /// As in `enum` of `include/net/tcp_states.h`.
+    pub(crate) state: u8,
+    pub(crate) local: InetAddr,
+    pub(crate) remote: Option<InetAddr>,
+}
+
 /// One line of a table of internet sockets; `tail` is what follows the inode number.
-fn row(core: &Core, at: usize, state: u8, ends: (InetAddr, Option<InetAddr>), queues: Queues, tail: &str) -> String {
+fn row(listed: &Listed, at: usize, tail: &str) -> String {
+    let (core, queues) = (listed.socket.core(), queues(&*listed.socket));
     let none = InetAddr::new(if core.domain == af::INET { [0; 4].into() } else { [0_u16; 8].into() }, 0);
     format!(
-        "{at:4}: {} {} {state:02X} {:08X}:{:08X} 00:00000000 00000000 {:5}        0 {}{tail}",
-        hex(core.domain, ends.0),
-        hex(core.domain, ends.1.unwrap_or(none)),
+        "{at:4}: {} {} {:02X} {:08X}:{:08X} 00:00000000 00000000 {:5}        0 {}{tail}",
+        hex(core.domain, listed.local),
+        hex(core.domain, listed.remote.unwrap_or(none)),
+        listed.state,
         queues.1,
         queues.0,
         core.creator.uid,
@@ -80,13 +92,16 @@ impl NetNamespace {
 
     /// Returns the text of a file of `/proc/net`.
     pub fn proc_file(&self, name: &str) -> Option<String> {
+        if let Some(text) = self.host().and_then(|host| host.proc_file(name)) {
+            return Some(text);
+        }
         Some(match name {
             "tcp" => self.tcp_table(af::INET),
             "tcp6" => self.tcp_table(af::INET6),
-            "udp" => udp_table(&self.ports.udp, af::INET),
-            "udp6" => udp_table(&self.ports.udp, af::INET6),
-            "udplite" => udp_table(&self.ports.udplite, af::INET),
-            "udplite6" => udp_table(&self.ports.udplite, af::INET6),
+            "udp" => udp_table(&self.udp_sockets(af::INET), af::INET),
+            "udp6" => udp_table(&self.udp_sockets(af::INET6), af::INET6),
+            "udplite" => udp_table(&listed(&self.ports.udplite, af::INET), af::INET),
+            "udplite6" => udp_table(&listed(&self.ports.udplite, af::INET6), af::INET6),
             "unix" => self.unix_table(),
             "raw" => format!("  {HEAD_V4} ref pointer drops\n"),
             "raw6" => format!("{HEAD_V6} ref pointer drops\n"),
@@ -126,14 +141,30 @@ impl NetNamespace {
         })
     }
 
-    fn tcp_table(&self, family: u16) -> String {
-        let mut sockets = self.ports.tcp.all();
-        sockets.retain(|socket| socket.core().domain == family);
-        let mut out = if family == af::INET { format!("  {HEAD_V4:147}\n") } else { format!("{HEAD_V6}\n") };
-        for (at, socket) in sockets.iter().enumerate() {
+    fn tcp_sockets(&self, family: u16) -> Vec<Listed> {
+        if let Some(host) = self.host() {
+            return host.listed(family, true);
+        }
+        let all = self.ports.tcp.all().into_iter().filter(|socket| socket.core().domain == family);
+        let listed = all.map(|socket| {
             let (state, local, remote) = socket.describe();
+            Listed { socket, state, local, remote }
+        });
+        listed.collect()
+    }
+
+    fn udp_sockets(&self, family: u16) -> Vec<Listed> {
+        match self.host() {
+            Some(host) => host.listed(family, false),
+            None => listed(&self.ports.udp, family),
+        }
+    }
+
+    fn tcp_table(&self, family: u16) -> String {
+        let mut out = if family == af::INET { format!("  {HEAD_V4:147}\n") } else { format!("{HEAD_V6}\n") };
+        for (at, listed) in self.tcp_sockets(family).iter().enumerate() {
             let tail = " 1 0000000000000000 100 0 0 10 0";
-            let line = row(socket.core(), at, state, (local, remote), queues(&**socket), tail);
+            let line = row(listed, at, tail);
             let width = if family == af::INET { TCP_WIDTH } else { 0 };
             let _ = writeln!(out, "{line:width$}");
         }
@@ -160,16 +191,21 @@ impl NetNamespace {
     }
 }
 
-fn udp_table(table: &Table<UdpSocket>, family: u16) -> String {
-    let mut sockets = table.all();
-    sockets.retain(|socket| socket.core().domain == family);
+fn listed(table: &Table<UdpSocket>, family: u16) -> Vec<Listed> {
+    let all = table.all().into_iter().filter(|socket| socket.core().domain == family);
+    let listed = all.map(|socket| {
+        let (local, remote) = socket.describe();
+        Listed { socket, state: if remote.is_some() { 1 } else { 7 }, local, remote }
+    });
+    listed.collect()
+}
+
+fn udp_table(sockets: &[Listed], family: u16) -> String {
     let width = if family == af::INET { UDP_WIDTH } else { 0 };
     let head = if family == af::INET { format!("   {HEAD_V4}") } else { String::from(HEAD_V6) };
     let mut out = format!("{:width$}\n", head + " ref pointer drops");
-    for (at, socket) in sockets.iter().enumerate() {
-        let (local, remote) = socket.describe();
-        let state = if remote.is_some() { 1 } else { 7 };
-        let line = row(socket.core(), at, state, (local, remote), queues(&**socket), " 2 0000000000000000 0");
+    for (at, listed) in sockets.iter().enumerate() {
+        let line = row(listed, at, " 2 0000000000000000 0");
         let _ = writeln!(out, "{line:width$}");
     }
     out

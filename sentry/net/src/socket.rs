@@ -318,6 +318,11 @@ pub trait Socket: Send + Sync + Any {
     /// `getpeername(2)`.
     fn peer_name(&self) -> Result<RawAddr, Errno>;
 
+    /// What `accept(2)` tells of the peer: `ECONNABORTED` where it is gone again and left no name.
+    fn accepted_name(&self) -> Result<RawAddr, Errno> {
+        self.peer_name().map_err(|_| Errno::ECONNABORTED)
+    }
+
     /// `SO_ACCEPTCONN`.
     fn is_listening(&self) -> bool {
         false
@@ -325,6 +330,16 @@ pub trait Socket: Send + Sync + Any {
 
     /// `SO_PEERCRED`.
     fn peer_cred(&self) -> Option<Ucred> {
+        None
+    }
+
+    /// Sets an option of `SOL_SOCKET` in a way of the socket's own; `None` leaves it to [`crate::opts`].
+    fn set_generic(&self, _caller: &Caller<'_>, _name: i32, _value: &[u8]) -> Option<Result<(), Errno>> {
+        None
+    }
+
+    /// Returns an option of `SOL_SOCKET` that the socket keeps itself; `None` leaves it to [`crate::opts`].
+    fn get_generic(&self, _name: i32, _len: usize) -> Option<Result<Vec<u8>, Errno>> {
         None
     }
 

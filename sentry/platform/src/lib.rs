@@ -9,7 +9,7 @@
 //! context performs the [`MemOp`]s natively in its own address space.
 
 use std::ops::Range;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -21,7 +21,9 @@ pub mod caller;
 pub mod error;
 pub mod ext;
 pub mod host_calls;
+pub mod host_socket;
 pub mod ptrace;
+pub mod refused;
 pub mod regs;
 pub mod spawn;
 pub mod systrap;
@@ -41,6 +43,8 @@ pub enum Event {
     Fault(Fault),
     /// [`Interrupt::interrupt`] was called. No side effect on the registers.
     Interrupted,
+    /// The host refused an operation of [`Context::start_after`]: guest code has not run, the registers are as they were.
+    Refused(MemOpError),
     /// The host thread behind the context is gone (killed by the host, or it attacked its stub). It can't run again.
     Dead(Death),
 }
@@ -167,8 +171,27 @@ pub trait Platform: Send + Sync {
     /// just before counts. Called by a worker that has nothing to do; may spin for a bounded time first.
     fn park(&self, timeout: Option<Duration>);
 
+    /// Has workers look after a descriptor along with the contexts, from now on: `serve` is called whenever it can be
+    /// read, and tells whether there was something to do. Once for a platform; false where it can't, and a thread of the
+    /// caller's must.
+    fn attend(&self, _fd: BorrowedFd<'_>, _serve: Box<dyn Fn() -> bool + Send + Sync>) -> bool {
+        false
+    }
+
     /// Wakes one worker that is in, or about to enter, [`Platform::park`]. May be called from any thread.
     fn unpark(&self);
+
+    /// Tells that a worker between two polls is held up by the host, and that no guest is to count on it. What guests asked
+    /// for before that is found by the next worker that polls: see to it that one does.
+    fn worker_lost(&self) {}
+
+    /// Takes [`Platform::worker_lost`] back. The two may come in either order.
+    fn worker_found(&self) {}
+
+    /// Tells whether the host holds up a thread of this process. One that is ready to run but has no processor isn't.
+    fn waits_for_host(&self, _tid: i32) -> bool {
+        false
+    }
 }
 
 /// Makes the code by which a patched system call reaches the sentry without a trap.
@@ -201,6 +224,21 @@ pub trait AddressSpace: Send + Sync {
     /// Copies to guest memory until all is written or memory can't be written; returns the bytes copied.
     fn write(&self, addr: u64, buf: &[u8]) -> usize;
 
+    /// Copies what came from this address with the system call that the caller is serving, as far as it is at hand; 0 where
+    /// nothing is.
+    fn peek(&self, addr: u64, buf: &mut [u8]) -> usize {
+        let _ = (addr, buf);
+        0
+    }
+
+    /// Writes with the reply to the system call that the caller is serving, for a thread of this memory, where that is
+    /// cheaper; `false`: not now. To be the last that the call does: by the time of a fault it can't choose any more what
+    /// it returns.
+    fn write_later(&self, addr: u64, buf: &[u8], short: Short) -> bool {
+        let _ = (addr, buf, short);
+        false
+    }
+
     /// Returns the host process id of the stub process (for `/proc` of the host: smaps and figures), as seen from the
     /// sentry's pid namespace.
     fn host_pid(&self) -> i32;
@@ -213,6 +251,38 @@ pub trait AddressSpace: Send + Sync {
     /// Returns how many bytes are resident, 0 where the host can't be asked. Cheaper than [`AddressSpace::resident`].
     fn resident_now(&self) -> u64 {
         0
+    }
+}
+
+/// What a system call returns where not all of its last bytes can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Short {
+    /// `EFAULT`.
+    Fails,
+    /// The bytes written, with those written before, or `EFAULT` if that is none.
+    Counts(u64),
+}
+
+impl Short {
+    const FAULT: u64 = (-(libc::EFAULT as i64)).cast_unsigned();
+
+    pub(crate) fn result(self, written: u64) -> u64 {
+        match self {
+            Short::Counts(before) if before.saturating_add(written) > 0 => before.saturating_add(written),
+            _ => Short::FAULT,
+        }
+    }
+
+    /// As one number.
+    pub(crate) fn before(self) -> u64 {
+        match self {
+            Short::Fails => u64::MAX,
+            Short::Counts(before) => before,
+        }
+    }
+
+    pub(crate) fn from_before(before: u64) -> Short {
+        if before == u64::MAX { Short::Fails } else { Short::Counts(before) }
     }
 }
 
@@ -249,10 +319,29 @@ pub trait Context: Send {
     /// Lets guest code run with these registers. Ask [`Context::poll_event`] for what comes of it.
     fn start(&mut self, regs: &Registers);
 
+    /// As [`Context::start`], once the host has performed operations on the guest's way back, which saves a crossing. `false`:
+    /// not now, or not with these, and nothing was begun. Only between a system call and the next start. Other threads
+    /// learn by [`Interrupt::has_performed`] that they are done, the caller by any event but [`Event::Refused`].
+    fn start_after(&mut self, ops: &[MemOp], regs: &Registers) -> bool {
+        let _ = (ops, regs);
+        false
+    }
+
+    /// Returns the number of the next run, for [`Interrupt::has_performed`].
+    fn next_run(&self) -> u32 {
+        0
+    }
+
     /// Returns the event that ended the run, or arranges for `cx` to be woken. With [`Event::Syscall`] only the number and
     /// the arguments are certain to be in `regs`; [`Context::complete`] gets the rest. With other events all registers are
     /// there.
     fn poll_event(&mut self, cx: &mut std::task::Context<'_>, regs: &mut Registers) -> Poll<Event>;
+
+    /// Writes what [`AddressSpace::write_later`] has left, now; returns what the call is to return if that has failed. Only
+    /// before guest code is to see something else than the call's end; a start does the same.
+    fn flush(&mut self) -> Option<u64> {
+        None
+    }
 
     /// Tells that the worker has other tasks to go on with: the next [`Context::poll_event`] that finds nothing shall not
     /// wait for the guest.
@@ -303,11 +392,81 @@ pub trait Context: Send {
     fn aborts_rseq(&self) -> bool;
 }
 
+/// What a thread is told about itself; the numbers that [`Answers`] holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // the calls that tell them
+pub enum Identity {
+    Getpid = 1,
+    Gettid = 2,
+    Getppid = 3,
+    Getuid = 4,
+    Geteuid = 5,
+    Getgid = 6,
+    Getegid = 7,
+    Getpgrp = 8,
+    Getsid = 9,
+}
+
+/// Numbers of the system calls that [`Answers`] may answer.
+pub const ANSWERED_CALLS: [u32; 13] = systrap::ANSWERED_CALLS;
+
+/// System calls of one thread that are answered without an event: those about its identity, `sched_yield`, the base of fs,
+/// and `rt_sigprocmask`, for which the thread's signal mask is kept here.
+///
+/// What stands here is in the hands of the guest. A wrong value deceives nobody but the thread's own process.
+pub trait Answers: Send + Sync {
+    /// Begins to answer, with this mask and the numbers set before. Signals count as pending.
+    fn begin(&self, mask: u64);
+
+    /// Ends it: calls that begin after this are events. The mask may still change by one that has begun, until the thread's
+    /// next event.
+    fn end(&self);
+
+    /// Changes a number.
+    fn set(&self, what: Identity, value: u32);
+
+    /// Returns the signal mask, `SIGKILL` and `SIGSTOP` never among it.
+    fn mask(&self) -> u64;
+
+    /// Replaces the mask. Only between an event and the next start.
+    fn set_mask(&self, mask: u64);
+
+    /// Says whether signals may be pending, blocked ones too. While that is so, each change of the mask is an event. One
+    /// under way when it comes to be so ends with [`Event::Interrupted`], unless what follows sees the new mask.
+    fn set_pending(&self, pending: bool);
+
+    /// Returns how many calls were answered.
+    fn count(&self) -> u64;
+}
+
 /// Interrupts one context.
 pub trait Interrupt: Send + Sync {
     /// Makes the current or next run end soon with [`Event::Interrupted`] (or with the event it was about to end with).
     /// Interrupts that nobody has seen yet count once.
     fn interrupt(&self);
+
+    /// Returns what the platform can answer for the thread without an event, if it can.
+    fn answers(&self) -> Option<Arc<dyn Answers>> {
+        None
+    }
+
+    /// Tells whether the operations with which this run began are done. That is the guest's own word: only what it is told
+    /// about its own memory may rest on it. Ask while the run lasts.
+    fn has_performed(&self, run: u32) -> bool {
+        let _ = run;
+        false
+    }
+
+    /// Returns a number of what guest code or its stub has not answered yet; the same number is the same answer. `None` where
+    /// nothing is owed, and where the host makes sure of answers.
+    fn owes(&self) -> Option<u64> {
+        None
+    }
+
+    /// Kills the process that runs this thread and all others of its address space, which ends all of them.
+    fn kill(&self, reason: &'static str) {
+        let _ = reason;
+    }
 
     /// Returns the processor time that the guest thread has used, as the host's scheduler counts it.
     fn cpu_time(&self) -> Duration;

@@ -38,6 +38,9 @@ pub struct Spawn<'a> {
     pub uid_map: Vec<IdMap>,
     /// Written when a user namespace is among them.
     pub gid_map: Vec<IdMap>,
+    /// Take on the ids of the new user namespace's root before the program runs. The caller's own, where they don't exist
+    /// in there, would cost the program all rights in the namespace, and keep theirs over files.
+    pub becomes_root: bool,
     /// Descriptors that the program gets as 3, 4, …, besides 0 to 2 which it inherits. All others are closed.
     pub fds: Vec<BorrowedFd<'a>>,
     /// What 0 to 2 become.
@@ -66,12 +69,42 @@ pub struct Child {
     pub pid: i32,
 }
 
+/// A process that is on the way to its program.
+#[derive(Debug)]
+pub struct Begun {
+    /// Process id.
+    pub pid: i32,
+    /// Says why the program could not be executed.
+    error: OwnedFd,
+}
+
+impl Begun {
+    /// Waits until the program runs.
+    pub fn finish(self) -> io::Result<Child> {
+        let mut errno = [0; 4];
+        // Closed without a word when exec succeeds.
+        match rustix::io::read(&self.error, &mut errno)? {
+            0 => Ok(Child { pid: self.pid }),
+            _ => {
+                // It ends by itself; its exit status says nothing new.
+                let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(self.pid), None);
+                Err(io::Error::from_raw_os_error(i32::from_ne_bytes(errno)))
+            }
+        }
+    }
+}
+
 /// First descriptor after the standard ones.
 const FIRST_FD: RawFd = 3;
 
 impl Spawn<'_> {
-    /// Starts the process.
+    /// Starts the process; returns once its program runs.
     pub fn start(&self) -> io::Result<Child> {
+        self.begin()?.finish()
+    }
+
+    /// Starts the process; doesn't wait for its program.
+    pub fn begin(&self) -> io::Result<Begun> {
         let args = pointers(&self.args);
         let env = pointers(&self.env);
         let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
@@ -103,6 +136,7 @@ impl Spawn<'_> {
                 program: program.as_raw_fd(),
                 sources: &sources,
                 stdio: stdio.as_ref().map(AsRawFd::as_raw_fd),
+                becomes_root: self.becomes_root,
                 dies_with_caller: self.dies_with_caller,
                 go: go_read.as_raw_fd(),
                 go_other_end: go_write.as_raw_fd(),
@@ -115,8 +149,8 @@ impl Spawn<'_> {
         drop(go_read);
         drop(err_write);
         let pid = i32::try_from(pid).map_err(|_| io::Error::other("process id out of range"))?;
-        match self.release(pid, go_write, &err_read) {
-            Ok(()) => Ok(Child { pid }),
+        match self.release(pid, go_write) {
+            Ok(()) => Ok(Begun { pid, error: err_read }),
             Err(error) => {
                 // Without its go it ends by itself; its exit status says nothing new.
                 let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None);
@@ -125,20 +159,14 @@ impl Spawn<'_> {
         }
     }
 
-    /// Lets the child go on to its program; returns once it has got there.
-    fn release(&self, pid: i32, go: OwnedFd, error: &OwnedFd) -> io::Result<()> {
+    /// Lets the child go on to its program.
+    fn release(&self, pid: i32, go: OwnedFd) -> io::Result<()> {
         if self.namespaces & libc::CLONE_NEWUSER != 0 {
             self.write_maps(pid)?;
         }
         (self.before_program)(pid)?;
         rustix::io::write(&go, b"g")?;
-        drop(go);
-        let mut errno = [0; 4];
-        // Closed without a word when exec succeeds.
-        match rustix::io::read(error, &mut errno)? {
-            0 => Ok(()),
-            _ => Err(io::Error::from_raw_os_error(i32::from_ne_bytes(errno))),
-        }
+        Ok(())
     }
 
     fn write_maps(&self, pid: i32) -> io::Result<()> {
@@ -162,6 +190,7 @@ struct Plan<'a> {
     program: RawFd,
     sources: &'a [RawFd],
     stdio: Option<RawFd>,
+    becomes_root: bool,
     dies_with_caller: bool,
     go: RawFd,
     go_other_end: RawFd,
@@ -188,10 +217,7 @@ fn last_errno() -> i32 {
 }
 
 fn prepare(plan: &Plan<'_>) -> Result<(), i32> {
-    // SAFETY: prctl with these arguments touches no memory.
-    if plan.dies_with_caller && unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) } < 0 {
-        return Err(last_errno());
-    }
+    die_with_caller(plan)?;
     // SAFETY: closes this process's copy of the parent's end, so that the parent's death ends the read below.
     unsafe { libc::close(plan.go_other_end) };
     let mut byte = 0u8;
@@ -200,6 +226,11 @@ fn prepare(plan: &Plan<'_>) -> Result<(), i32> {
     if got != 1 {
         return Err(libc::EPIPE);
     }
+    if plan.becomes_root {
+        become_root()?;
+        // Other ids have made the host forget it.
+        die_with_caller(plan)?;
+    }
     if let Some(stdio) = plan.stdio {
         for target in 0..FIRST_FD {
             dup(stdio, target)?;
@@ -207,6 +238,25 @@ fn prepare(plan: &Plan<'_>) -> Result<(), i32> {
     }
     for (target, source) in (FIRST_FD..).zip(plan.sources) {
         dup(*source, target)?;
+    }
+    Ok(())
+}
+
+fn die_with_caller(plan: &Plan<'_>) -> Result<(), i32> {
+    // SAFETY: prctl with these arguments touches no memory.
+    if plan.dies_with_caller && unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) } < 0 {
+        return Err(last_errno());
+    }
+    Ok(())
+}
+
+fn become_root() -> Result<(), i32> {
+    for call in [libc::SYS_setgroups, libc::SYS_setresgid, libc::SYS_setresuid] {
+        // SAFETY: no groups from no array, or three times id 0. Directly, since the library would tell other threads,
+        // which a forked child doesn't have.
+        if unsafe { libc::syscall(call, 0_usize, 0_usize, 0_usize) } < 0 {
+            return Err(last_errno());
+        }
     }
     Ok(())
 }

@@ -4,12 +4,13 @@ mod common;
 mod patched;
 
 use std::os::unix::fs::FileExt;
+use std::process::{Command, ExitCode};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use common::guest::{CODE, Guest, call_forever};
-use sentry_platform::systrap::{Options, Systrap};
-use sentry_platform::{Event, Platform, Registers};
+use common::guest::{CODE, DATA, Guest, call_forever};
+use sentry_platform::systrap::{Copies, Options, Systrap};
+use sentry_platform::{Event, MemOp, Platform, Registers};
 
 const OWN: &[common::Case] = &[
     ("a_guest_that_jumps_into_the_stub_hurts_only_itself", a_guest_that_jumps_into_the_stub_hurts_only_itself),
@@ -23,8 +24,29 @@ const OWN: &[common::Case] = &[
 const STUB: u64 = 0x7e80_0000_0000;
 const CODE_LEN: usize = 0x1000;
 
-fn main() -> std::process::ExitCode {
-    common::main(|| Systrap::new(Options::default()).expect("systrap works here"), &[OWN, patched::CASES].concat())
+fn main() -> ExitCode {
+    let way = std::env::args().find_map(|arg| arg.strip_prefix("--copy=").map(str::to_owned));
+    let copies = match way.as_deref() {
+        None => Copies::All,
+        Some("stub") => Copies::Stub,
+        Some("host") => Copies::Host,
+        Some(other) => panic!("--copy={other}: use stub or host"),
+    };
+    let mut cases = [OWN, patched::CASES, patched::behind::CASES].concat();
+    if copies == Copies::All {
+        cases.extend(patched::later::CASES.iter().chain(patched::input::CASES));
+    }
+    let options = Options { copies, ..Options::default() };
+    let code = common::main(|| Systrap::new(options).expect("systrap works here"), &cases);
+    // The other ways of copying: a platform is made before anything else, so in processes of their own.
+    let others = if std::env::args().len() == 1 { &["--copy=stub", "--copy=host"][..] } else { &[] };
+    let good = others.iter().all(|way| {
+        println!("{way}");
+        let this = std::env::current_exe().expect("this program");
+        let status = Command::new(this).args([*way, "memory", "copies", "patched", "fault"]).status();
+        status.expect("this program again").success()
+    });
+    if good { code } else { ExitCode::FAILURE }
 }
 
 /// Runs a guest that may never say anything again; returns its event, if any.
@@ -162,7 +184,9 @@ fn the_stub_region_is_out_of_the_guests_reach(platform: &dyn Platform) {
     // The control page can't be written.
     one.regs.rdi = STUB + 0x1000;
     assert!(matches!(one.run(), Event::Fault(_)));
-    let child = one.fork();
+    let mut child = one.fork();
+    // It maps its context with the first request.
+    child.ops(&[MemOp::Advise { addr: DATA, len: 0x1000, advice: libc::MADV_NORMAL }]).expect("advise");
     assert_ne!(context_of(&child), context_of(&one));
 }
 

@@ -72,10 +72,7 @@ async fn converse(control: &Arc<Control>, socket: OwnedFd) -> Result<(), Channel
     };
     let Some(kernel) = control.kernel.upgrade() else { return Ok(()) };
     match request.body {
-        Request::Start => {
-            let reply = start(control, &kernel).await;
-            peer.reply(&reply)
-        }
+        Request::Start => start(control, &kernel, &peer).await,
         Request::Exec => process::exec(control, &kernel, &peer, request.fds).await,
         Request::Signal { target, number } => peer.reply(&signals::send(control, &kernel, target, number)),
         Request::Forward(_) => peer.reply(&Reply::Refused("nothing was executed on this connection".to_owned())),
@@ -95,6 +92,10 @@ async fn converse(control: &Arc<Control>, socket: OwnedFd) -> Result<(), Channel
         }
         Request::Wait(None) => wait_for_sandbox(control, &peer).await,
         Request::Wait(Some(pid)) => wait_for_process(&kernel, &peer, Pid(pid)).await,
+        Request::LimitTasks(limit) => {
+            kernel.tasks.write().max_tasks = limit;
+            peer.reply(&Reply::Done)
+        }
         Request::Status => peer.reply(&Reply::Status(status(control, &kernel))),
     }
 }
@@ -107,18 +108,28 @@ fn status(control: &Control, kernel: &Kernel) -> SandboxStatus {
     }
 }
 
-async fn start(control: &Control, kernel: &Arc<Kernel>) -> Reply {
+/// Starts the first process once the peer, told that it is about to run, has gone: by then the command line has noted
+/// the start, and an engine's shim gets the time to watch the container before anything happens in it.
+async fn start(control: &Control, kernel: &Arc<Kernel>, peer: &Peer) -> Result<(), ChannelError> {
     let Some(prepared) = control.take_prepared() else {
-        return Reply::Refused("the container is started already".to_owned());
+        return peer.reply(&Reply::Refused("the container is started already".to_owned()));
     };
     let terminal = control.terminal.clone().map(|terminal| terminal as Arc<dyn sentry_fs::tty::Terminal>);
-    match prepared.start(terminal).await {
-        Ok(_) => Reply::Done,
+    match prepared.load(terminal).await {
+        Ok(loaded) => {
+            let told = peer.reply(&Reply::Done);
+            if told.is_ok() {
+                // However it goes: that a command line was killed is no reason not to run.
+                let _ = until(&[peer.queue()], || peer.try_receive()).await;
+            }
+            loaded.run();
+            told
+        }
         Err(error) => {
             // What an engine's shim reports where a program could not be executed.
             const NOT_EXECUTABLE: i32 = 127 << 8;
             kernel.end(NOT_EXECUTABLE);
-            Reply::Refused(error.to_string())
+            peer.reply(&Reply::Refused(error.to_string()))
         }
     }
 }

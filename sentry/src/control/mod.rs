@@ -30,6 +30,7 @@ use sentry_sync::{Level, Mutex, WaitQueue};
 use crate::Kernel;
 use crate::init::Prepared;
 use crate::reactor::Reactor;
+use crate::task::seccomp;
 use channel::Channel;
 pub use process::init_of;
 use protocol::Reply;
@@ -54,6 +55,8 @@ pub struct Control {
     stage: Mutex<Stage>,
     /// The terminal of the first process.
     terminal: Option<Arc<HostTerminal>>,
+    /// The system calls that processes run beside the first may make.
+    seccomp: Option<Arc<seccomp::Program>>,
     connections: AtomicUsize,
     /// Those who wait for the end of the sandbox.
     waiting: Mutex<Vec<Arc<Channel>>>,
@@ -61,12 +64,18 @@ pub struct Control {
 
 impl Control {
     /// Makes one for a kernel whose first process has not been made yet.
-    pub fn new(kernel: &Arc<Kernel>, reactor: &Reactor, terminal: Option<Arc<HostTerminal>>) -> Arc<Control> {
+    pub fn new(
+        kernel: &Arc<Kernel>,
+        reactor: &Reactor,
+        terminal: Option<Arc<HostTerminal>>,
+        seccomp: Option<Arc<seccomp::Program>>,
+    ) -> Arc<Control> {
         Arc::new(Control {
             kernel: Arc::downgrade(kernel),
             reactor: reactor.clone(),
             stage: Mutex::new(Level::Leaf, Stage::Preparing),
             terminal,
+            seccomp,
             connections: AtomicUsize::new(0),
             waiting: Mutex::new(Level::Leaf, Vec::new()),
         })
@@ -108,6 +117,10 @@ impl Control {
             Stage::Created(prepared) => Some(*prepared),
             _ => None,
         }
+    }
+
+    fn is_created(&self) -> bool {
+        matches!(*self.stage.lock(), Stage::Created(_))
     }
 
     fn is_running(&self) -> bool {

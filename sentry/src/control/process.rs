@@ -13,12 +13,17 @@ use super::protocol::{ProcessConfig, Reply, Request};
 use super::{Control, home, signals, streams};
 use crate::init::{Init, default_limits};
 use crate::signal::send;
-use crate::task::{Caps, Cred, InitRole};
+use crate::task::{Caps, Cred, InitRole, seccomp};
 use crate::vfs::File;
 use crate::{Kernel, Process, Task};
 
-/// Turns what the command line says of a process into what the kernel starts. Fails for an unknown resource limit.
-pub fn init_of(config: &ProcessConfig, files: Vec<Option<Arc<File>>>) -> Result<Init, String> {
+/// Turns what the command line says of a process into what the kernel starts, under the container's filter. Fails for an
+/// unknown resource limit.
+pub fn init_of(
+    config: &ProcessConfig,
+    files: Vec<Option<Arc<File>>>,
+    seccomp: Option<Arc<seccomp::Program>>,
+) -> Result<Init, String> {
     let caps = &config.caps;
     let mut cred = Cred::new(config.uid, config.gid, Vec::new(), Caps::empty());
     cred.groups = config.groups.clone();
@@ -46,6 +51,7 @@ pub fn init_of(config: &ProcessConfig, files: Vec<Option<Arc<File>>>) -> Result<
         oom_score_adj: config.oom_score_adj,
         ignored: SigSet(config.ignored_signals),
         role: if config.container { InitRole::Container } else { InitRole::Command },
+        seccomp,
     })
 }
 
@@ -63,9 +69,6 @@ async fn start(
     kernel: &Arc<Kernel>,
     mut fds: Vec<OwnedFd>,
 ) -> Result<(Arc<Task>, Option<Arc<HostTerminal>>), String> {
-    if !control.is_running() {
-        return Err("cannot exec in a container that is not running".to_owned());
-    }
     if kernel.is_paused() {
         return Err("cannot exec in a paused container".to_owned());
     }
@@ -73,9 +76,13 @@ async fn start(
         return Err("no process was described".to_owned());
     }
     let config: ProcessConfig = read_document(&fds.remove(0)).map_err(|error| error.to_string())?;
+    let ready = control.is_running() || config.hook && control.is_created();
+    if !ready {
+        return Err("cannot exec in a container that is not running".to_owned());
+    }
     let fds = fds.into_iter().map(Some).collect();
     let (files, terminal) = streams::take_over(kernel, &control.reactor, fds).map_err(|errno| errno.to_string())?;
-    match begin(kernel, config, files, terminal.as_ref()).await {
+    match begin(control, kernel, config, files, terminal.as_ref()).await {
         Ok(task) => Ok((task, terminal)),
         Err(text) => {
             if let Some(terminal) = terminal {
@@ -87,6 +94,7 @@ async fn start(
 }
 
 async fn begin(
+    control: &Control,
     kernel: &Arc<Kernel>,
     mut config: ProcessConfig,
     files: Vec<Option<Arc<File>>>,
@@ -98,7 +106,9 @@ async fn begin(
     if let Some(namespace) = kernel.vfs.namespace() {
         home::complete(&mut config.env, namespace, config.uid);
     }
-    let prepared = kernel.prepare(init_of(&config, files)?).await.map_err(|error| error.to_string())?;
+    let filter = control.seccomp.clone().filter(|_| !config.hook);
+    let init = init_of(&config, files, filter)?;
+    let prepared = kernel.prepare(init).await.map_err(|error| error.to_string())?;
     let controlling = terminal.filter(|_| config.terminal).map(|terminal| Arc::clone(terminal) as Arc<dyn Terminal>);
     prepared.start(controlling).await.map_err(|error| error.to_string())
 }

@@ -47,6 +47,8 @@ pub struct ProcessConfig {
     /// The process is the init of a container: shielded from signals of its own processes, with its working directory
     /// made and its home looked up.
     pub container: bool,
+    /// The process is a hook of the engine's: it runs before the first one, outside of the container's filter.
+    pub hook: bool,
     /// Make the terminal on standard input the controlling one.
     pub terminal: bool,
 }
@@ -78,7 +80,7 @@ pub enum Target {
 /// From the command line to the sandbox.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Request {
-    /// Start the first process.
+    /// Start the first process: it runs once the connection ends.
     Start,
     /// Start another process. Descriptors: the [`ProcessConfig`] in a memfd, then what becomes 0, 1, 2, … of the process.
     /// Answered with [`Reply::Started`], later with [`Reply::Exited`]. When the connection ends before, the process is
@@ -103,6 +105,8 @@ pub enum Request {
     Wait(Option<i32>),
     /// Ask how the sandbox is.
     Status,
+    /// Let there be this many processes and threads at most; `None` for any number.
+    LimitTasks(Option<usize>),
 }
 
 /// How a sandbox is.

@@ -30,22 +30,34 @@ pub fn take_over(
         if rustix::termios::isatty(&fd) && !status.contains(OFlags::NONBLOCK) {
             return Err(Errno::EINVAL);
         }
-        let mut host = HostFd::new(fd, reactor)?;
-        if host.is_terminal() {
-            let shared = terminal.get_or_insert_with(|| HostTerminal::new(kernel.tty_host()));
-            host = host.with_terminal(Arc::clone(shared));
-        }
-        let host = Arc::new(host);
-        if let Some(terminal) = terminal.as_ref().filter(|_| host.is_terminal()) {
-            terminal.set_file(Arc::clone(&host));
-        }
-        // The host's own words for access mode and append are Linux's too.
-        let kept = OpenFlags::from_bits_retain(OpenFlags::ACCMODE) | OpenFlags::APPEND;
-        let flags = OpenFlags::from_bits_retain(status.bits()) & kept;
-        let inode = host.inode();
-        files.push(Some(File::new(host, Some(inode), flags)));
+        files.push(Some(adopt(kernel, reactor, fd, status, &mut terminal)?));
     }
     Ok((files, terminal))
+}
+
+/// Makes a guest file of one descriptor with these status flags of the host. The first that is a terminal sets `terminal`,
+/// which later ones share.
+pub fn adopt(
+    kernel: &Arc<Kernel>,
+    reactor: &Reactor,
+    fd: OwnedFd,
+    status: OFlags,
+    terminal: &mut Option<Arc<HostTerminal>>,
+) -> Result<Arc<File>, Errno> {
+    let mut host = HostFd::new(fd, reactor)?;
+    if host.is_terminal() {
+        let shared = terminal.get_or_insert_with(|| HostTerminal::new(kernel.tty_host()));
+        host = host.with_terminal(Arc::clone(shared));
+    }
+    let host = Arc::new(host);
+    if let Some(terminal) = terminal.as_ref().filter(|_| host.is_terminal()) {
+        terminal.set_file(Arc::clone(&host));
+    }
+    // The host's own words for access mode and append are Linux's too.
+    let kept = OpenFlags::from_bits_retain(OpenFlags::ACCMODE) | OpenFlags::APPEND;
+    let flags = OpenFlags::from_bits_retain(status.bits()) & kept;
+    let inode = host.inode();
+    Ok(File::new(host, Some(inode), flags))
 }
 
 fn errno(error: rustix::io::Errno) -> Errno {

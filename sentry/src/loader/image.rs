@@ -129,7 +129,7 @@ impl Assembler<'_> {
         self.writes.push((stack.sp, stack.bytes));
         Ok(Image {
             books: self.books,
-            ops: self.ops,
+            ops: joined(self.ops),
             writes: self.writes,
             entry,
             sp: stack.sp,
@@ -236,6 +236,35 @@ impl Assembler<'_> {
         }
         plan.result.map(|_| ())
     }
+}
+
+/// Maps parts of a file that follow each other as one, and reprotects what differs: the host asks for leave for each
+/// mapping of a file.
+pub(super) fn joined(ops: Vec<MemOp>) -> Vec<MemOp> {
+    let mut out: Vec<MemOp> = Vec::with_capacity(ops.len());
+    // The mapping that others may join: where it stands, and where it ends.
+    let mut open: Option<(usize, u64, u64)> = None;
+    for op in ops {
+        let MemOp::MapFile { addr, len, prot, flags, file, offset } = &op else {
+            open = None;
+            out.push(op);
+            continue;
+        };
+        let (end, after) = (addr.saturating_add(*len), offset.saturating_add(*len));
+        if let Some((at, open_end, open_after)) = &mut open
+            && let Some(MemOp::MapFile { len: whole, flags: same, file: known, .. }) = out.get_mut(*at)
+            && (*open_end, *open_after, *same) == (*addr, *offset, *flags)
+            && Arc::ptr_eq(known, file)
+        {
+            *whole = whole.saturating_add(*len);
+            (*open_end, *open_after) = (end, after);
+            out.push(MemOp::Protect { addr: *addr, len: *len, prot: *prot });
+        } else {
+            open = Some((out.len(), end, after));
+            out.push(op);
+        }
+    }
+    out
 }
 
 fn file_map(file: &Arc<dyn Executable>) -> FileMap {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use abi::Errno;
+use abi::flags::Prot;
 use proptest::prelude::*;
 use sentry_fs::{DeviceId, MapSource};
 use sentry_platform::MemOp;
@@ -271,4 +272,34 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn parts_of_a_file_that_follow_each_other_are_mapped_at_once() {
+    let file: Arc<std::os::fd::OwnedFd> = Arc::new(std::fs::File::open("/dev/null").unwrap().into());
+    let map = |addr, len, prot, offset| MemOp::MapFile { addr, len, prot, flags: 2, file: Arc::clone(&file), offset };
+    let (read, text) = (Prot::READ, Prot::READ | Prot::EXEC);
+    let ops = vec![
+        map(0x1000, 0x1000, read, 0),
+        map(0x2000, 0x3000, text, 0x1000),
+        map(0x5000, 0x1000, read, 0x4000),
+        map(0x7000, 0x1000, read, 0x5000),
+        map(0x8000, 0x1000, read, 0x7000),
+    ];
+    let shape: Vec<_> = image::joined(ops)
+        .into_iter()
+        .map(|op| match op {
+            MemOp::MapFile { addr, len, offset, .. } => (addr, len, Some(offset)),
+            MemOp::Protect { addr, len, .. } => (addr, len, None),
+            _ => (0, 0, None),
+        })
+        .collect();
+    let expected = [
+        (0x1000, 0x5000, Some(0)),
+        (0x2000, 0x3000, None),
+        (0x5000, 0x1000, None),
+        (0x7000, 0x1000, Some(0x5000)),
+        (0x8000, 0x1000, Some(0x7000)),
+    ];
+    assert_eq!(shape, expected);
 }

@@ -12,6 +12,7 @@ use abi::{Errno, PAGE_SIZE};
 use sentry_platform::MemOp;
 use smallvec::SmallVec;
 
+use super::begun::Slot;
 use super::layout::{GapHint, Layout, MAX_MAP_COUNT};
 use super::tree::{Removed, VmaTree};
 use super::vma::{Backing, VmFlags, Vma};
@@ -164,6 +165,8 @@ pub struct Books {
     /// Mappings of files that are gone from the tree. They are dropped after the books' lock is released: the last
     /// reference to a file may take any lock.
     pub(super) gone: Vec<Vma>,
+    /// A change that the host may be performing.
+    pub(super) under_way: Slot,
 }
 
 /// Where the parts of the program are, for `/proc` and `prctl(PR_SET_MM)`.
@@ -195,6 +198,7 @@ impl Books {
             default_flags: VmFlags::empty(),
             image: ImageInfo::default(),
             gone: Vec::new(),
+            under_way: Slot::default(),
         }
     }
 

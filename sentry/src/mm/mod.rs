@@ -6,6 +6,7 @@
 //! memory, `snapshot` serves `/proc`. Knows files only as [`MappedFile`], and nothing of tasks.
 
 mod advise;
+mod begun;
 mod books;
 mod brk;
 mod caller;
@@ -27,6 +28,7 @@ mod vma;
 mod tests;
 
 pub use advise::advice;
+pub use begun::{Begin, Begun};
 pub use books::{Books, Change, ImageInfo, Limits, OnFailure, Plan, Step};
 pub use futex_key::FutexKey;
 pub use layout::{Entropy, Layout, MAX_MAP_COUNT, MMAP_MIN_ADDR, STACK_GUARD_GAP, TASK_SIZE};
@@ -36,7 +38,7 @@ pub use mapped::MappedDescription;
 pub use patch::Touch;
 pub use remap::RemapFlags;
 pub use snapshot::{MapEntry, MapSnapshot};
-pub use space::{Begin, Begun, Mm};
+pub use space::Mm;
 pub use tree::{Totals, VmaTree};
 pub use user::{IovecList, UserDst, UserSrc, access_ok};
 pub use vma::{Backing, MappedFile, PROT_ALL, VmFlags, Vma};

@@ -13,11 +13,12 @@ use sentry_platform::{AddressSpace, Context, ContextExt, MemOp, Platform, Platfo
 use sentry_sync::{Level, Mutex, MutexGuard};
 use smallvec::SmallVec;
 
+use super::begun::{Begin, Begun, Contenders};
 use super::books::{Books, Limits, OnFailure, Plan, Step};
 use super::layout::Layout;
 use super::map::MapRequest;
 use super::patch::{Patches, Touch};
-use super::vma::MappedFile;
+use super::vma::{Backing, MappedFile, VmFlags, Vma};
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -27,37 +28,14 @@ pub struct Mm {
     space: Arc<dyn AddressSpace>,
     vdso: Vdso,
     /// Held over every change, host operations included.
-    structure: Arc<async_lock::Mutex<()>>,
-    books: Mutex<Books>,
+    pub(super) structure: Arc<async_lock::Mutex<()>>,
+    pub(super) contenders: Contenders,
+    /// Without a look at what is under way; see [`Mm::books`].
+    pub(super) books: Mutex<Books>,
     exe: Mutex<Option<Arc<dyn MappedFile>>>,
     pub(super) patches: Mutex<Patches>,
     /// Living threads that have this memory.
     users: AtomicUsize,
-}
-
-/// How far [`Mm::begin`] has come.
-pub enum Begin<F> {
-    /// All is done.
-    Over(Result<u64, Errno>),
-    /// The host has to do its part.
-    Planned(Begun),
-    /// Others come first: the plan is for [`Mm::change`].
-    Busy(F),
-}
-
-/// A change that is planned, with others kept out.
-pub struct Begun {
-    mm: Arc<Mm>,
-    plan: Plan,
-    _structure: async_lock::MutexGuardArc<()>,
-}
-
-impl Begun {
-    /// Lets the host perform it.
-    pub async fn finish(mut self, context: &mut dyn Context) -> Result<u64, Errno> {
-        let mm = Arc::clone(&self.mm);
-        mm.carry_out(context, &mut self.plan).await
-    }
 }
 
 impl std::fmt::Debug for Mm {
@@ -84,6 +62,7 @@ impl Mm {
             space,
             vdso,
             structure: Arc::default(),
+            contenders: Contenders::default(),
             books: Mutex::new(Level::Mm, books),
             exe: Mutex::new(Level::Mm, exe),
             patches: Mutex::new(Level::Leaf, Patches::default()),
@@ -123,7 +102,24 @@ impl Mm {
 
     /// Locks the books for a look at them.
     pub fn books(&self) -> MutexGuard<'_, Books> {
+        let books = self.books.lock();
+        if !books.under_way.is_done() {
+            return books;
+        }
+        drop(books);
+        self.enter_done();
         self.books.lock()
+    }
+
+    /// Tells whether nothing will keep bytes from being written there until the thread that asks goes on: nobody else can
+    /// change this memory meanwhile.
+    pub fn is_surely_writable(&self, addr: u64, len: u64) -> bool {
+        let plain = |vma: &Vma| {
+            let private = matches!(vma.backing, Backing::Anonymous) && !vma.shared();
+            private && vma.prot.contains(Prot::WRITE) && !vma.flags.contains(VmFlags::HIDDEN)
+        };
+        let covers = |vma: &Vma| addr.checked_add(len).is_some_and(|end| end <= vma.end);
+        !self.is_shared() && self.books().tree.get(addr).is_some_and(|vma| plain(vma) && covers(vma))
     }
 
     /// Returns the program file (`/proc/PID/exe`).
@@ -156,26 +152,24 @@ impl Mm {
     where
         F: FnOnce(&mut Books) -> Result<Plan, Errno>,
     {
-        let Some(structure) = self.structure.try_lock_arc() else { return Begin::Busy(plan) };
+        let structure = self.structure.try_lock_arc().or_else(|| {
+            self.enter_done();
+            self.structure.try_lock_arc()
+        });
+        let Some(structure) = structure else { return Begin::Busy(plan) };
         if !self.way_is_clear(touch) {
             return Begin::Busy(plan);
         }
-        match plan(&mut self.books.lock()) {
+        let mut books = self.books.lock();
+        match plan(&mut books) {
             Err(errno) => Begin::Over(Err(errno)),
             Ok(plan) if plan.steps.is_empty() => Begin::Over(plan.result),
-            Ok(plan) => Begin::Planned(Begun { mm: Arc::clone(self), plan, _structure: structure }),
-        }
-    }
-
-    pub(super) async fn lock_structure(&self) -> async_lock::MutexGuard<'_, ()> {
-        match self.structure.try_lock() {
-            Some(guard) => guard,
-            None => self.structure.lock().await,
+            Ok(plan) => Begin::Planned(Begun::new(self, plan, &books, structure)),
         }
     }
 
     /// Lets the host perform the steps of a plan and enters in the books what it has performed.
-    async fn carry_out(&self, context: &mut dyn Context, plan: &mut Plan) -> Result<u64, Errno> {
+    pub(super) async fn carry_out(&self, context: &mut dyn Context, plan: &mut Plan) -> Result<u64, Errno> {
         if let [Step { op, change, on_failure: OnFailure::Fail }] = plan.steps.as_mut_slice() {
             if let Some(op) = op {
                 context.memory(std::slice::from_ref(op)).await.map_err(|failure| failure.errno)?;
@@ -266,9 +260,9 @@ impl Mm {
 
     /// `brk(2)`: returns the break, which stays where it was on any failure.
     pub async fn set_break(&self, context: &mut dyn Context, wanted: u64, limits: &Limits) -> u64 {
-        let touch = Touch::Change(self.books.lock().heap().end..wanted);
+        let touch = Touch::Change(self.books().heap().end..wanted);
         let moved = self.change(context, touch, |books| Ok(books.plan_break(wanted, limits))).await;
-        moved.unwrap_or_else(|_| self.books.lock().heap().end)
+        moved.unwrap_or_else(|_| self.books().heap().end)
     }
 
     /// Grows a stack down to a faulting address. Returns whether the access is worth trying again.

@@ -91,7 +91,8 @@ impl Host {
         }
     }
 
-    fn run(&mut self, op: &MemOp) {
+    /// Performs an operation, or refuses it as Linux does.
+    fn run(&mut self, op: &MemOp) -> Result<(), Errno> {
         match op {
             MemOp::MapAnonymous { addr, len, prot, flags } => {
                 let shared = flags & 1 != 0;
@@ -110,7 +111,8 @@ impl Host {
             MemOp::Remap { old, old_len, new, new_len, flags } => {
                 let old_pages: Vec<(u64, Page)> =
                     self.pages.range(*old..old + (*old_len).max(1)).map(|(at, page)| (*at, page.clone())).collect();
-                let (_, first) = old_pages.first().expect("a mapping is moved").clone();
+                // With a length of 0 the target may have covered the source, and then there is nothing left to double.
+                let (_, first) = old_pages.first().ok_or(Errno::EFAULT)?.clone();
                 let keep = flags & 4 != 0 || *old_len == 0;
                 if !keep {
                     self.clear(*old..old + old_len);
@@ -122,6 +124,7 @@ impl Host {
             }
             _ => {}
         }
+        Ok(())
     }
 }
 
@@ -129,7 +132,7 @@ fn run(books: &mut Books, host: &mut Host, plan: Result<Plan, Errno>) -> Result<
     let plan = plan?;
     for step in plan.steps {
         if let Some(op) = &step.op {
-            host.run(op);
+            host.run(op)?;
         }
         if let Some(change) = step.change {
             books.apply(change);

@@ -118,12 +118,20 @@ impl<'a> Cursor<'a> {
 pub struct UserDst<'a> {
     mem: &'a UserMem,
     cursor: Cursor<'a>,
+    /// Bytes put.
+    total: u64,
+    last: bool,
 }
 
 impl<'a> UserDst<'a> {
     /// Fills the buffers in order.
     pub fn new(mem: &'a UserMem, list: &'a [Iovec]) -> UserDst<'a> {
-        UserDst { mem, cursor: Cursor::new(list) }
+        UserDst { mem, cursor: Cursor::new(list), total: 0, last: false }
+    }
+
+    /// The call ends with what is put here, returns the number of bytes, and nothing keeps them from being written.
+    pub fn to_be_last(self, last: bool) -> UserDst<'a> {
+        UserDst { last, ..self }
     }
 }
 
@@ -157,8 +165,11 @@ impl IoDst for UserDst<'_> {
         while done < data.len() {
             let Some((addr, room)) = self.cursor.front() else { break };
             let want = room.min(data.len() - done);
-            let put = self.mem.write_partial(addr, &data[done..done + want]);
+            let piece = &data[done..done + want];
+            let later = self.last && done + want == data.len() && self.mem.write_last_bytes(addr, piece, self.total);
+            let put = if later { want } else { self.mem.write_partial(addr, piece) };
             self.cursor.advance(put);
+            self.total += put as u64;
             done += put;
             if put < want {
                 return if done == 0 { Err(Errno::EFAULT) } else { Ok(done) };

@@ -27,23 +27,7 @@ impl Description {
 /// What `stat` shows of a pipe without a name.
 fn pipe_attr(end: &PipeEnd) -> Attr {
     let now = crate::time::realtime();
-    Attr {
-        dev: DeviceId::default(),
-        ino: end.pipe().ino(),
-        kind: FileKind::Fifo,
-        perm: 0o600,
-        nlink: 1,
-        uid: 0,
-        gid: 0,
-        rdev: DeviceId::default(),
-        size: 0,
-        blksize: 4096,
-        blocks: 0,
-        atime: now,
-        mtime: now,
-        ctime: now,
-        btime: None,
-    }
+    Attr::nameless(DeviceId::default(), end.pipe().ino(), FileKind::Fifo, 0o600, now)
 }
 
 impl Inode for Description {

@@ -218,19 +218,6 @@ impl KernelView for KernelProc {
 
 impl InterfaceView for KernelProc {
     fn interfaces(&self) -> Vec<Interface> {
-        /// `IFF_UP | IFF_LOOPBACK`.
-        const FLAGS: u32 = 9;
-        /// `ARPHRD_LOOPBACK`.
-        const LOOPBACK: u32 = 772;
-        vec![Interface {
-            name: "lo".to_owned(),
-            index: 1,
-            mtu: 65536,
-            flags: FLAGS,
-            kind: LOOPBACK,
-            state: "unknown",
-            tx_queue_len: 1000,
-            ..Interface::default()
-        }]
+        self.kernel.upgrade().map_or(Vec::new(), |kernel| kernel.net.interfaces())
     }
 }

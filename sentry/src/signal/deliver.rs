@@ -50,6 +50,7 @@ pub(crate) async fn before_guest(cur: &mut Current) {
     if let Some(mask) = cur.saved_mask.take() {
         cur.task.signals.set_mask(mask);
     }
+    cur.task.signals.look(&cur.task.process.signals);
 }
 
 /// Decides how an interrupted call goes on; `handler` is the action that is about to run, if one is.

@@ -21,13 +21,15 @@ use arc_swap::ArcSwap;
 use sentry_sync::{Level, Mutex, WaitQueue};
 
 use crate::Process;
+use crate::task::answers::Answers;
 
 /// `SS_DISABLE` of `sigaltstack(2)`.
 pub const SS_DISABLE: i32 = 2;
 
 /// Signal state of one thread.
 pub struct TaskSignals {
-    mask: AtomicU64,
+    /// The blocked signals, and who changes them without us.
+    pub(crate) answers: Answers,
     /// Mirrors the set of `pending`.
     pending_set: AtomicU64,
     pending: Mutex<SigQueue>,
@@ -178,7 +180,7 @@ impl TaskSignals {
     /// Nothing pending, this mask and alternate stack.
     pub fn new(mask: SigSet, altstack: StackT) -> TaskSignals {
         TaskSignals {
-            mask: AtomicU64::new(mask.without(SigSet::UNBLOCKABLE).0),
+            answers: Answers::none(mask),
             pending_set: AtomicU64::new(0),
             pending: Mutex::new(Level::SignalTask, SigQueue::default()),
             altstack: Mutex::new(Level::Leaf, altstack),
@@ -203,13 +205,13 @@ impl TaskSignals {
 
     /// Returns the blocked signals.
     pub fn mask(&self) -> SigSet {
-        SigSet(self.mask.load(Ordering::SeqCst))
+        self.answers.mask()
     }
 
     /// Replaces the blocked signals and returns the old ones; the two that can't be blocked are left out. Only the
     /// thread itself calls this.
     pub fn set_mask(&self, mask: SigSet) -> SigSet {
-        SigSet(self.mask.swap(mask.without(SigSet::UNBLOCKABLE).0, Ordering::SeqCst))
+        self.answers.set_mask(mask)
     }
 
     /// Returns the signals pending for this thread alone.
@@ -238,7 +240,12 @@ impl TaskSignals {
     #[inline]
     pub fn attention(&self, shared: &ProcessSignals) -> bool {
         let pending = self.pending().union(shared.pending());
-        !pending.without(self.mask()).is_empty() || shared.stopping()
+        !pending.is_empty() && !pending.without(self.mask()).is_empty() || shared.stopping()
+    }
+
+    /// Looks whether signals are pending still, for the thread's stub.
+    pub fn look(&self, shared: &ProcessSignals) {
+        self.answers.look(|| self.pending().union(shared.pending()));
     }
 
     /// Takes the next signal outside `blocked`, of this thread first, then of the process (`dequeue_signal`). `process`
@@ -268,6 +275,8 @@ impl TaskSignals {
         let mut pending = self.pending.lock();
         let added = pending.push(signal, info);
         self.pending_set.store(pending.set().0, Ordering::SeqCst);
+        drop(pending);
+        self.answers.note_pending();
         added
     }
 

@@ -8,6 +8,7 @@ use abi::{Errno, Pid};
 
 use super::ignored;
 use crate::task::Resource;
+use crate::task::exit::end_threads;
 use crate::{Kernel, Process, Task};
 
 /// Signals that stop a process.
@@ -33,7 +34,10 @@ pub fn to_process(kernel: &Kernel, process: &Arc<Process>, info: SigInfo) -> Res
     }
     end_stop(kernel, process, &threads, signal);
     if queues? {
-        wake(&threads, signal);
+        // Threads made meanwhile as well.
+        let threads = threads_of(kernel, process);
+        threads.iter().for_each(|thread| thread.signals.answers.note_pending());
+        wake(process, &threads, signal);
     }
     Ok(())
 }
@@ -62,7 +66,7 @@ pub fn to_task(task: &Arc<Task>, info: SigInfo) -> Result<(), Errno> {
     }
     task.signals.arrival.wake(!0);
     if signal == Signal::SIGKILL {
-        threads.iter().for_each(|thread| thread.kick());
+        end_threads(&task.process, &threads, signal.number());
     }
     task.kick();
     Ok(())
@@ -184,13 +188,32 @@ pub(super) fn init_ignores(process: &Process, handler: u64, info: &SigInfo) -> b
     process.is_unkillable() && handler == SIG_DFL && from_guest
 }
 
-/// Gets the attention of one thread that can take the signal.
-fn wake(threads: &[Arc<Task>], signal: Signal) {
+/// Has other threads take what is pending for the process and the caller blocks (kernel: `retarget_shared_pending`).
+pub fn retarget(task: &Task) {
+    let pending = task.process.signals.pending();
+    if pending.is_empty() {
+        return;
+    }
+    let blocked = pending.intersection(task.signals.mask());
+    if blocked.is_empty() {
+        return;
+    }
+    for thread in threads_of(&task.kernel, &task.process) {
+        let takes = !blocked.without(thread.signals.mask()).is_empty();
+        if thread.tid != task.tid && takes && !thread.killed() {
+            thread.kick();
+        }
+    }
+}
+
+/// Gets the attention of one thread that can take the signal. What nobody can escape ends the process here and now: a thread
+/// that doesn't look any more ends as well.
+fn wake(process: &Process, threads: &[Arc<Task>], signal: Signal) {
     for thread in threads {
         thread.signals.arrival.wake(!0);
     }
     if signal == Signal::SIGKILL {
-        threads.iter().for_each(|thread| thread.kick());
+        end_threads(process, threads, signal.number());
     } else if let Some(taker) =
         threads.iter().find(|thread| !thread.signals.mask().contains(signal) && !thread.killed())
     {

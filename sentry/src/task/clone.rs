@@ -247,7 +247,7 @@ fn give_pidfd(cur: &Current, task: &Arc<Task>, args: &CloneArgs) -> Result<(), E
 fn enter(cur: &Current, task: &Arc<Task>, args: &CloneArgs) {
     let mut table = cur.kernel().tasks.write();
     // Not before: another thread may have put a filter on this one.
-    task.seccomp.set(cur.task.seccomp.mode());
+    task.seccomp.inherit(&cur.task.seccomp);
     if !args.flags.contains(CloneFlags::THREAD)
         && let Some(own) = table.processes.get(&cur.process().pid)
     {

@@ -164,6 +164,7 @@ pub async fn exec(cur: &mut Current, request: ExecRequest) -> Result<(), Errno> 
     let task = Arc::clone(&cur.task);
     let resident = cur.mm.space().resident_now();
     task.process.note_resident(resident);
+    task.signals.answers.leave();
     task.set_interrupt(loaded.context.interrupter());
     task.mm.store(Arc::clone(&loaded.mm));
     cur.mem = UserMem::new(Arc::clone(loaded.mm.space()));
@@ -185,6 +186,7 @@ pub async fn exec(cur: &mut Current, request: ExecRequest) -> Result<(), Errno> 
     let mut table = kernel.tasks.write();
     if let Some(entry) = table.processes.get_mut(&task.process.pid) {
         entry.has_execed = true;
+        task.begin_answers(entry);
         entry.exit_signal = Some(abi::signal::Signal::SIGCHLD);
     }
     drop(table);
@@ -246,6 +248,7 @@ async fn become_only_thread(cur: &mut Current) -> Result<(), Errno> {
 /// Gives the caller the id of its process. Who holds the old task finds it gone from the table.
 fn take_over_leadership(cur: &mut Current) {
     let old = Arc::clone(&cur.task);
+    old.signals.answers.leave();
     let new = Task::new(
         &old.kernel,
         NewTask {
@@ -263,7 +266,7 @@ fn take_over_leadership(cur: &mut Current) {
     new.inherit(&old);
     let clear_child_tid = *old.clear_child_tid.lock();
     *new.clear_child_tid.lock() = clear_child_tid;
-    new.seccomp.set(old.seccomp.mode());
+    new.seccomp.inherit(&old.seccomp);
     let robust_list = *old.robust_list.lock();
     *new.robust_list.lock() = robust_list;
     let vfork_done = old.vfork_done.lock().take();

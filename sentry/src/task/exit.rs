@@ -1,7 +1,9 @@
 //! How threads and processes end.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use abi::Pid;
 use abi::signal::{SigInfo, Signal, si};
@@ -11,8 +13,13 @@ use crate::{Current, Process, Task};
 
 /// Ends the calling thread's whole group with this wait status (`exit_group`, a fatal signal): every thread is told.
 pub fn exit_group(task: &Task, status: i32) {
-    task.process.set_group_exit(status);
-    for thread in threads_of(task) {
+    end_threads(&task.process, &threads_of(task), status);
+}
+
+/// Ends a process whose living threads are these.
+pub(crate) fn end_threads(process: &Process, threads: &[Arc<Task>], status: i32) {
+    process.set_group_exit(status);
+    for thread in threads {
         thread.request_exit(status);
     }
 }
@@ -28,7 +35,14 @@ pub(crate) fn threads_of(task: &Task) -> Vec<Arc<Task>> {
 pub(crate) async fn finish(mut cur: Current) {
     let task = Arc::clone(&cur.task);
     let status = task.exit_status().unwrap_or_default();
-    release_memory(&mut cur).await;
+    {
+        let mut release = std::pin::pin!(release_memory(&mut cur));
+        if poll_fn(|cx| Poll::Ready(release.as_mut().poll(cx))).await.is_pending() {
+            // Its stub is asked for something, and may not be honest.
+            super::stragglers::watch(&task);
+            release.await;
+        }
+    }
     crate::ipc::sem::exit(&task);
     // The last user of a table closes what is in it.
     cur.set_files(Arc::default());
@@ -37,6 +51,7 @@ pub(crate) async fn finish(mut cur: Current) {
         let comm = task.comm.lock().clone();
         task.process.set_last_comm(comm);
     }
+    task.signals.answers.leave();
     // The stub thread goes first: nobody may see a process as ended while its code still runs.
     drop(cur);
     let last = task.kernel.tasks.write().remove_task(&task);

@@ -5,6 +5,7 @@
 //! [`Current`](crate::Current), and its life is the future [`run`].
 
 mod access;
+pub(crate) mod answers;
 pub mod clone;
 pub mod cpu_limit;
 mod cred;
@@ -18,6 +19,7 @@ mod run;
 mod sched;
 pub mod seccomp;
 pub mod session;
+pub(crate) mod stragglers;
 mod table;
 mod thunk;
 mod usage;
@@ -181,6 +183,7 @@ impl Task {
         if self.is_leader() {
             self.process.set_real_uid(cred.ruid);
         }
+        self.tell_cred(&cred);
         self.cred.store(Arc::new(cred));
     }
 
@@ -194,7 +197,8 @@ impl Task {
         self.interrupter().cpu_time()
     }
 
-    fn interrupter(&self) -> Arc<dyn Interrupt> {
+    /// Returns the context's interrupter.
+    pub(crate) fn interrupter(&self) -> Arc<dyn Interrupt> {
         Arc::clone(&self.interrupt.lock())
     }
 
@@ -224,9 +228,12 @@ impl Task {
     }
 
     /// Tells the thread to end with this wait status. The first status stays.
-    pub fn request_exit(&self, status: i32) {
+    pub fn request_exit(self: &Arc<Task>, status: i32) {
         if self.exit_status.compare_exchange(-1, status, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
             self.kick();
+            if !current::serves(self) {
+                stragglers::watch(self);
+            }
         }
     }
 

@@ -8,20 +8,18 @@ use abi::{Errno, SysError};
 use sentry_platform::{Event, Fault};
 
 use super::seccomp::Decision;
+use crate::current::error_value;
 use crate::mm::Limits;
 use crate::syscall::{Outcome, Slot, SysResult};
 use crate::{Current, signal};
 
-/// What `rax` holds after a system call that failed.
-fn error_value(errno: Errno) -> u64 {
-    i64::from(-errno.raw()).cast_unsigned()
-}
-
 /// Runs a thread until it ends.
 pub async fn run(mut cur: Current) {
     loop {
+        crate::worker::beat();
         // A kick after this look ends the run that begins below at once.
         if signal::wants_attention(&cur) {
+            cur.flush().await;
             signal::before_guest(&mut cur).await;
             if cur.task.killed() {
                 break;
@@ -63,8 +61,13 @@ async fn other_event(cur: &mut Current, event: Event) {
             let signal = if super::rseq::explains(cur, death) { Signal::SIGSEGV } else { Signal::SIGKILL };
             super::exit::exit_group(&cur.task, signal.number());
         }
-        Event::Interrupted => super::thunk::leave(cur),
-        Event::Syscall => {}
+        Event::Interrupted => {
+            super::thunk::leave(cur);
+            // The stub may have changed the mask just when a signal came.
+            signal::send::retarget(&cur.task);
+        }
+        // Of a change of memory, which whoever began it has dealt with.
+        Event::Syscall | Event::Refused(_) => {}
     }
 }
 
@@ -108,10 +111,13 @@ async fn traced(cur: &mut Current, slot: Slot) -> SysResult {
         Outcome::Block(future) => Some(future.await),
         Outcome::NoReturn => None,
     };
-    let Some(result) = result else {
+    let Some(mut result) = result else {
         cur.registers_final = true;
         return Ok(0);
     };
+    if let Some(value) = cur.context.flush() {
+        result = if value == error_value(Errno::EFAULT) { Err(Errno::EFAULT.into()) } else { Ok(value) };
+    }
     task.kernel.tracer.exit(&task, slot.entry, &args, &result);
     result
 }
@@ -124,10 +130,10 @@ fn end_syscall(cur: &mut Current, result: SysResult) {
     }
     match result {
         Ok(value) => cur.set_result(value),
-        Err(SysError::Errno(errno)) => cur.set_result(error_value(errno)),
+        Err(SysError::Errno(errno)) => cur.set_failure(errno),
         // Resolved when signals are delivered; until then the call looks interrupted.
         Err(SysError::Restart(kind)) => {
-            cur.set_result(error_value(Errno::EINTR));
+            cur.set_failure(Errno::EINTR);
             cur.restart = Some(kind);
         }
     }

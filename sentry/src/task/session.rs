@@ -61,6 +61,7 @@ pub fn setpgid(task: &Task, pid: Pid, pgid: Pid) -> Result<(), Errno> {
     }
     if let Some(target) = table.processes.get_mut(&pid) {
         target.pgid = pgid;
+        target.tell_relations();
     }
     Ok(())
 }
@@ -75,6 +76,7 @@ pub fn setsid(cur: &Current) -> Result<Pid, Errno> {
     let entry = table.processes.get_mut(&pid).ok_or(Errno::ESRCH)?;
     entry.pgid = pid;
     entry.sid = pid;
+    entry.tell_relations();
     entry.process.set_terminal(None);
     Ok(pid)
 }

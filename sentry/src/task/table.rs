@@ -124,6 +124,7 @@ impl TaskTable {
         self.tasks.insert(task.tid, Arc::clone(task));
         if let Some(entry) = self.processes.get_mut(&task.process.pid) {
             entry.threads.insert(task.tid, Arc::clone(task));
+            task.begin_answers(entry);
         }
     }
 

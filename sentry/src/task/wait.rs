@@ -223,6 +223,7 @@ pub(crate) fn process_ended(kernel: &Kernel, process: &Arc<Process>, status: i32
         for child in orphans {
             let Some(orphan) = table.processes.get_mut(&child) else { continue };
             orphan.parent = reaper;
+            orphan.tell_relations();
             orphan.parent_thread = adopting_thread;
             // An adopted child reports its end like any other (kernel: `reparent_leader`).
             orphan.exit_signal = Some(Signal::SIGCHLD);

@@ -99,23 +99,7 @@ mod tests {
     use sentry_fs::DeviceId;
 
     fn attr(kind: FileKind, perm: u32, uid: u32, gid: u32) -> Attr {
-        Attr {
-            dev: DeviceId::default(),
-            ino: 1,
-            kind,
-            perm,
-            nlink: 1,
-            uid,
-            gid,
-            rdev: DeviceId::default(),
-            size: 0,
-            blksize: 4096,
-            blocks: 0,
-            atime: Timespec::default(),
-            mtime: Timespec::default(),
-            ctime: Timespec::default(),
-            btime: None,
-        }
+        Attr { uid, gid, ..Attr::nameless(DeviceId::default(), 1, kind, perm, Timespec::default()) }
     }
 
     #[test]

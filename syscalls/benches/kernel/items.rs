@@ -2,6 +2,7 @@
 
 use abi::table::nr;
 use sentry::Current;
+use sentry::task::seccomp::{Insn, Program, Sync, action, add_filter};
 use sentry_platform::Registers;
 
 use crate::platform::{BASE, Player, Step};
@@ -147,9 +148,29 @@ const fn item(name: &'static str, rounds: u64, prepare: fn(&mut World, &mut Curr
     Item { name, rounds, prepare, fork: None }
 }
 
+/// Filters the thread's calls as an engine's default profile does: a dozen comparisons of the number, and for one call
+/// (the trivial `getpgrp`) two of an argument.
+fn filter(cur: &Current) {
+    let insn = |code, jt, jf, k| Insn { code, jt, jf, k };
+    let mut insns = vec![insn(0x20, 0, 0, 4), insn(0x15, 1, 0, 0xc000_003e), insn(0x06, 0, 0, 0), insn(0x20, 0, 0, 0)];
+    insns.extend((0..9).map(|at| insn(0x35, 0, 0, 300 + at)));
+    insns.extend([insn(0x15, 0, 4, nr::getpgrp), insn(0x20, 0, 0, 20), insn(0x15, 0, 2, 0), insn(0x20, 0, 0, 16)]);
+    insns.extend([insn(0x15, 0, 0, 0), insn(0x06, 0, 0, action::ALLOW)]);
+    let program = Program::new(&insns).expect("a sound filter");
+    add_filter(&cur.task, program, Sync::Alone).expect("a filter");
+}
+
 /// All items.
 pub(crate) const ITEMS: &[Item] = &[
     item("getppid", 200_000, |_, _| one(nr::getppid, [0; 6])),
+    item("getppid, filtered by number", 200_000, |_, cur| {
+        filter(cur);
+        one(nr::getppid, [0; 6])
+    }),
+    item("getppid, filtered by argument", 200_000, |_, cur| {
+        filter(cur);
+        one(nr::getpgrp, [0; 6])
+    }),
     item("getuid", 200_000, |_, _| one(nr::getuid, [0; 6])),
     item("unknown call", 200_000, |_, _| vec![vec![anyway(999, [0; 6])]]),
     item("lseek", 200_000, |world, cur| {

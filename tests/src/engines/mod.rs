@@ -5,6 +5,8 @@
 
 mod crash;
 mod daemon;
+mod network;
+mod rootless;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,7 +28,8 @@ use daemon::Daemon;
 
 /// What each engine needs: programs and their packages.
 const COMMON: &[(&str, &str)] = &[("/bin/busybox", "busybox-static"), ("runc", "runc"), ("script", "bsdutils")];
-const DOCKER: &[(&str, &str)] = &[("dockerd", "docker.io"), ("docker", "docker.io")];
+const DOCKER: &[(&str, &str)] =
+    &[("dockerd", "docker.io"), ("docker", "docker.io"), ("docker-compose", "docker-compose")];
 const PODMAN: &[(&str, &str)] = &[("podman", "podman"), ("conmon", "conmon")];
 const CONTAINERD: &[(&str, &str)] = &[("containerd", "containerd"), ("ctr", "containerd")];
 
@@ -45,8 +48,14 @@ pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
     let runsc = runsc(common)?;
     let before = processes(&runsc);
     let wanted = |name: &str| common.filter.as_deref().is_none_or(|filter| name.contains(filter));
-    let engines: [(&str, fn(&Path, &Path, &mut Tally) -> Result<()>); 4] =
-        [("runtime", runtime), ("docker", docker), ("podman", podman), ("containerd", containerd)];
+    let engines: [(&str, fn(&Path, &Path, &mut Tally) -> Result<()>); 6] = [
+        ("runtime", runtime),
+        ("docker", docker),
+        ("network", network::run),
+        ("podman", podman),
+        ("rootless", rootless::run),
+        ("containerd", containerd),
+    ];
     for (name, engine) in engines.into_iter().filter(|(name, _)| wanted(name)) {
         let work = tempfile::Builder::new().prefix("runsc-engines-").tempdir().context("make a directory")?;
         tally.suite(name, |tally| engine(&runsc, work.path(), tally));
@@ -103,16 +112,30 @@ fn docker(runsc: &Path, work: &Path, tally: &mut Tally) -> Result<()> {
     need(DOCKER)?;
     let tar = image(work)?;
     let socket = format!("unix://{}", work.join("sock").display());
+    let config = work.join("daemon.json");
+    let runtimes = serde_json::json!({
+        "runsc": { "path": runsc },
+        "runsc-shared": { "path": runsc, "runtimeArgs": ["--overlay2=none"] },
+    });
+    fs::write(&config, serde_json::json!({ "runtimes": runtimes }).to_string()).context("write daemon.json")?;
     let mut command = Command::new("dockerd");
     command.arg("--data-root").arg(work.join("data")).arg("--exec-root").arg(work.join("exec"));
-    command.arg("--pidfile").arg(work.join("pid")).args(["-H", &socket]);
-    command.arg(format!("--add-runtime=runsc={}", runsc.display()));
+    command.arg("--pidfile").arg(work.join("pid")).args(["-H", &socket]).arg("--config-file").arg(&config);
     command.args(["--storage-driver=vfs", "--iptables=false", "--ip6tables=false", "--bridge=none"]);
     let client = format!("docker -H {socket}");
     let _daemon = Daemon::start(command, &work.join("log"), &format!("{client} version"))?;
     shell(&format!("{client} import {} busy", tar.display()))?;
-    let environment = |runtime: &str| vec![("DOCKER", client.clone()), ("RUNTIME", runtime.to_owned())];
-    compare("docker", work, &environment("runc"), &environment("runsc"), tally)?;
+    let environment = |runtime: &str, shared: &str| {
+        vec![
+            ("DOCKER", client.clone()),
+            ("DOCKER_HOST", socket.clone()),
+            ("RUNTIME", runtime.to_owned()),
+            ("SHARED", shared.to_owned()),
+            ("DAEMON_CONFIG", config.display().to_string()),
+            ("DAEMON_PID", work.join("pid").display().to_string()),
+        ]
+    };
+    compare("docker", work, &environment("runc", "runc"), &environment("runsc", "runsc-shared"), tally)?;
     for runtime in ["runc", "runsc"] {
         let run = format!("{client} run --runtime {runtime} --network none --rm -it busy sh /bin/keys");
         let failed = terminal(&run).err().map(|error| format!("{error:#}"));
@@ -251,10 +274,13 @@ fn tally_note(text: &str) {
     println!("     {text}");
 }
 
+/// What runc says about its own work when the host is slow.
+const NOISE: &[&str] = &["container's cgroup is not empty"];
+
 /// Splits a script's output into its cases.
 fn split(text: &str) -> BTreeMap<usize, (String, String)> {
     let mut cases: BTreeMap<usize, (String, String)> = BTreeMap::new();
-    for line in text.lines() {
+    for line in text.lines().filter(|line| !NOISE.iter().any(|noise| line.contains(noise))) {
         if let Some(name) = line.strip_prefix("== ") {
             cases.insert(cases.len(), (name.to_owned(), String::new()));
         } else if let Some(mut last) = cases.last_entry() {
@@ -269,7 +295,8 @@ fn split(text: &str) -> BTreeMap<usize, (String, String)> {
 mod tests {
     #[test]
     fn cases_are_split_at_their_names() {
-        let cases = super::split("noise\n== a\n1\n2\r\n== b\n");
+        let noise = "time=\"x\" level=warning msg=\"container's cgroup is not empty: 1 process(es) found\"";
+        let cases = super::split(&format!("before\n== a\n1\n{noise}\n2\r\n== b\n"));
         assert_eq!(cases[&0], ("a".to_owned(), "1\n2\n".to_owned()));
         assert_eq!(cases[&1], ("b".to_owned(), String::new()));
     }

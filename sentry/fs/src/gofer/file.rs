@@ -4,6 +4,7 @@ use std::any::Any;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use abi::Errno;
 use abi::time::Timespec;
@@ -11,6 +12,7 @@ use abi::types::MAX_RW_COUNT;
 use gofer_proto::{Access, WireAttr};
 use rustix::fs::{AtFlags, FallocateFlags, SeekFrom, StatxFlags};
 use rustix::io::ReadWriteFlags;
+use sentry_sync::blocking;
 
 use super::Shared;
 use super::node::GoferInode;
@@ -23,6 +25,8 @@ pub(super) struct GoferFile {
     inode: Arc<GoferInode>,
     fd: Arc<OwnedFd>,
     access: Access,
+    /// The host's file system can't tell what it has in memory.
+    blind: AtomicBool,
 }
 
 /// Bytes that pass through one copy of a write.
@@ -67,7 +71,44 @@ fn host_flags(flags: IoFlags) -> ReadWriteFlags {
 
 impl GoferFile {
     pub(super) fn new(inode: Arc<GoferInode>, fd: Arc<OwnedFd>, access: Access) -> GoferFile {
-        GoferFile { inode, fd, access }
+        GoferFile { inode, fd, access, blind: AtomicBool::new(false) }
+    }
+
+    /// Reads what is in the host's page cache: `EAGAIN` where nothing is, `EOPNOTSUPP` where the file system can't tell.
+    fn read_cached(&self, buf: &mut [u8], at: u64) -> Result<usize, Errno> {
+        rustix::io::preadv2(&*self.fd, &mut [IoSliceMut::new(buf)], at, ReadWriteFlags::NOWAIT).map_err(errno)
+    }
+
+    /// Reads until the buffer is full or the file ends. Where that takes a disk others do this worker's work meanwhile.
+    fn read_at(&self, buf: &mut [u8], at: u64) -> Result<usize, Errno> {
+        let mut done = 0;
+        while !self.blind.load(Ordering::Relaxed) {
+            let part = &mut buf[done..];
+            let wanted = part.len();
+            match self.read_cached(part, at.saturating_add(done as u64)) {
+                Ok(0) => return Ok(done),
+                Ok(got) if got == wanted => return Ok(done + got),
+                // Here ends the file, or what is cached.
+                Ok(got) => done += got,
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return self.read_rest(buf, at, done, true),
+                Err(Errno::EOPNOTSUPP) => self.blind.store(true, Ordering::Relaxed),
+                Err(errno) => return if done > 0 { Ok(done) } else { Err(errno) },
+            }
+        }
+        self.read_rest(buf, at, done, false)
+    }
+
+    /// Reads what follows the first `done` bytes, however long it takes.
+    fn read_rest(&self, buf: &mut [u8], at: u64, done: usize, slow: bool) -> Result<usize, Errno> {
+        let part = &mut buf[done..];
+        let mut read =
+            || rustix::io::retry_on_intr(|| rustix::io::pread(&*self.fd, &mut *part, at.saturating_add(done as u64)));
+        match if slow { blocking(read) } else { read() } {
+            Ok(got) => Ok(done + got),
+            Err(_) if done > 0 => Ok(done),
+            Err(error) => Err(errno(error)),
+        }
     }
 
     /// Writes all of `data` at `at`, or as much as the host takes. An error counts only where nothing was written.
@@ -139,18 +180,7 @@ impl FileOps for GoferFile {
         let want = dst.remaining().min(MAX_RW_COUNT);
         let nowait = flags.contains(IoFlags::NOWAIT);
         let done = dst.fill_with(want, &mut |buf| {
-            let got = loop {
-                let result = if nowait {
-                    let mut iov = [IoSliceMut::new(&mut *buf)];
-                    rustix::io::preadv2(&*self.fd, &mut iov, at, ReadWriteFlags::NOWAIT)
-                } else {
-                    rustix::io::pread(&*self.fd, &mut *buf, at)
-                };
-                match result {
-                    Err(rustix::io::Errno::INTR) => {}
-                    other => break other.map_err(errno)?,
-                }
-            };
+            let got = if nowait { self.read_cached(buf, at)? } else { self.read_at(buf, at)? };
             at = at.saturating_add(got as u64);
             Ok(got)
         })?;
@@ -161,7 +191,11 @@ impl FileOps for GoferFile {
 
     fn write(&self, pos: &mut u64, flags: IoFlags, src: &mut dyn IoSrc) -> Result<usize, Errno> {
         let _writing = self.inode.writing.lock();
-        let result = self.write_all(*pos, flags, src);
+        let result = if flags.intersects(IoFlags::SYNC | IoFlags::DSYNC) {
+            blocking(|| self.write_all(*pos, flags, src))
+        } else {
+            self.write_all(*pos, flags, src)
+        };
         self.inode.stale();
         let done = result?;
         *pos = if flags.contains(IoFlags::APPEND) && done > 0 {
@@ -195,8 +229,8 @@ impl FileOps for GoferFile {
     }
 
     fn sync(&self, data_only: bool) -> Result<(), Errno> {
-        let result = if data_only { rustix::fs::fdatasync(&*self.fd) } else { rustix::fs::fsync(&*self.fd) };
-        result.map_err(errno)
+        let sync = || if data_only { rustix::fs::fdatasync(&*self.fd) } else { rustix::fs::fsync(&*self.fd) };
+        blocking(sync).map_err(errno)
     }
 
     fn allocate(&self, mode: u32, offset: u64, len: u64) -> Result<(), Errno> {

@@ -351,7 +351,8 @@ impl FileOps for HostFd {
     }
 
     fn sync(&self, data_only: bool) -> Result<(), Errno> {
-        let synced = if data_only { rustix::fs::fdatasync(&self.fd) } else { rustix::fs::fsync(&self.fd) };
+        let sync = || if data_only { rustix::fs::fdatasync(&self.fd) } else { rustix::fs::fsync(&self.fd) };
+        let synced = sentry_sync::blocking(sync);
         synced.map_err(host::errno)
     }
 

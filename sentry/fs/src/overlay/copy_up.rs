@@ -93,7 +93,7 @@ impl Shared {
 }
 
 /// Gives a copy size, extended attributes, mode and times.
-fn dress(lower: &InodeRef, upper: &InodeRef, attr: &Attr) -> Result<(), Errno> {
+pub(crate) fn dress(lower: &InodeRef, upper: &InodeRef, attr: &Attr) -> Result<(), Errno> {
     copy_xattrs(lower, upper)?;
     let size = (attr.kind == FileKind::Regular).then_some(attr.size);
     let perm = (attr.kind != FileKind::Symlink).then_some(attr.perm);
@@ -102,7 +102,7 @@ fn dress(lower: &InodeRef, upper: &InodeRef, attr: &Attr) -> Result<(), Errno> {
     upper.set_attr(&SetAttr { atime, mtime, ..SetAttr::default() })
 }
 
-fn copy_bytes(from: &dyn FileOps, to: &dyn FileOps, size: u64) -> Result<(), Errno> {
+pub(crate) fn copy_bytes(from: &dyn FileOps, to: &dyn FileOps, size: u64) -> Result<(), Errno> {
     let mut buf = vec![0; CHUNK.min(usize::try_from(size).unwrap_or(CHUNK))];
     let mut pos = 0;
     while pos < size {

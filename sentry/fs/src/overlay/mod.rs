@@ -17,7 +17,7 @@
 //!
 //! The state is the sandbox's own and goes with it: the upper file system is not a Linux overlay's `upperdir`.
 
-mod copy_up;
+pub(crate) mod copy_up;
 mod dir;
 mod file;
 mod inode;

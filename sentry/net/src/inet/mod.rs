@@ -124,7 +124,8 @@ pub(crate) fn bind_addr(
     if reach(addr.ip) == Reach::Nowhere && !limited && !freebind {
         return Err(Errno::EADDRNOTAVAIL);
     }
-    if (1..1024).contains(&addr.port) && !caller.caps.contains(Caps::NET_BIND_SERVICE) {
+    let low = addr.port != 0 && u32::from(addr.port) < core.ns.unprivileged_port();
+    if low && !caller.caps.contains(Caps::NET_BIND_SERVICE) {
         return Err(Errno::EACCES);
     }
     Ok(addr)

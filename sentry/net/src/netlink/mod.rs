@@ -18,7 +18,7 @@ use crate::unix::dgram::copy_in;
 use crate::unix::{INPUT, OUTPUT};
 
 mod route;
-mod wire;
+pub(crate) mod wire;
 
 const ROUTE: i32 = 0;
 const KOBJECT_UEVENT: i32 = 15;
@@ -223,7 +223,7 @@ impl Socket for NetlinkSocket {
             return Err(Errno::ECONNREFUSED);
         }
         let admin = caller.caps.contains(Caps::NET_ADMIN);
-        self.answer(route::serve(&request, port, admin));
+        self.answer(route::serve(self.core.ns.host(), &request, port, admin));
         Ok(len)
     }
 

@@ -1,10 +1,12 @@
 //! `NETLINK_ROUTE`: what there is to know of a machine with nothing but a loopback interface (`man 7 rtnetlink`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use abi::Errno;
 
 use super::wire::{self, Message, Request};
+use crate::HostNet;
 use crate::inet::{Reach, reach};
 use crate::ioctl::{LOOPBACK_FLAGS, LOOPBACK_INDEX, LOOPBACK_MTU};
 use crate::uapi::af;
@@ -44,7 +46,7 @@ impl Reply {
 }
 
 /// Serves the requests of one datagram; returns the datagrams of the answer.
-pub(super) fn serve(mut request: &[u8], port: u32, admin: bool) -> Vec<Vec<u8>> {
+pub(super) fn serve(host: Option<&Arc<HostNet>>, mut request: &[u8], port: u32, admin: bool) -> Vec<Vec<u8>> {
     let mut answers = Vec::new();
     while let Some(one) = wire::next(&mut request) {
         if one.flags & wire::REQUEST == 0 || one.kind < wire::MIN_TYPE {
@@ -55,14 +57,9 @@ pub(super) fn serve(mut request: &[u8], port: u32, admin: bool) -> Vec<Vec<u8>> 
         }
         let dump = one.flags & wire::DUMP == wire::DUMP && (one.kind - wire::MIN_TYPE) % 4 == 2;
         let reply = Reply { flags: if dump { wire::MULTI } else { 0 }, seq: one.seq, port };
-        let result = if dump { self::dump(&one, reply) } else { single(&one, reply, admin) };
-        match result {
-            Ok(mut data) => {
-                let found = !data.is_empty();
-                if found {
-                    data.truncate(60_000);
-                    answers.push(data);
-                }
+        match find(host, &one, dump, reply, admin) {
+            Ok(found) => {
+                answers.extend(found);
                 if dump {
                     answers.push(reply.message(wire::DONE).body(&0_i32.to_ne_bytes()).finish());
                 } else if one.flags & wire::ACK != 0 {
@@ -73,6 +70,26 @@ pub(super) fn serve(mut request: &[u8], port: u32, admin: bool) -> Vec<Vec<u8>> 
         }
     }
     answers
+}
+
+/// Returns the datagrams with what was asked for.
+fn find(
+    host: Option<&Arc<HostNet>>,
+    request: &Request<'_>,
+    dump: bool,
+    reply: Reply,
+    admin: bool,
+) -> Result<Vec<Vec<u8>>, Errno> {
+    let Some(host) = host else {
+        let data = if dump { self::dump(request, reply)? } else { single(request, reply, admin)? };
+        return Ok(if data.is_empty() { Vec::new() } else { vec![data] });
+    };
+    match crate::host::route(host, request, dump, reply.port) {
+        Some(answer) => answer,
+        // The network is the engine's to configure.
+        None if (request.kind - wire::MIN_TYPE) % 4 != 2 => Err(Errno::EPERM),
+        None => Err(Errno::EOPNOTSUPP),
+    }
 }
 
 /// Lists everything of a kind, of one family or all.

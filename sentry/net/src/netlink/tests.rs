@@ -52,13 +52,13 @@ fn a_dump_of_addresses_ends_with_done() {
 
 #[test]
 fn changes_need_the_right_and_unknown_questions_are_answered_honestly() {
-    assert_eq!(error(&route::serve(&request(20, 5, &[0; 8]), 1, false)), -1);
-    assert_eq!(error(&route::serve(&request(38, 0x301, &[0; 20]), 1, false)), -95);
+    assert_eq!(error(&route::serve(None, &request(20, 5, &[0; 8]), 1, false)), -1);
+    assert_eq!(error(&route::serve(None, &request(38, 0x301, &[0; 20]), 1, false)), -95);
     let mut up = [0; 16];
     (up[4], up[8], up[12]) = (1, 1, 1);
-    assert_eq!(error(&route::serve(&request(16, 5, &up), 1, true)), 0);
+    assert_eq!(error(&route::serve(None, &request(16, 5, &up), 1, true)), 0);
     up[4] = 7;
-    assert_eq!(error(&route::serve(&request(18, 1, &up), 1, false)), -19);
+    assert_eq!(error(&route::serve(None, &request(18, 1, &up), 1, false)), -19);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn protocols_that_are_not_there_are_refused() {
 proptest! {
     #[test]
     fn garbage_never_panics(raw in proptest::collection::vec(any::<u8>(), 0..300), kind in 0_u16..60, flags: u16) {
-        let _ = route::serve(&raw, 1, true);
-        let _ = route::serve(&request(kind, flags | 1, &raw), 1, true);
+        let _ = route::serve(None, &raw, 1, true);
+        let _ = route::serve(None, &request(kind, flags | 1, &raw), 1, true);
     }
 }

@@ -3,29 +3,29 @@
 use abi::Errno;
 
 /// Bytes of `struct nlmsghdr`.
-pub(super) const HEADER: usize = 16;
+pub(crate) const HEADER: usize = 16;
 /// `NLMSG_*`.
-pub(super) const NOOP: u16 = 1;
-pub(super) const ERROR: u16 = 2;
-pub(super) const DONE: u16 = 3;
+pub(crate) const NOOP: u16 = 1;
+pub(crate) const ERROR: u16 = 2;
+pub(crate) const DONE: u16 = 3;
 /// Types below this are control messages.
-pub(super) const MIN_TYPE: u16 = 16;
+pub(crate) const MIN_TYPE: u16 = 16;
 /// `NLM_F_*`.
-pub(super) const REQUEST: u16 = 1;
-pub(super) const MULTI: u16 = 2;
-pub(super) const ACK: u16 = 4;
-pub(super) const DUMP: u16 = 0x300;
-pub(super) const CAPPED: u16 = 0x100;
+pub(crate) const REQUEST: u16 = 1;
+pub(crate) const MULTI: u16 = 2;
+pub(crate) const ACK: u16 = 4;
+pub(crate) const DUMP: u16 = 0x300;
+pub(crate) const CAPPED: u16 = 0x100;
 
 /// One message of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Request<'a> {
-    pub(super) kind: u16,
-    pub(super) flags: u16,
-    pub(super) seq: u32,
+pub(crate) struct Request<'a> {
+    pub(crate) kind: u16,
+    pub(crate) flags: u16,
+    pub(crate) seq: u32,
     /// Header as sent, for error answers.
-    pub(super) header: &'a [u8; HEADER],
-    pub(super) body: &'a [u8],
+    pub(crate) header: &'a [u8; HEADER],
+    pub(crate) body: &'a [u8],
 }
 
 fn short(raw: &[u8; HEADER], at: usize) -> u16 {
@@ -37,7 +37,7 @@ fn word(raw: &[u8; HEADER], at: usize) -> u32 {
 }
 
 /// Takes the next message off `rest`; `None` at the end or at garbage, which Linux ignores too.
-pub(super) fn next<'a>(rest: &mut &'a [u8]) -> Option<Request<'a>> {
+pub(crate) fn next<'a>(rest: &mut &'a [u8]) -> Option<Request<'a>> {
     let raw = *rest;
     let header = raw.first_chunk::<HEADER>()?;
     let len = usize::try_from(word(header, 0)).ok()?;
@@ -56,7 +56,7 @@ pub(super) fn next<'a>(rest: &mut &'a [u8]) -> Option<Request<'a>> {
 }
 
 /// Walks attributes: (type, value). Stops at garbage.
-pub(super) fn attributes(mut raw: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn attributes(mut raw: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let head = raw.first_chunk::<4>()?;
         let len = usize::from(u16::from_ne_bytes([head[0], head[1]]));
@@ -70,11 +70,11 @@ pub(super) fn attributes(mut raw: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 }
 
 /// Builds one message.
-pub(super) struct Message(Vec<u8>);
+pub(crate) struct Message(Vec<u8>);
 
 impl Message {
     /// Starts an answer to `seq` of `port`.
-    pub(super) fn new(kind: u16, flags: u16, seq: u32, port: u32) -> Message {
+    pub(crate) fn new(kind: u16, flags: u16, seq: u32, port: u32) -> Message {
         let mut raw = vec![0; 4];
         raw.extend_from_slice(&kind.to_ne_bytes());
         raw.extend_from_slice(&flags.to_ne_bytes());
@@ -84,13 +84,13 @@ impl Message {
     }
 
     /// Appends fixed fields.
-    pub(super) fn body(mut self, raw: &[u8]) -> Message {
+    pub(crate) fn body(mut self, raw: &[u8]) -> Message {
         self.0.extend_from_slice(raw);
         self
     }
 
     /// Appends an attribute.
-    pub(super) fn attr(mut self, kind: u16, value: &[u8]) -> Message {
+    pub(crate) fn attr(mut self, kind: u16, value: &[u8]) -> Message {
         let len = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
         self.0.extend_from_slice(&len.to_ne_bytes());
         self.0.extend_from_slice(&kind.to_ne_bytes());
@@ -100,12 +100,12 @@ impl Message {
     }
 
     /// Appends a 32-bit attribute.
-    pub(super) fn attr_u32(self, kind: u16, value: u32) -> Message {
+    pub(crate) fn attr_u32(self, kind: u16, value: u32) -> Message {
         self.attr(kind, &value.to_ne_bytes())
     }
 
     /// Fills in the length.
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         let len = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
         self.0[..4].copy_from_slice(&len.to_ne_bytes());
         self.0
@@ -113,7 +113,7 @@ impl Message {
 }
 
 /// Builds an error or, without one, an acknowledgement.
-pub(super) fn status(request: &Request<'_>, port: u32, result: Result<(), Errno>) -> Vec<u8> {
+pub(crate) fn status(request: &Request<'_>, port: u32, result: Result<(), Errno>) -> Vec<u8> {
     let code = result.err().map_or(0, |errno| -errno.raw());
     let flags = if code == 0 { CAPPED } else { 0 };
     let message = Message::new(ERROR, flags, request.seq, port).body(&code.to_ne_bytes()).body(request.header);

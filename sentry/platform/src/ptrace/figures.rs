@@ -59,6 +59,14 @@ impl Figures {
         ThreadFigures { user: time - system, system, minor_faults: field(10), major_faults: field(12) }
     }
 
+    /// Tells whether a thread of our own sleeps (states S and D of `proc_pid_stat(5)`). False where that can't be known.
+    pub(crate) fn sleeps(&self, tid: i32) -> bool {
+        let stat = self.read::<512>(&format!("{}/task/{tid}/stat", std::process::id()));
+        stat.is_some_and(|stat| {
+            matches!(stat.rsplit(')').next().unwrap_or_default().trim().chars().next(), Some('S' | 'D'))
+        })
+    }
+
     /// Returns what of a process is resident.
     pub(crate) fn resident(&self, pid: i32) -> Option<Resident> {
         let status = self.read::<4096>(&format!("{pid}/status"))?;
@@ -101,7 +109,7 @@ impl Figures {
 }
 
 /// Reads the processor-time clock of a process (`man 3 clock_getcpuclockid`); zero once it is gone.
-fn process_clock(pid: i32) -> Duration {
+pub(crate) fn process_clock(pid: i32) -> Duration {
     /// `CPUCLOCK_SCHED`: the scheduler's nanoseconds.
     const SCHED: i32 = 2;
     let clock = (!pid).wrapping_shl(3) | SCHED;

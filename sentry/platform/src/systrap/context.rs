@@ -1,5 +1,7 @@
 //! One guest thread, as the kernel holds it.
 
+mod look;
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -9,16 +11,25 @@ use std::time::Duration;
 
 use abi::Errno;
 
+use super::Copies;
+use super::answers;
 use super::birth::{self, Kind};
 use super::copier;
 use super::frame::{self, Cause};
 use super::hub::{self, Hub};
+use super::input;
+use super::later::Reply;
 use super::layout::{command, field, load, outcome};
 use super::ops::{self, RawOp};
 use super::patched;
 use super::process::Process;
+use super::reuse::{self, Life};
+use super::shared::Shared;
 use super::thread::{BUSY, IDLE, RUNNING, Thread};
-use crate::{BoxFuture, Context, Death, Event, Interrupt, MemOp, MemOpError, NewProcess, PlatformError, Registers};
+use crate::ptrace::figures::process_clock;
+use crate::{
+    Answers, BoxFuture, Context, Death, Event, Interrupt, MemOp, MemOpError, NewProcess, PlatformError, Registers,
+};
 
 /// A guest thread on this platform.
 pub(super) struct SystrapContext {
@@ -34,24 +45,44 @@ pub(super) struct SystrapContext {
     /// A run to be begun when the stub has finished what it was asked for before.
     deferred: bool,
     batch: Batch,
-    entry: Entry,
+    pub(super) entry: Entry,
     /// Registers at the last event: what the stub has. Of those only what the call passes, while `brief`.
     seen: Registers,
     /// Of the registers only those that the call passes have been read.
     brief: bool,
     /// The last event was a system call that came by a trap.
     trapped: bool,
+    /// Operations that the current run began with.
+    leading: u32,
     /// Times that we look for an answer before we leave that to all workers.
     patience: u32,
     /// Answers since that was given up.
     cold: u32,
     /// The worker has other things to do than to look.
     hurried: bool,
+    /// What the stub copies before guest code runs.
+    replying: Option<Reply>,
+    /// The stub slept when the run began.
+    woken: bool,
+    /// Times that the next long look is left out, and how often that will be after one more in vain.
+    long_looks: (u32, u32),
+    rseq: Area,
+    pub(super) life: Arc<Life>,
+}
+
+/// Whether the host has an `rseq` area of the thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Area {
+    None,
+    /// It may have one.
+    Some,
+    /// It has been asked to forget it.
+    Leaving,
 }
 
 /// Where the guest's state is while the stub waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Entry {
+pub(super) enum Entry {
     /// In the signal frame.
     Frame,
     /// After a patched call: general registers in the context.
@@ -62,7 +93,7 @@ enum Entry {
 
 /// Where the floating-point state is after a patched call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fpu {
+pub(super) enum Fpu {
     /// In the processor.
     Live,
     /// In the processor, with a copy in the context.
@@ -89,6 +120,13 @@ fn death_of(thread: &Thread) -> Death {
     thread.proc.get().and_then(|proc| proc.death()).unwrap_or(Death::Protocol("it ended by itself"))
 }
 
+/// Returns the error of the operation that failed.
+fn refusal(shared: &Shared) -> Errno {
+    let value = shared.get(field::OP_RESULT);
+    let number = i32::try_from(value.cast_signed().wrapping_neg()).unwrap_or(libc::EIO);
+    if (1..4096).contains(&number) { Errno::from_raw(number) } else { Errno::EIO }
+}
+
 /// What a user base may be: below the kernel's half.
 fn is_user_base(base: u64) -> bool {
     base < super::layout::TASK_END
@@ -97,6 +135,7 @@ fn is_user_base(base: u64) -> bool {
 impl SystrapContext {
     pub(super) fn new(hub: Arc<Hub>, process: Arc<Process>, thread: Arc<Thread>) -> SystrapContext {
         SystrapContext {
+            patience: hub.setup.rounds,
             hub,
             process,
             thread,
@@ -109,10 +148,23 @@ impl SystrapContext {
             seen: Registers::default(),
             brief: false,
             trapped: false,
-            patience: 0,
+            leading: 0,
             cold: 0,
             hurried: false,
+            replying: None,
+            woken: false,
+            long_looks: (0, 1),
+            rseq: Area::None,
+            life: Arc::default(),
         }
+    }
+
+    /// Tells whether nothing is under way and the host knows nothing of the guest thread that another one would notice.
+    pub(super) fn is_plain(&self) -> bool {
+        !self.deferred
+            && self.replying.is_none()
+            && self.rseq == Area::None
+            && !matches!(self.entry, Entry::Trapping(_))
     }
 
     fn is_dead(&self) -> bool {
@@ -136,14 +188,24 @@ impl SystrapContext {
                 frame::write(&self.hub, &self.thread.shared, self.thread.slot, &self.regs);
                 let flags = self.set_bases();
                 self.thread.shared.u32(field::FLAGS).store(flags, Ordering::Relaxed);
-                self.thread.publish(&self.hub, command::GO);
+                self.woken = self.thread.publish(&self.hub, command::GO);
             }
             Entry::Call(fpu) if self.brief => {
                 let shared = &self.thread.shared;
                 shared.set(field::RESULT, self.regs.rax);
                 let flags = if fpu == Fpu::Replaced { load::FPU } else { 0 };
                 shared.u32(field::FLAGS).store(flags, Ordering::Relaxed);
-                self.thread.publish(&self.hub, command::RETURN);
+                let command = match &self.replying {
+                    Some(reply) => {
+                        shared.set(field::COPY_FROM, copier::window(&self.thread));
+                        shared.set(field::COPY_TO, reply.addr);
+                        shared.set(field::COPY_LEN, reply.len.into());
+                        command::COPY_RETURN
+                    }
+                    None if self.leading > 0 => command::OPS_RETURN,
+                    None => command::RETURN,
+                };
+                self.woken = self.thread.publish(&self.hub, command);
             }
             // The way back from a patched call needs gs.
             Entry::Call(fpu) if self.regs.gs_base != 0 => {
@@ -192,18 +254,37 @@ impl SystrapContext {
     /// Makes an event of what the stub has published; `None`: nothing for the guest's kernel.
     fn event(&mut self) -> Option<Event> {
         let shared = &self.thread.shared;
-        let kind = shared.u32(field::KIND).load(Ordering::Relaxed);
+        let told = shared.u32(field::KIND).load(Ordering::Relaxed);
+        let (kind, input) = (told & 0xffff, told >> 16);
+        let leading = std::mem::take(&mut self.leading);
+        let reply = self.replying.take();
+        let all = self.hub.setup.copies == Copies::All;
+        self.thread.later.allow(all && kind == outcome::CALL);
+        if let (Some(reply), outcome::DONE) = (reply, kind) {
+            // It has not gone back, so all registers are where they were, and it goes on with another result.
+            if let Some(result) = reply.result(shared.get(field::COPY_LEFT)) {
+                self.regs.rax = result;
+            }
+            self.go();
+            return None;
+        }
+        if leading > 0 && kind == outcome::DONE {
+            // It has not gone back, so all registers are where they were.
+            let index = shared.u32(field::OP_DONE).load(Ordering::Relaxed).min(leading - 1);
+            return Some(Event::Refused(MemOpError { index: index as usize, errno: refusal(shared) }));
+        }
         if kind == outcome::CALL {
             patched::read_call(shared, &mut self.regs);
             self.entry = Entry::Call(Fpu::Live);
             (self.brief, self.trapped) = (true, false);
             self.thread.see_interrupt();
-            copier::turn_to(&self.hub, &self.thread);
+            let input = if all { input::of_call(&self.regs, input) } else { None };
+            copier::turn_to(&self.hub, &self.thread, input);
             return Some(Event::Syscall);
         }
         self.brief = false;
         let cause = match kind {
-            outcome::INTERRUPTED => {
+            outcome::INTERRUPTED | outcome::ATTENTION => {
                 patched::read_stopped(shared, &mut self.regs);
                 self.entry = Entry::Call(Fpu::Live);
                 Cause::Interrupt
@@ -218,11 +299,11 @@ impl SystrapContext {
         let interrupted = self.thread.see_interrupt();
         match cause {
             Cause::Syscall(_) => {
-                copier::turn_to(&self.hub, &self.thread);
+                copier::turn_to(&self.hub, &self.thread, None);
                 Some(Event::Syscall)
             }
             Cause::Fault(fault) => Some(Event::Fault(fault)),
-            Cause::Interrupt if interrupted => Some(Event::Interrupted),
+            Cause::Interrupt if interrupted || kind == outcome::ATTENTION => Some(Event::Interrupted),
             Cause::Interrupt => {
                 // Of an interrupt that was seen otherwise.
                 self.go();
@@ -303,11 +384,7 @@ impl SystrapContext {
         let count = self.batch.queue.len().min(field::OPS_MAX);
         let mut notified = Vec::new();
         for (at, op) in self.batch.queue.drain(..count).enumerate() {
-            let place = field::OPS + at * field::OP_SIZE;
-            shared.set(place, op.nr.cast_unsigned());
-            for (number, arg) in op.args.iter().enumerate() {
-                shared.set(place + 8 + number * 8, *arg);
-            }
+            op.write(shared, at);
             notified.extend(op.notified());
         }
         if !notified.is_empty() {
@@ -374,9 +451,7 @@ impl SystrapContext {
         self.thread.expected.lock().clear();
         self.batch.done += done as usize;
         if done < self.batch.sent {
-            let number = i32::try_from(value.cast_signed().wrapping_neg()).unwrap_or(libc::EIO);
-            let errno = if (1..4096).contains(&number) { Errno::from_raw(number) } else { Errno::EIO };
-            return Err(MemOpError { index: self.batch.done, errno });
+            return Err(MemOpError { index: self.batch.done, errno: refusal(shared) });
         }
         self.batch.value = value;
         self.batch.sent = 0;
@@ -386,50 +461,11 @@ impl SystrapContext {
         Ok(())
     }
 
-    /// Waits until the stub has answered. `false`: it is dead.
-    fn poll_taken(&mut self, cx: &mut TaskContext<'_>) -> Poll<bool> {
-        if self.is_dead() {
-            return Poll::Ready(false);
+    /// Has the host write what was to go with the reply.
+    fn write_now(&mut self) {
+        if let Some(reply) = self.replying.take() {
+            self.thread.later.write_now(self.process.proc.pid, &self.thread.shared, reply);
         }
-        if self.thread.take(&self.hub).is_some() || self.look() && self.thread.take(&self.hub).is_some() {
-            return Poll::Ready(true);
-        }
-        self.thread.register(cx.waker());
-        self.thread.list(&self.hub);
-        if self.is_dead() {
-            return Poll::Ready(false);
-        }
-        if self.thread.take(&self.hub).is_some() { Poll::Ready(true) } else { Poll::Pending }
-    }
-
-    /// Looks for the answer for a bounded time, which shrinks while that doesn't pay; other stubs that have news end it.
-    /// Until the slot is listed nobody else looks for this one.
-    fn look(&mut self) -> bool {
-        /// Rounds between two looks at the other stubs.
-        const OTHERS: u32 = 32;
-        let most = self.hub.setup.rounds;
-        if std::mem::take(&mut self.hurried) {
-            return self.thread.has_news();
-        }
-        if self.patience < most / 16 {
-            self.cold += 1;
-            if !self.cold.is_multiple_of(16) {
-                return self.thread.has_news();
-            }
-            self.patience = most / 4;
-        }
-        for round in 1..=self.patience {
-            if self.thread.has_news() {
-                self.patience = most;
-                return true;
-            }
-            if round.is_multiple_of(OTHERS) && self.hub.scan() {
-                return false;
-            }
-            std::hint::spin_loop();
-        }
-        self.patience /= 2;
-        false
     }
 
     /// Waits for what an earlier, dropped future has left under way.
@@ -452,13 +488,21 @@ impl SystrapContext {
         poll_fn(|cx| self.poll_batch(cx)).await.map_err(|error| error.errno)
     }
 
-    /// Asks for a clone; returns what the host answered to the stub.
-    pub(super) async fn request_clone(&mut self, what: u32) -> Result<(), PlatformError> {
-        self.thread.watch(&self.hub, true);
+    /// Tells whether the stub has done what it was last asked for.
+    pub(super) fn is_free(&mut self) -> bool {
+        let free = self.thread.state() == IDLE || self.thread.take(&self.hub).is_some();
+        free && !self.is_dead()
+    }
+
+    /// Asks for a clone.
+    pub(super) fn begin_clone(&mut self, what: u32) {
         self.thread.set_state(BUSY);
         self.thread.publish(&self.hub, what);
+    }
+
+    /// Returns what the host answered to the stub.
+    pub(super) async fn end_clone(&mut self) -> Result<(), PlatformError> {
         let alive = poll_fn(|cx| self.poll_taken(cx)).await;
-        self.thread.watch(&self.hub, false);
         self.thread.expected.lock().clear();
         if !alive {
             return Err(PlatformError::Dead("it was asked for a clone"));
@@ -484,12 +528,64 @@ impl Context for SystrapContext {
         } else {
             self.regs = *regs;
         }
+        let idle = self.thread.state() == IDLE;
+        self.replying = copier::take_pending(&self.thread);
+        if !(idle && self.brief && matches!(self.entry, Entry::Call(_))) {
+            self.write_now();
+        }
+        if let Some(result) = self.thread.later.take_result() {
+            self.regs.rax = result;
+        }
         self.interrupted = false;
-        if self.thread.state() == IDLE {
+        if idle {
             self.go();
         } else {
             self.deferred = true;
         }
+        if self.interrupted && self.replying.is_some() {
+            self.write_now();
+            self.regs.rax = self.thread.later.take_result().unwrap_or(self.regs.rax);
+        }
+    }
+
+    fn flush(&mut self) -> Option<u64> {
+        copier::write_pending();
+        self.thread.later.take_result()
+    }
+
+    fn start_after(&mut self, ops: &[MemOp], regs: &Registers) -> bool {
+        let quick = matches!(self.entry, Entry::Call(_)) && self.brief && self.thread.state() == IDLE;
+        let interrupted = self.thread.interrupt.load(Ordering::SeqCst);
+        if !quick
+            || interrupted
+            || copier::is_pending()
+            || self.is_dead()
+            || ops.is_empty()
+            || ops.len() > field::OPS_MAX
+        {
+            return false;
+        }
+        let (user, shared) = (&self.hub.setup.user, &self.thread.shared);
+        for (at, op) in ops.iter().enumerate() {
+            match ops::translate(op, user) {
+                Ok(op) if op.notified().is_none() => op.write(shared, at),
+                _ => return false,
+            }
+        }
+        self.leading = u32::try_from(ops.len()).unwrap_or(0);
+        shared.u32(field::OP_COUNT).store(self.leading, Ordering::Relaxed);
+        self.regs.rax = self.thread.later.take_result().unwrap_or(regs.rax);
+        self.interrupted = false;
+        self.go();
+        if std::mem::take(&mut self.interrupted) {
+            self.leading = 0;
+            return false;
+        }
+        true
+    }
+
+    fn next_run(&self) -> u32 {
+        self.thread.next_request()
     }
 
     fn poll_event(&mut self, cx: &mut TaskContext<'_>, regs: &mut Registers) -> Poll<Event> {
@@ -535,6 +631,9 @@ impl Context for SystrapContext {
         let mut raw = Vec::with_capacity(ops.len());
         let mut refused = None;
         for op in ops {
+            if let MemOp::Rseq { flags, .. } = op {
+                self.rseq = if *flags & 1 == 0 { Area::Some } else { Area::Leaving };
+            }
             match ops::translate(op, &user) {
                 Ok(op) => raw.push(op),
                 Err(errno) => {
@@ -547,16 +646,29 @@ impl Context for SystrapContext {
     }
 
     fn poll_ops(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<u64, MemOpError>> {
-        self.poll_batch(cx)
+        let polled = self.poll_batch(cx);
+        if let (Poll::Ready(result), Area::Leaving) = (&polled, self.rseq) {
+            self.rseq = if result.is_ok() { Area::None } else { Area::Some };
+        }
+        polled
     }
 
     fn interrupter(&self) -> Arc<dyn Interrupt> {
-        Arc::new(Interrupter { thread: Arc::clone(&self.thread), hub: Arc::clone(&self.hub) })
+        Arc::new(Interrupter {
+            thread: Arc::clone(&self.thread),
+            hub: Arc::clone(&self.hub),
+            life: Arc::clone(&self.life),
+        })
     }
 
     fn new_thread(&mut self) -> BoxFuture<'_, Result<Box<dyn Context>, PlatformError>> {
         Box::pin(async move {
             self.settle().await?;
+            let image = self.read_fpstate().await?;
+            if let Some(mut context) = reuse::take(self).await {
+                context.write_fpstate(&image);
+                return Ok(Box::new(context) as Box<dyn Context>);
+            }
             let thread = birth::give(self, Kind::Thread).await?;
             let process = Arc::clone(&self.process);
             let context = SystrapContext::new(Arc::clone(&self.hub), process, thread);
@@ -614,7 +726,11 @@ impl Context for SystrapContext {
 
 impl Drop for SystrapContext {
     fn drop(&mut self) {
-        self.thread.abandon(&self.hub);
+        self.life.end();
+        answers::prepare(&self.thread.shared, self.thread.slot);
+        if !reuse::keep(self) {
+            self.thread.abandon(&self.hub);
+        }
     }
 }
 
@@ -622,23 +738,49 @@ impl Drop for SystrapContext {
 struct Interrupter {
     thread: Arc<Thread>,
     hub: Arc<Hub>,
+    life: Arc<Life>,
 }
 
 impl Interrupt for Interrupter {
     fn interrupt(&self) {
+        // One that comes at the end may still meet the stub's next guest thread, which has nothing to see then.
+        if self.life.is_over() {
+            return;
+        }
         self.thread.interrupt.store(true, Ordering::SeqCst);
         if self.thread.state() == RUNNING {
             self.thread.kick();
         }
     }
 
+    fn answers(&self) -> Option<Arc<dyn Answers>> {
+        answers::of(&self.hub, &self.thread, &self.life)
+    }
+
+    fn has_performed(&self, run: u32) -> bool {
+        self.thread.has_performed(run)
+    }
+
+    fn owes(&self) -> Option<u64> {
+        // What the stub owes afterwards is another guest thread's.
+        if self.life.is_over() { None } else { self.thread.owes() }
+    }
+
+    fn kill(&self, reason: &'static str) {
+        if let Some(proc) = self.thread.proc.get().filter(|_| !self.life.is_over()) {
+            proc.kill(reason);
+        }
+    }
+
     fn cpu_time(&self) -> Duration {
         let Some(proc) = self.thread.proc.get() else { return Duration::ZERO };
-        self.hub.setup.figures.cpu_time(proc.pid, self.thread.tid.load(Ordering::SeqCst))
+        let (figures, tid) = (&self.hub.setup.figures, self.thread.tid.load(Ordering::SeqCst));
+        // The clock of a whole process is cheaper than a file.
+        self.life.time(|| if proc.is_single() { process_clock(proc.pid) } else { figures.cpu_time(proc.pid, tid) })
     }
 
     fn figures(&self) -> crate::ThreadFigures {
         let Some(proc) = self.thread.proc.get() else { return crate::ThreadFigures::default() };
-        self.hub.setup.figures.thread(proc.pid, self.thread.tid.load(Ordering::SeqCst))
+        self.life.figures(self.hub.setup.figures.thread(proc.pid, self.thread.tid.load(Ordering::SeqCst)))
     }
 }

@@ -13,10 +13,13 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::Copies;
 use super::hub::{self, Hub};
+use super::later::Reply;
 use super::layout::{command, field, outcome};
 use super::process::Proc;
 use super::thread::{BUSY, IDLE, Thread};
+use crate::Short;
 
 /// Most bytes for which the window is quicker than the host.
 const MOST: usize = 1024;
@@ -29,12 +32,18 @@ thread_local! {
     static SERVED: RefCell<Option<(Arc<Hub>, Arc<Thread>)>> = const { RefCell::new(None) };
     /// Whether it is being served.
     static SERVES: Cell<bool> = const { Cell::new(false) };
+    /// Whether bytes are pending for it ([`super::later`]).
+    static PENDING: Cell<bool> = const { Cell::new(false) };
+    /// Address and number of the bytes that came with its call ([`super::input`]).
+    static INPUT: Cell<Option<(u64, usize)>> = const { Cell::new(None) };
     /// Copies to be left to the host.
     static RESTING: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Hears that this worker serves a call of a thread that waits.
-pub(super) fn turn_to(hub: &Arc<Hub>, thread: &Arc<Thread>) {
+pub(super) fn turn_to(hub: &Arc<Hub>, thread: &Arc<Thread>, input: Option<(u64, usize)>) {
+    write_pending();
+    INPUT.set(input);
     SERVED.with_borrow_mut(|served| match served {
         Some((_, known)) if Arc::ptr_eq(known, thread) => {}
         _ => *served = Some((Arc::clone(hub), Arc::clone(thread))),
@@ -44,7 +53,61 @@ pub(super) fn turn_to(hub: &Arc<Hub>, thread: &Arc<Thread>) {
 
 /// Hears that this worker turns to something else.
 pub fn turn_away() {
+    write_pending();
     SERVES.set(false);
+}
+
+/// Leaves bytes for the reply; returns whether that was possible.
+pub(super) fn write_later(proc: &Arc<Proc>, addr: u64, buf: &[u8], short: Short) -> bool {
+    write_pending();
+    // A stub that sleeps is as good as one that looks: it is to wake up for the reply.
+    let put = |thread: &Thread| is_served(proc, thread) && thread.later.put(&thread.shared, addr, buf, short);
+    let done = !buf.is_empty()
+        && SERVES.get()
+        && SERVED.with_borrow(|served| served.as_ref().is_some_and(|(_, thread)| put(thread)));
+    PENDING.set(done);
+    done
+}
+
+/// Has the host write what is pending.
+pub(super) fn write_pending() {
+    if !PENDING.replace(false) {
+        return;
+    }
+    SERVED.with_borrow(|served| {
+        let Some((_, thread)) = served else { return };
+        if let (Some(reply), Some(proc)) = (thread.later.take(), thread.proc.get()) {
+            thread.later.write_now(proc.pid, &thread.shared, reply);
+        }
+    });
+}
+
+/// Tells whether something is pending.
+pub(super) fn is_pending() -> bool {
+    PENDING.get()
+}
+
+/// Takes what is pending for a thread that is about to go on.
+pub(super) fn take_pending(thread: &Thread) -> Option<Reply> {
+    if PENDING.replace(false) { thread.later.take() } else { None }
+}
+
+/// Copies what came with the call from this address, at most as much as the buffer holds; returns the bytes.
+pub(super) fn peek(proc: &Arc<Proc>, addr: u64, buf: &mut [u8]) -> usize {
+    let Some((from, len)) = INPUT.get().filter(|_| SERVES.get()) else { return 0 };
+    let len = len.min(buf.len());
+    SERVED.with_borrow(|served| match served {
+        Some((_, thread)) if from == addr && is_served(proc, thread) => {
+            thread.shared.read(field::INPUT, &mut buf[..len]);
+            len
+        }
+        _ => 0,
+    })
+}
+
+/// Hears that guest memory is about to change: what came with the call counts no longer.
+pub(super) fn forget_input() {
+    INPUT.set(None);
 }
 
 /// Copies from guest memory; `None`: not in this way.
@@ -64,7 +127,7 @@ pub(super) fn write(proc: &Arc<Proc>, addr: u64, buf: &[u8]) -> Option<usize> {
     })
 }
 
-fn window(thread: &Thread) -> u64 {
+pub(super) fn window(thread: &Thread) -> u64 {
     hub::address(thread.slot) + field::WINDOW as u64
 }
 
@@ -79,12 +142,16 @@ fn with(proc: &Arc<Proc>, len: usize, act: impl FnOnce(&Hub, &Thread) -> Option<
     }
     SERVED.with_borrow(|served| {
         let (hub, thread) = served.as_ref()?;
-        let ready = thread.proc.get().is_some_and(|known| Arc::ptr_eq(known, proc))
-            && thread.state() == IDLE
-            && thread.shared.u32(field::WAITING).load(Ordering::Relaxed) == 0
-            && !thread.dead.load(Ordering::Relaxed);
-        if ready { act(hub, thread) } else { None }
+        let awake = thread.shared.u32(field::WAITING).load(Ordering::Relaxed) == 0;
+        if awake && is_served(proc, thread) && hub.setup.copies != Copies::Host { act(hub, thread) } else { None }
     })
+}
+
+/// Tells whether the thread that was turned to is one of this process and waits for its reply.
+fn is_served(proc: &Arc<Proc>, thread: &Thread) -> bool {
+    thread.proc.get().is_some_and(|known| Arc::ptr_eq(known, proc))
+        && thread.state() == IDLE
+        && !thread.dead.load(Ordering::Relaxed)
 }
 
 /// Has the stub copy; returns the bytes copied before the first that can't be.

@@ -8,6 +8,7 @@
 use std::mem::offset_of;
 
 use super::layout::{self, call};
+use super::reuse::OF_THREAD;
 use super::stub::{FORK_FLAGS, THREAD_FLAGS};
 
 /// What an argument must be.
@@ -31,7 +32,6 @@ struct Rule {
     nr: i64,
     conditions: &'static [Condition],
     action: Action,
-    #[expect(dead_code, reason = "for the reader")]
     why: &'static str,
 }
 
@@ -62,6 +62,7 @@ const DONTFORK: u64 = libc::MADV_DONTFORK as u64;
 const RULES: &[Rule] = &[
     rule(libc::SYS_futex, &[Is(1, 0)], Allow, "sleeps on the context until the sentry replies"),
     rule(call::WAKE, &[], Notify, "wakes a worker"),
+    rule(libc::SYS_sched_yield, &[], Allow, "gives the CPU away, as the guest asks"),
     rule(libc::SYS_rt_sigreturn, &[], Allow, "goes on with the guest; sets only the caller's own registers"),
     rule(libc::SYS_mmap, &[Bits(3, MAP_MASK, MAP_WANTED), Guest(0, 1)], Allow, "anonymous guest memory"),
     rule(libc::SYS_mmap, &[Bits(3, 0x20, 0)], Notify, "file mappings: only those the sentry asked for"),
@@ -78,6 +79,8 @@ const RULES: &[Rule] = &[
     rule(libc::SYS_rseq, &[Guest(0, 1)], Allow, "aborts critical sections of the caller's own code"),
     rule(libc::SYS_clone, &[Is(0, FORK_FLAGS as u64)], Notify, "new processes: only those the sentry asked for"),
     rule(libc::SYS_clone, &[Is(0, THREAD_FLAGS as u64)], Notify, "new threads: only those the sentry asked for"),
+    rule(libc::SYS_rt_sigprocmask, &[], Allow, "keeps interrupts from a new stub"),
+    rule(libc::SYS_sigaltstack, &[], Allow, "gives a new stub its signal stack"),
     rule(call::HELLO, &[], Notify, "tells the sentry who a new thread is"),
     rule(
         libc::SYS_prctl,
@@ -85,8 +88,14 @@ const RULES: &[Rule] = &[
         Allow,
         "dies with the sentry",
     ),
+    rule(libc::SYS_getrusage, &[Is(0, OF_THREAD)], Allow, "tells what the thread has used so far"),
     rule(libc::SYS_exit, &[], Allow, "ends one thread"),
 ];
+
+/// Returns the numbers of what stubs may call, and why. Several rows for one call are alternatives.
+pub(crate) fn listed() -> impl Iterator<Item = (i64, &'static str)> {
+    RULES.iter().map(|rule| (rule.nr, rule.why))
+}
 
 /// Where the CPU, or the host, has no `wrfsbase` for us.
 const RULE_ARCH_PRCTL: &[Rule] = &[

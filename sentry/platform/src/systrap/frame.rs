@@ -12,7 +12,7 @@ const SI_KERNEL: i32 = 0x80;
 /// Length of `int 0x80`.
 const INT_LEN: u64 = 2;
 /// Signals that stay unblocked in the stub: its own faults.
-const STUB_MASK: u64 = !(1 << (libc::SIGSEGV - 1) | 1 << (libc::SIGBUS - 1));
+pub(super) const STUB_MASK: u64 = !(1 << (libc::SIGSEGV - 1) | 1 << (libc::SIGBUS - 1));
 
 /// What a signal in guest code means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,31 +110,23 @@ pub(super) fn write(hub: &Hub, shared: &Shared, slot: u32, regs: &Registers) {
         shared.set(base + frame::REGS + at * 8, value);
     }
     shared.set(base + frame::REGS + 17 * 8, regs.eflags & USER_EFLAGS | 0x202);
-    fix(hub, shared, slot, 0);
+    fix(hub, shared, slot);
 }
 
-fn fix(hub: &Hub, shared: &Shared, slot: u32, mask: u64) {
+fn fix(hub: &Hub, shared: &Shared, slot: u32) {
     let (base, address) = (hub.setup.frame, hub::address(slot));
     shared.set(base + frame::SEGMENTS, USER_CS | USER_SS << 48);
-    shared.set(base + frame::SIGMASK, mask);
+    shared.set(base + frame::SIGMASK, 0);
     shared.set(base + frame::STACK_SP, address + field::STACK as u64);
     shared.set(base + frame::STACK_FLAGS, 0);
     shared.set(base + frame::STACK_SIZE, (field::STACK_END - field::STACK) as u64);
     shared.set(base + frame::FPSTATE, address + fpstate_offset(hub) as u64);
 }
 
-/// Prepares a new thread's frame, which leads it to where it says hello. `image` is its floating-point state.
+/// Prepares a new thread's frame, by which it goes to guest code. `image` is its floating-point state.
 pub(super) fn prepare(hub: &Hub, shared: &Shared, slot: u32, image: &[u8]) {
-    let address = hub::address(slot);
     shared.write(hub.setup.frame, &hub.setup.template);
-    let regs = Registers {
-        rip: super::stub::announce(),
-        rbx: address,
-        rsp: address + hub.setup.frame as u64,
-        ..Registers::default()
-    };
-    write(hub, shared, slot, &regs);
-    fix(hub, shared, slot, STUB_MASK);
+    write(hub, shared, slot, &Registers::default());
     write_fpstate(hub, shared, image);
 }
 

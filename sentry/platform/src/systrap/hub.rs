@@ -6,7 +6,8 @@
 //! that lies down lowers the number, then (full barrier) looks through the active contexts once more, and sleeps on the
 //! listener. If the stub read a number above 0, some worker lowered it later, and the last one to do so looked after the
 //! event was there. If it read 0, it notifies, and the sleep on the listener ends. A worker that is awake but never
-//! polls again is a bug of the kernel above.
+//! polls again is a bug of the kernel above; one that the host holds up is counted as asleep by somebody else, who then has
+//! another worker look through the contexts ([`Hub::worker_lost`]).
 //!
 //! [`Hub::unpark`] sets a flag, then looks for sleepers; a worker counts itself among the sleepers, then looks at the
 //! flag.
@@ -14,23 +15,25 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use abi::Errno;
 use rustix::event::epoll;
 use sentry_sync::{Level, Mutex};
 
+use super::birth;
 use super::crowd::Crowd;
 use super::fpu::Fpu;
 use super::host::{self, Answer, Notification};
 use super::layout::{self, call, control};
 use super::process::Proc;
+use super::reuse::MOST_OF_ALL;
 use super::shared::{CONTEXT_SIZE, Shared};
 use super::table::Table;
-use super::thread::Thread;
+use super::thread::{Thread, arrival};
 use crate::Vdso;
 use crate::ptrace::figures::Figures;
 
@@ -39,6 +42,8 @@ const SERVICE_EVERY: u32 = 64;
 /// Most stubs that sleep in a notification at once; the host's handling gets slower with their number. Others are sent to
 /// sleep in a futex.
 const SLEEPERS_MAX: u32 = 64;
+/// Stands for [`Hub::attend`]'s descriptor among process ids.
+const ATTENDED: u64 = u64::MAX;
 /// Rounds between two looks at the clock while a worker spins.
 const ROUNDS: u32 = 16;
 
@@ -63,6 +68,7 @@ pub(super) struct Setup {
     pub(super) spin: Duration,
     /// How many times a stub, or a worker for one stub, looks at most.
     pub(super) rounds: u32,
+    pub(super) copies: super::Copies,
 }
 
 /// The state shared by all contexts.
@@ -72,6 +78,7 @@ pub(super) struct Hub {
     /// Threads of which notifications are expected soon.
     pub(super) watch: AtomicU32,
     sleeping_stubs: AtomicU32,
+    kept: AtomicU32,
     tids: Mutex<HashMap<i32, Arc<Thread>>>,
     births: Mutex<HashMap<u64, Birth>>,
     procs: Mutex<HashMap<u64, Arc<Proc>>>,
@@ -86,7 +93,9 @@ pub(super) struct Hub {
     unparked: AtomicBool,
     pub(super) crowd: Crowd,
     bell: OwnedFd,
+    /// Tells of the ends of processes, and of what [`Hub::attend`] has added.
     deaths: OwnedFd,
+    attended: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
 /// A thread that has been asked for and has not said hello.
@@ -123,6 +132,7 @@ impl Hub {
             table: Table::new(),
             watch: AtomicU32::new(0),
             sleeping_stubs: AtomicU32::new(0),
+            kept: AtomicU32::new(0),
             tids: Mutex::new(Level::Leaf, HashMap::new()),
             births: Mutex::new(Level::Leaf, HashMap::new()),
             procs: Mutex::new(Level::Leaf, HashMap::new()),
@@ -135,6 +145,7 @@ impl Hub {
             crowd: Crowd::new(),
             bell,
             deaths,
+            attended: OnceLock::new(),
         }))
     }
 
@@ -145,6 +156,15 @@ impl Hub {
     /// Returns the sentry's view of a context.
     pub(super) fn context(&self, slot: u32) -> Shared {
         self.setup.contexts.part(slot as usize * CONTEXT_SIZE, CONTEXT_SIZE)
+    }
+
+    /// Counts a worker that is held up as asleep, so that stubs don't rely on it.
+    pub(super) fn worker_lost(&self) {
+        self.awake().fetch_sub(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn worker_found(&self) {
+        self.awake().fetch_add(1, Ordering::SeqCst);
     }
 
     fn awake(&self) -> &AtomicU32 {
@@ -180,36 +200,44 @@ impl Hub {
     }
 
     /// Sleeps until there is something to do.
-    pub(super) fn park(self: &Arc<Hub>, timeout: Option<Duration>) {
+    /// `idle` is called if there isn't for some time.
+    pub(super) fn park(self: &Arc<Hub>, timeout: Option<Duration>, idle: impl FnOnce()) {
         self.enlist();
         if self.spin(timeout) {
             return;
         }
+        idle();
         self.awake().fetch_sub(1, Ordering::SeqCst);
-        if self.led.swap(true, Ordering::SeqCst) {
+        let [notified, died] = if self.led.swap(true, Ordering::SeqCst) {
             self.follow(timeout);
+            // The leader looks.
+            [false; 2]
         } else {
-            self.lead(timeout);
+            let news = self.lead(timeout);
             self.led.store(false, Ordering::SeqCst);
-        }
+            news
+        };
         self.awake().fetch_add(1, Ordering::SeqCst);
-        self.service();
+        self.answer(notified, died);
         self.scan();
     }
 
-    /// Sleeps until there is something to do for any worker.
-    fn lead(&self, timeout: Option<Duration>) {
+    /// Sleeps until there is something to do for any worker; returns whether there are notifications, and deaths.
+    fn lead(&self, timeout: Option<Duration>) -> [bool; 2] {
+        let mut news = [false; 2];
         self.leader_sleeps.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         if !self.unparked.swap(false, Ordering::SeqCst) && !self.scan() {
             let fds = [self.setup.listener.as_fd(), self.bell.as_fd(), self.deaths.as_fd()];
-            let [_, rung, _] = host::readable(fds, timeout);
+            let [notified, rung, died] = host::readable(fds, timeout);
+            news = [notified, died];
             if rung {
                 let _ = rustix::io::read(&self.bell, &mut [0u8; 8]);
                 self.unparked.store(false, Ordering::SeqCst);
             }
         }
         self.leader_sleeps.store(false, Ordering::SeqCst);
+        news
     }
 
     /// Sleeps until a colleague wants help. The leader may wake for good meanwhile, and then nobody waits on the
@@ -270,6 +298,10 @@ impl Hub {
     /// Handles what the host has to tell: notifications and deaths.
     fn service(&self) -> bool {
         let [notified, died] = host::readable([self.setup.listener.as_fd(), self.deaths.as_fd()], Some(Duration::ZERO));
+        self.answer(notified, died)
+    }
+
+    fn answer(&self, notified: bool, died: bool) -> bool {
         let mut found = false;
         if notified {
             found |= self.receive();
@@ -289,12 +321,18 @@ impl Hub {
                 self.handle(&notification);
                 found = true;
             }
+            // One alone is the rule; what is left is found at the next look.
+            if self.watch.load(Ordering::Relaxed) == 0 {
+                break;
+            }
         }
         found
     }
 
     fn handle(&self, it: &Notification) {
         let thread = self.tids.lock().get(&it.tid).cloned();
+        // The host may have given the number of a thread that has ended to a new one.
+        let is_new = thread.as_ref().is_none_or(|past| past.orphan.load(Ordering::SeqCst));
         let verdict = match (it.nr, thread) {
             (call::WAKE, Some(thread)) => {
                 if thread.sleep_in(self, it.id, it.args[0] as u32) {
@@ -302,10 +340,13 @@ impl Hub {
                 }
                 Answer::Zero
             }
-            (call::HELLO, None) if self.hello(it.tid, it.args[0]) => Answer::Zero,
+            // Answered with the first request.
+            (call::HELLO | libc::SYS_mmap, _) if is_new && self.hello(it) => return,
             (libc::SYS_clone | libc::SYS_mmap, Some(thread)) if thread.is_expected(it.nr, &effective(it)) => {
                 Answer::Continue
             }
+            // Perhaps of a new one: then not that process is to blame.
+            (call::HELLO, Some(_)) if is_new => Answer::Refuse,
             (nr, thread) => {
                 tracing::warn!(tid = it.tid, nr, "a stub makes a call that it was not asked for");
                 if let Some(proc) = thread.as_ref().and_then(|thread| thread.proc.get()) {
@@ -318,8 +359,15 @@ impl Hub {
     }
 
     /// A new thread shows its cookie, which only its parent's context held. The host has told its id.
-    fn hello(&self, tid: i32, cookie: u64) -> bool {
+    fn hello(&self, it: &Notification) -> bool {
+        let tid = it.tid;
+        let by_map = it.nr == libc::SYS_mmap;
+        let cookie = if by_map { birth::cookie_of(&it.args) } else { it.args[0] };
         let Some(birth) = self.births.lock().remove(&cookie) else { return false };
+        let sound = if by_map { birth::mapping(self, birth.thread.slot, cookie) == it.args } else { true };
+        if !sound || by_map != birth.process.is_none() {
+            return false;
+        }
         let proc = match birth.process {
             Some(proc) => proc,
             // It is inside the notification, so it lives, and nobody but us reaps it.
@@ -339,6 +387,7 @@ impl Hub {
         }
         thread.tid.store(tid, Ordering::SeqCst);
         self.tids.lock().insert(tid, Arc::clone(&thread));
+        thread.arrive(it.id, if by_map { arrival::BY_MAP } else { arrival::BY_HELLO });
         if thread.proc.set(Arc::clone(&proc)).is_err() {
             return false;
         }
@@ -346,6 +395,8 @@ impl Hub {
         if thread.orphan.load(Ordering::SeqCst) && proc.pid == tid {
             self.release(&proc);
         }
+        thread.watch(self, false);
+        thread.wake();
         true
     }
 
@@ -371,6 +422,12 @@ impl Hub {
         self.births.lock().remove(&cookie).is_some()
     }
 
+    /// Looks after a descriptor of the kernel's.
+    pub(super) fn attend(&self, fd: BorrowedFd<'_>, serve: Box<dyn Fn() -> bool + Send + Sync>) -> bool {
+        let token = epoll::EventData::new_u64(ATTENDED);
+        self.attended.set(serve).is_ok() && epoll::add(&self.deaths, fd, token, epoll::EventFlags::IN).is_ok()
+    }
+
     /// Handles processes that have ended.
     fn bury(&self) -> bool {
         let mut events: Vec<epoll::Event> = Vec::with_capacity(16);
@@ -381,6 +438,10 @@ impl Hub {
         let mut found = false;
         for event in events {
             let token = event.data.u64();
+            if token == ATTENDED {
+                found |= self.attended.get().is_some_and(|serve| serve());
+                continue;
+            }
             let proc = self.procs.lock().get(&token).cloned();
             let Some(proc) = proc else { continue };
             let Some(slots) = proc.check_end() else { continue };
@@ -391,7 +452,7 @@ impl Hub {
                 thread.watch(self, false);
                 thread.forget_sleep(self);
                 self.table.deactivate(thread.slot);
-                self.tids.lock().remove(&thread.tid.load(Ordering::SeqCst));
+                self.forget(&thread);
                 thread.wake();
             }
             if proc.is_released() {
@@ -410,9 +471,22 @@ impl Hub {
 
     fn reap(&self, proc: &Proc) {
         let Some(slots) = proc.reap() else { return };
+        while proc.take_kept().is_some() {
+            self.end_keeping(1);
+        }
         self.procs.lock().remove(&u64::from(proc.pid.cast_unsigned()));
         for slot in slots {
             self.free_slot(slot);
+        }
+    }
+
+    /// Reaps a process that has ended before it said hello. The number is a stub's word: it may be any.
+    pub(super) fn reap_unborn(&self, pid: u64) {
+        let Ok(pid) = i32::try_from(pid) else { return };
+        let known = self.procs.lock().contains_key(&u64::from(pid.cast_unsigned()));
+        if let (false, Ok(pidfd)) = (known, host::pidfd_open(pid)) {
+            // Only a child of ours that has ended is reaped, and nobody waits for one that we don't know.
+            let _ = host::wait(pidfd.as_fd(), true);
         }
     }
 
@@ -423,9 +497,19 @@ impl Hub {
         self.table.release(slot);
     }
 
-    /// Forgets the id of a thread that has ended while its process lives.
-    pub(super) fn forget_tid(&self, tid: i32) {
-        self.tids.lock().remove(&tid);
+    /// Forgets the id of a thread that has ended, unless it is another's by now.
+    pub(super) fn forget(&self, thread: &Arc<Thread>) {
+        let tid = thread.tid.load(Ordering::SeqCst);
+        let mut tids = self.tids.lock();
+        if tids.get(&tid).is_some_and(|known| Arc::ptr_eq(known, thread)) {
+            tids.remove(&tid);
+        }
+    }
+
+    /// Lets a new stub go on to its first request.
+    pub(super) fn let_in(&self, id: u64, by_map: bool) {
+        let answer = if by_map { Answer::Continue } else { Answer::Zero };
+        host::answer(self.setup.listener.as_fd(), id, answer);
     }
 
     pub(super) fn begin_sleep(&self) -> bool {
@@ -434,6 +518,17 @@ impl Hub {
         }
         self.sleeping_stubs.fetch_sub(1, Ordering::Relaxed);
         false
+    }
+
+    /// Counts a stub among those kept for later; returns whether there may be one more.
+    pub(super) fn begin_keeping(&self) -> bool {
+        let room = |kept: u32| (kept < MOST_OF_ALL).then_some(kept + 1);
+        self.kept.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok()
+    }
+
+    /// Takes them off that count.
+    pub(super) fn end_keeping(&self, count: u32) {
+        self.kept.fetch_sub(count, Ordering::Relaxed);
     }
 
     pub(super) fn end_sleep(&self, id: u64) {

@@ -44,6 +44,8 @@ pub(super) mod control {
     pub(in super::super) const FSGSBASE: usize = 0x48;
     /// u64: components of the floating-point state that `xsave` and `xrstor` are asked for.
     pub(in super::super) const FEATURES: usize = 0x50;
+    /// u8 for each call: what goes to the sentry with it ([`super::super::input`]).
+    pub(in super::super) const INPUTS: usize = 0x200;
 }
 
 /// Fields of a context. The first line is written by the sentry.
@@ -53,7 +55,7 @@ pub(super) mod control {
 pub(super) mod field {
     /// u32: number of the request; the sentry raises it when the rest of the request is written. Futex word.
     pub(in super::super) const REQUEST: usize = 0x00;
-    /// u32: a [`super::command`].
+    /// u32: a [`super::command`], and in the upper half one more than the CPU of the worker that wrote it; 0: not told.
     pub(in super::super) const COMMAND: usize = 0x04;
     /// u32: number of operations.
     pub(in super::super) const OP_COUNT: usize = 0x08;
@@ -75,7 +77,8 @@ pub(super) mod field {
     // What a stub publishes: one line, apart from the first by as much as a processor may fetch at once.
     /// u32: number of the request whose outcome stands below.
     pub(in super::super) const EVENT: usize = 0x80;
-    /// u32: a signal number or an [`super::outcome`].
+    /// u32: a signal number or an [`super::outcome`]; with a call by a patched site in the upper half the bytes at
+    /// [`INPUT`].
     pub(in super::super) const KIND: usize = 0x84;
     /// Registers that a patched call passes.
     pub(in super::super) const REG_RAX: usize = 0x88;
@@ -107,6 +110,8 @@ pub(super) mod field {
     pub(in super::super) const EVENT_GS: usize = 0x160;
     /// u32: operations that succeeded.
     pub(in super::super) const OP_DONE: usize = 0x168;
+    /// u32: number of the request on whose way back the operations were all performed.
+    pub(in super::super) const PERFORMED: usize = 0x16c;
     /// u64: result of the last operation, or its negated error number.
     pub(in super::super) const OP_RESULT: usize = 0x170;
 
@@ -117,11 +122,19 @@ pub(super) mod field {
     pub(in super::super) const COLD: usize = 0x184;
     /// u32: an interrupt came while the stub served a patched call.
     pub(in super::super) const PENDING: usize = 0x188;
+    /// u32: low half of the processor's time at the end of the last sleep, 0 once the guest has stopped again.
+    pub(in super::super) const RESUMED: usize = 0x198;
+    /// u64: number of the patched call.
+    pub(in super::super) const NUMBER: usize = 0x1a0;
+    /// u64: calls that the stub has answered.
+    pub(in super::super) const ANSWERED: usize = 0x1a8;
     /// u64: stack pointer at the first signal (zygote only).
     pub(in super::super) const FIRST_FRAME: usize = 0x190;
 
     /// u32: how the stub waits: a [`super::waiting`].
     pub(in super::super) const WAITING: usize = 0x1c0;
+    /// u32: what the guest has taken when it last ran after a sleep of the stub, in the processor's time.
+    pub(in super::super) const THOUGHT: usize = 0x1c8;
     /// u32: the CPU on which the stub lay down.
     pub(in super::super) const CPU: usize = 0x1c4;
 
@@ -143,6 +156,21 @@ pub(super) mod field {
     /// u32: not zero while the thread lives; the host clears it (`CLONE_CHILD_CLEARTID`).
     pub(in super::super) const ALIVE: usize = 0xa40;
 
+    /// What the host has counted for the thread (`struct rusage`, 144 bytes), when it was left over.
+    pub(in super::super) const RUSAGE: usize = 0xa80;
+
+    // Answers that the stub gives by itself; but for the mask written by the sentry.
+    /// u64: the guest's signal mask, while the stub answers `rt_sigprocmask`.
+    pub(in super::super) const SIGMASK: usize = 0xb40;
+    /// u32: calls that the stub answers: a bit for each [`super::answer`].
+    pub(in super::super) const ANSWERS: usize = 0xb80;
+    /// u32: not 0: signals may be pending.
+    pub(in super::super) const SIGNALS: usize = 0xb84;
+    /// u64: address of this context.
+    pub(in super::super) const SELF: usize = 0xb88;
+    /// u32 for each [`super::answer`] that is a number.
+    pub(in super::super) const IDENTITY: usize = 0xb90;
+
     /// End of the stack of a patched call, which is not the signal stack: a signal must find that unused.
     pub(in super::super) const THUNK_STACK_END: usize = 0x1000;
     /// Start of the signal stack.
@@ -156,7 +184,9 @@ pub(super) mod field {
     /// Window for what is copied between guest memory and the sentry.
     pub(in super::super) const WINDOW: usize = 0xb000;
     /// Bytes of it.
-    pub(in super::super) const WINDOW_LEN: usize = 0x5000;
+    pub(in super::super) const WINDOW_LEN: usize = 0x4c00;
+    /// What the stub copies for a call before it tells of it.
+    pub(in super::super) const INPUT: usize = 0xfc00;
 }
 
 /// What the sentry asks of a stub.
@@ -179,6 +209,28 @@ pub(super) mod command {
     pub(in super::super) const TRAP: u32 = 8;
     /// Copy between guest memory and the window.
     pub(in super::super) const COPY: u32 = 9;
+    /// Perform the operations and, if all succeed, return as with [`RETURN`].
+    pub(in super::super) const OPS_RETURN: u32 = 10;
+    /// Copy as with [`COPY`] and, if all could be copied, return as with [`RETURN`].
+    pub(in super::super) const COPY_RETURN: u32 = 11;
+}
+
+/// What a stub can answer by itself. The first ones are numbers, in the order of [`crate::Identity`].
+pub(super) mod answer {
+    /// `getpgrp`.
+    pub(in super::super) const PGID: usize = 8;
+    /// `rt_sigprocmask`.
+    pub(in super::super) const MASK: usize = 16;
+    /// `sched_yield`.
+    pub(in super::super) const YIELD: usize = 17;
+    /// `getpgid`.
+    pub(in super::super) const GETPGID: usize = 18;
+    /// `getsid`.
+    pub(in super::super) const GETSID: usize = 19;
+    /// Signals that can't be blocked: `SIGKILL`, `SIGSTOP`.
+    pub(in super::super) const UNBLOCKABLE: u64 = 1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1);
+    /// All of them, and `arch_prctl`.
+    pub(in super::super) const ALL: u32 = 0x001f_03fe;
 }
 
 /// What a stub loads before it returns to guest code.
@@ -203,6 +255,8 @@ pub(super) mod outcome {
     pub(in super::super) const CALL: u32 = 0x102;
     /// An interrupt on the way back from a patched site, registers in the context.
     pub(in super::super) const INTERRUPTED: u32 = 0x103;
+    /// As above: a change of the signal mask that may let signals through.
+    pub(in super::super) const ATTENTION: u32 = 0x104;
 }
 
 /// How a stub waits for its reply.

@@ -2,12 +2,14 @@
 //! stub in the same process, which hands it to the sentry through shared memory.
 //!
 //! [`stub`] is the code in the guest's address space, [`layout`] what stands where in the memory shared with it,
-//! [`filter`] what it may call. [`zygote`] makes the first stub, [`birth`] all others. [`thread`] and [`process`] are what
+//! [`filter`] what it may call. [`zygote`] makes the first stub, [`birth`] all others,
+//! unless [`reuse`] has one left over. [`thread`] and [`process`] are what
 //! the sentry knows of them, in memory of its own; [`hub`] is what workers poll, and says why no wake-up is lost;
-//! [`context`] implements the traits; [`copier`] has stubs copy, [`patched`] is what differs for guests that come by a patched call.
+//! [`context`] implements the traits; [`copier`] has stubs copy, [`answers`] what they answer by themselves, [`patched`] is what differs for guests that come by a patched call.
 //!
 //! Everything that a stub shares is hostile: read once, through [`shared`], and checked.
 
+mod answers;
 mod birth;
 mod context;
 mod copier;
@@ -17,10 +19,13 @@ mod fpu;
 mod frame;
 mod host;
 mod hub;
+mod input;
+mod later;
 mod layout;
 mod ops;
 mod patched;
 mod process;
+mod reuse;
 mod shared;
 mod stub;
 mod table;
@@ -28,18 +33,22 @@ mod thread;
 mod zygote;
 
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use sentry_sync::{Level, Mutex};
 
-use birth::Kind;
+use birth::Unborn;
 use context::SystrapContext;
+pub(crate) use filter::listed as stub_calls;
 use hub::Hub;
 pub(crate) use layout::INTERRUPT;
 use process::Process;
+use thread::Thread;
 
+pub(crate) use answers::ANSWERED_CALLS;
 pub use copier::turn_away;
 
 use crate::{BoxFuture, NewProcess, Patching, Platform, PlatformError, Vdso};
@@ -56,11 +65,25 @@ pub enum Spin {
     Micros(u32),
 }
 
+/// Which ways guest memory is copied in. All behave alike, and tests have each do all the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Copies {
+    /// With calls and replies, by waiting stubs and by the host: whatever is cheapest.
+    #[default]
+    All,
+    /// By waiting stubs where they can, else by the host.
+    Stub,
+    /// By the host.
+    Host,
+}
+
 /// Settings of the platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Options {
     /// `--spin`.
     pub spin: Spin,
+    /// `--TESTONLY-copy`.
+    pub copies: Copies,
 }
 
 /// The systrap platform.
@@ -72,6 +95,8 @@ pub struct Systrap {
 /// The zygote's context, lent to one future at a time.
 struct Nursery {
     context: Option<SystrapContext>,
+    /// A process made in advance.
+    next: Option<Unborn>,
     waiting: Vec<Waker>,
 }
 
@@ -84,8 +109,20 @@ impl Systrap {
         let proc = thread.proc.get().map(Arc::clone).ok_or(PlatformError::Dead("it had just been made"))?;
         let process = Arc::new(Process { proc, hub: Arc::clone(&hub) });
         let context = SystrapContext::new(Arc::clone(&hub), process, thread);
-        let nursery = Nursery { context: Some(context), waiting: Vec::new() };
+        let nursery = Nursery { context: Some(context), next: None, waiting: Vec::new() };
         Ok(Arc::new(Systrap { hub, zygote: Mutex::new(Level::Platform, nursery) }))
+    }
+
+    /// Asks for a process in advance, so that the next exec need not wait for one.
+    fn provide(&self) {
+        let Some(mut nursery) = self.zygote.try_lock() else { return };
+        let nursery = &mut *nursery;
+        if let (Some(context), None) = (&mut nursery.context, &nursery.next)
+            && context.is_free()
+        {
+            // Who needs one tries again, and hears of the failure.
+            nursery.next = birth::begin(context).ok();
+        }
     }
 
     async fn borrow_zygote(&self) -> Loan<'_> {
@@ -101,6 +138,14 @@ impl Systrap {
         });
         Loan { platform: self, context: Some(context.await) }
     }
+}
+
+/// Waits for a child of the zygote.
+async fn finish(zygote: &mut SystrapContext, unborn: Unborn) -> Result<Arc<Thread>, PlatformError> {
+    if !unborn.has_arrived() {
+        zygote.end_clone().await?;
+    }
+    unborn.arrival(zygote).await
 }
 
 /// Gives the zygote's context back.
@@ -141,8 +186,15 @@ impl Platform for Systrap {
         Box::pin(async move {
             let mut loan = self.borrow_zygote().await;
             let context = loan.context.as_mut().ok_or(PlatformError::Dead("the zygote is gone"))?;
+            let next = self.zygote.lock().next.take();
+            if let Some(unborn) = next
+                && let Ok(thread) = finish(context, unborn).await
+            {
+                return birth::process_of(&self.hub, thread);
+            }
             context.settle().await?;
-            let thread = birth::give(context, Kind::Process).await?;
+            let unborn = birth::begin(context)?;
+            let thread = finish(context, unborn).await?;
             birth::process_of(&self.hub, thread)
         })
     }
@@ -156,10 +208,26 @@ impl Platform for Systrap {
     }
 
     fn park(&self, timeout: Option<Duration>) {
-        self.hub.park(timeout);
+        self.hub.park(timeout, || self.provide());
+    }
+
+    fn attend(&self, fd: BorrowedFd<'_>, serve: Box<dyn Fn() -> bool + Send + Sync>) -> bool {
+        self.hub.attend(fd, serve)
     }
 
     fn unpark(&self) {
         self.hub.unpark();
+    }
+
+    fn worker_lost(&self) {
+        self.hub.worker_lost();
+    }
+
+    fn worker_found(&self) {
+        self.hub.worker_found();
+    }
+
+    fn waits_for_host(&self, tid: i32) -> bool {
+        self.hub.setup.figures.sleeps(tid)
     }
 }

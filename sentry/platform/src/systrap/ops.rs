@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use abi::Errno;
 
-use super::layout::call;
+use super::layout::{call, field};
+use super::shared::Shared;
 use super::thread::ExpectedCall;
 use crate::MemOp;
 
@@ -22,6 +23,15 @@ pub(super) struct RawOp {
 impl RawOp {
     pub(super) fn new(nr: i64, args: [u64; 6]) -> RawOp {
         RawOp { nr, args, file: None }
+    }
+
+    /// Writes it to its place in a context.
+    pub(super) fn write(&self, shared: &Shared, at: usize) {
+        let place = field::OPS + at * field::OP_SIZE;
+        shared.set(place, self.nr.cast_unsigned());
+        for (number, arg) in self.args.iter().enumerate() {
+            shared.set(place + 8 + number * 8, *arg);
+        }
     }
 
     /// Returns what the host will ask about, where it does.

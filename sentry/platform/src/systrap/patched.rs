@@ -133,7 +133,8 @@ impl Thunks {
         common.extend([0x41, 0xff, 0xe3]); // jmp r11
         common.extend([0x0f, 0x1f, 0x00]); // nop
         common.extend([0x4c, 0x89, 0xd9]); // mov rcx, r11
-        common.extend([0xff, 0x25, 0, 0, 0, 0]); // jmp [rip]
+        // Aligned: the guest may have accesses checked for that.
+        common.extend([0xff, 0x25, 6, 0, 0, 0, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc]); // jmp [rip + 6]
         common.extend(super::stub::call_entry().to_le_bytes());
         common.resize(COMMON as usize, 0xcc);
         Thunks { common }
@@ -177,9 +178,11 @@ fn displacement(from: u64, to: u64) -> Option<i32> {
     i32::try_from(to.cast_signed().checked_sub(from.cast_signed())?).ok()
 }
 
-/// Tells whether the processor has what the common code needs besides the instructions for the base of gs.
+/// Tells whether the processor has what this and the answers of the stub need besides the instructions for the base of gs.
 pub(super) fn supported() -> bool {
-    std::arch::is_x86_feature_detected!("bmi2") && std::arch::is_x86_feature_detected!("xsave")
+    std::arch::is_x86_feature_detected!("bmi1")
+        && std::arch::is_x86_feature_detected!("bmi2")
+        && std::arch::is_x86_feature_detected!("xsave")
 }
 
 /// The base of gs as the guest knows it: ours is its 0.

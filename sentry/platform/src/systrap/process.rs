@@ -9,8 +9,9 @@ use sentry_sync::{Level, Mutex};
 
 use super::hub::Hub;
 use super::layout::field;
+use super::reuse::Kept;
 use super::{copier, host};
-use crate::{AddressSpace, Death};
+use crate::{AddressSpace, Death, Short};
 
 /// What the sentry keeps of a stub process until it is reaped.
 pub(super) struct Proc {
@@ -23,6 +24,8 @@ pub(super) struct Proc {
 struct State {
     /// Slots of its threads, past ones included: their contexts are mapped there.
     slots: Vec<u32>,
+    /// Of them, those that wait for another guest thread.
+    kept: Vec<Kept>,
     /// Nobody uses the address space any more.
     released: bool,
     reaped: bool,
@@ -79,6 +82,26 @@ impl Proc {
                 && thread.tid.load(Ordering::SeqCst) != self.pid
                 && thread.shared.u32(field::ALIVE).load(Ordering::Acquire) == 0
         })
+    }
+
+    /// Tells whether the process has never had a second thread.
+    pub(super) fn is_single(&self) -> bool {
+        self.state.lock().slots.len() == 1
+    }
+
+    /// Keeps a stub that is left over, unless there are that many, or the process is over.
+    pub(super) fn keep(&self, stub: Kept, most: usize) -> bool {
+        let mut state = self.state.lock();
+        let room = !state.released && !state.reaped && state.kept.len() < most;
+        if room {
+            state.kept.push(stub);
+        }
+        room
+    }
+
+    /// Takes the stub back that was kept last.
+    pub(super) fn take_kept(&self) -> Option<Kept> {
+        self.state.lock().kept.pop()
     }
 
     /// Looks whether the process has ended; returns its slots if so, for the first time.
@@ -150,8 +173,12 @@ impl Process {
 
 impl AddressSpace for Process {
     fn read(&self, addr: u64, buf: &mut [u8]) -> usize {
+        copier::write_pending();
         let len = self.reach(addr, buf.len());
         let buf = &mut buf[..len];
+        if copier::peek(&self.proc, addr, buf) == len {
+            return len;
+        }
         if let Some(copied) = copier::read(&self.proc, addr, buf) {
             return copied;
         }
@@ -167,6 +194,8 @@ impl AddressSpace for Process {
     }
 
     fn write(&self, addr: u64, buf: &[u8]) -> usize {
+        copier::write_pending();
+        copier::forget_input();
         let len = self.reach(addr, buf.len());
         if let Some(copied) = copier::write(&self.proc, addr, &buf[..len]) {
             return copied;
@@ -179,6 +208,15 @@ impl AddressSpace for Process {
             }
         }
         done
+    }
+
+    fn peek(&self, addr: u64, buf: &mut [u8]) -> usize {
+        let len = self.reach(addr, buf.len());
+        copier::peek(&self.proc, addr, &mut buf[..len])
+    }
+
+    fn write_later(&self, addr: u64, buf: &[u8], short: Short) -> bool {
+        self.reach(addr, buf.len()) == buf.len() && copier::write_later(&self.proc, addr, buf, short)
     }
 
     fn host_pid(&self) -> i32 {

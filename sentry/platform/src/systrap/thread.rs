@@ -8,7 +8,9 @@ use std::task::Waker;
 
 use sentry_sync::{Level, Mutex};
 
+use super::crowd::Company;
 use super::hub::Hub;
+use super::later::Later;
 use super::layout::{command, field, waiting};
 use super::process::Proc;
 use super::shared::Shared;
@@ -66,6 +68,16 @@ impl Expected {
     }
 }
 
+/// How a new stub waits for its first request.
+pub(super) mod arrival {
+    /// It has not arrived, or has gone on.
+    pub(in super::super) const NONE: u32 = 0;
+    /// In a call that isn't one.
+    pub(in super::super) const BY_HELLO: u32 = 1;
+    /// In the call that maps its context.
+    pub(in super::super) const BY_MAP: u32 = 2;
+}
+
 /// One stub thread.
 pub(super) struct Thread {
     pub(super) slot: u32,
@@ -81,21 +93,27 @@ pub(super) struct Thread {
     request: AtomicU32,
     /// The notification in which the stub sleeps, if it does. 0: none.
     notification: AtomicU64,
+    /// That is the one by which a new thread has shown who it is: how it is answered. An [`arrival`].
+    arrival: AtomicU32,
     /// Somebody wants the guest to stop, and no event was seen since.
     pub(super) interrupt: AtomicBool,
     /// Nobody owns the context any more.
     pub(super) orphan: AtomicBool,
     pub(super) dead: AtomicBool,
+    /// It has made a child that has not said hello.
+    pub(super) expecting: AtomicBool,
     /// Counted in the hub's `watch`.
     watched: AtomicBool,
     /// May be among the slots that workers look at; written by the owner.
     listed: AtomicBool,
     waker: Mutex<Option<Waker>>,
     pub(super) expected: Mutex<Expected>,
+    pub(super) company: Company,
+    pub(super) later: Later,
 }
 
 impl Thread {
-    /// A thread that will say hello as if it had been asked to by request 1.
+    /// A thread whose last request was this.
     pub(super) fn new(slot: u32, shared: Shared, request: u32, state: u32) -> Arc<Thread> {
         Arc::new(Thread {
             slot,
@@ -105,13 +123,17 @@ impl Thread {
             state: AtomicU64::new(word(request, state)),
             request: AtomicU32::new(request),
             notification: AtomicU64::new(0),
+            arrival: AtomicU32::new(arrival::NONE),
             interrupt: AtomicBool::new(false),
             orphan: AtomicBool::new(false),
             dead: AtomicBool::new(false),
+            expecting: AtomicBool::new(false),
             watched: AtomicBool::new(false),
             listed: AtomicBool::new(false),
             waker: Mutex::new(Level::Leaf, None),
             expected: Mutex::new(Level::Leaf, Expected::default()),
+            company: Company::default(),
+            later: Later::default(),
         })
     }
 
@@ -131,37 +153,79 @@ impl Thread {
         self.state.load(Ordering::SeqCst) as u32
     }
 
-    /// Says what the thread will do with the next request, or that there is none.
-    pub(super) fn set_state(&self, state: u32) {
-        let next = self.request.load(Ordering::Relaxed).wrapping_add(1);
-        self.state.store(word(next, state), Ordering::SeqCst);
+    /// Returns the number of the request that the stub, or a child of its, has not answered, if there is one and somebody
+    /// waits for it.
+    pub(super) fn owes(&self) -> Option<u64> {
+        let state = self.state.load(Ordering::SeqCst);
+        let gone = self.dead.load(Ordering::SeqCst) || self.orphan.load(Ordering::SeqCst);
+        let expecting = self.expecting.load(Ordering::SeqCst);
+        let asked = matches!(state as u32, RUNNING | BUSY) && !self.is_news(state);
+        ((asked || expecting) && !gone).then_some(state)
     }
 
-    /// Gives the stub its next request, whose fields are written, and wakes it where it sleeps.
+    /// Says what the thread will do with the next request, or that there is none.
+    pub(super) fn set_state(&self, state: u32) {
+        self.state.store(word(self.next_request(), state), Ordering::SeqCst);
+    }
+
+    /// Returns the number of the next request.
+    pub(super) fn next_request(&self) -> u32 {
+        self.request.load(Ordering::Relaxed).wrapping_add(1)
+    }
+
+    /// Tells whether the stub has performed the operations that this request began with.
+    pub(super) fn has_performed(&self, request: u32) -> bool {
+        self.request.load(Ordering::SeqCst) == request
+            && self.shared.u32(field::PERFORMED).load(Ordering::Acquire) == request
+    }
+
+    /// Gives the stub its next request, whose fields are written, and wakes it where it sleeps; returns whether it does.
     ///
     /// The stub says that it will sleep, then looks at the request number once more; we raise the number, then look
     /// whether it sleeps. Both with full barriers, so that at least one sees the other.
-    pub(super) fn publish(&self, hub: &Hub, what: u32) {
-        let number = self.request.load(Ordering::Relaxed).wrapping_add(1);
-        self.shared.u32(field::COMMAND).store(what, Ordering::Relaxed);
+    pub(super) fn publish(&self, hub: &Hub, what: u32) -> bool {
+        let number = self.next_request();
+        let cpu = rustix::thread::sched_getcpu();
+        let worker = u16::try_from(cpu + 1).unwrap_or(0);
+        self.shared.u32(field::COMMAND).store(what | u32::from(worker) << 16, Ordering::Relaxed);
         self.request.store(number, Ordering::SeqCst);
         let word = self.shared.u32(field::REQUEST);
         word.store(number, Ordering::SeqCst);
-        if self.shared.u32(field::WAITING).load(Ordering::SeqCst) == waiting::FUTEX {
-            hub.crowd.meet(self.shared.u32(field::CPU).load(Ordering::Relaxed));
+        let sleeps = self.shared.u32(field::WAITING).load(Ordering::SeqCst) == waiting::FUTEX;
+        if sleeps {
+            self.meet(hub, cpu);
             let _ = rustix::thread::futex::wake(word, rustix::thread::futex::Flags::empty(), 1);
         }
-        self.release_notification(hub);
+        self.release_notification(hub) || sleeps
     }
 
-    fn release_notification(&self, hub: &Hub) {
+    /// Tells the workers' CPUs that the calling worker is about to wake the stub.
+    fn meet(&self, hub: &Hub, cpu: usize) {
+        let same = self.shared.u32(field::CPU).load(Ordering::Relaxed) as usize == cpu;
+        hub.crowd.meet(&self.company, same.then_some(cpu));
+    }
+
+    fn release_notification(&self, hub: &Hub) -> bool {
         if self.notification.load(Ordering::SeqCst) != 0 {
             let id = self.notification.swap(0, Ordering::SeqCst);
+            let arrival = self.arrival.swap(arrival::NONE, Ordering::SeqCst);
+            if id != 0 && arrival != arrival::NONE {
+                hub.let_in(id, arrival == arrival::BY_MAP);
+                return true;
+            }
             if id != 0 {
-                hub.crowd.meet(self.shared.u32(field::CPU).load(Ordering::Relaxed));
+                self.meet(hub, rustix::thread::sched_getcpu());
                 hub.end_sleep(id);
+                return true;
             }
         }
+        false
+    }
+
+    /// Hears that a new stub waits for its first request in this notification.
+    pub(super) fn arrive(&self, id: u64, how: u32) {
+        self.arrival.store(how, Ordering::SeqCst);
+        self.notification.store(id, Ordering::SeqCst);
     }
 
     /// Hears that the stub sleeps in a notification, having published the event of this request; returns whether it may.
@@ -249,11 +313,16 @@ impl Thread {
         }
     }
 
+    /// Forgets who is told of the outcome.
+    pub(super) fn forget_waker(&self) {
+        let waker = self.waker.lock().take();
+        drop(waker);
+    }
+
     /// Hears that the owner is gone.
     pub(super) fn abandon(&self, hub: &Hub) {
         self.orphan.store(true, Ordering::SeqCst);
-        let waker = self.waker.lock().take();
-        drop(waker);
+        self.forget_waker();
         match self.state() {
             IDLE => {
                 self.set_state(RUNNING | READY);

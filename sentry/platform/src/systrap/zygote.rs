@@ -28,6 +28,10 @@ const PAGE: usize = 4096;
 const LOWEST: u64 = 0x1_0000;
 /// How long the zygote may take for one step.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long we wait for a step without sleeping.
+const SOON: Duration = Duration::from_micros(300);
+/// How often we look for the end of a step before we ask the host about anything.
+const ROUNDS: u32 = 1000;
 
 fn failed(what: &'static str) -> impl Fn(Errno) -> PlatformError {
     move |errno| PlatformError::Host { what, errno, hint: HINT }
@@ -164,7 +168,42 @@ fn with_signals_blocked<T>(act: impl FnOnce() -> T) -> T {
     result
 }
 
-/// The zygote while it is set up: performs operations one at a time.
+/// One call that the zygote makes while it is set up.
+struct Step {
+    /// What a failure says.
+    what: &'static str,
+    nr: i64,
+    args: [u64; 6],
+}
+
+/// Calls of the zygote in order, and the bytes that they point to.
+#[derive(Default)]
+struct Steps {
+    steps: Vec<Step>,
+    data: Vec<u8>,
+}
+
+impl Steps {
+    fn add(&mut self, what: &'static str, nr: i64, args: [u64; 6]) {
+        self.steps.push(Step { what, nr, args });
+    }
+
+    /// Puts bytes into the window; returns their address in the stub.
+    fn data(&mut self, bytes: &[u8]) -> u64 {
+        let at = self.data.len();
+        self.data.extend_from_slice(bytes);
+        self.data.resize(self.data.len().next_multiple_of(8), 0);
+        layout::CONTEXTS + (field::WINDOW + at) as u64
+    }
+
+    /// The same for words.
+    fn words(&mut self, words: &[u64]) -> u64 {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        self.data(&bytes)
+    }
+}
+
+/// The zygote while it is set up: performs what it is asked for in one go, as a wake-up costs more than a call.
 struct Nursling {
     shared: Shared,
     pidfd: OwnedFd,
@@ -175,14 +214,23 @@ impl Nursling {
     /// Waits until the stub has answered.
     fn wait(&self) -> Result<(), Errno> {
         let began = Instant::now();
-        while self.shared.u32(field::EVENT).load(Ordering::Acquire) != self.request {
+        let answered = || self.shared.u32(field::EVENT).load(Ordering::Acquire) == self.request;
+        for _ in 0..ROUNDS {
+            if answered() {
+                return Ok(());
+            }
+            std::hint::spin_loop();
+        }
+        while !answered() {
             if host::wait(self.pidfd.as_fd(), false).is_some() {
                 return Err(Errno::ESRCH);
             }
-            if began.elapsed() > PATIENCE {
-                return Err(Errno::ETIMEDOUT);
+            match began.elapsed() {
+                waited if waited > PATIENCE => return Err(Errno::ETIMEDOUT),
+                // What it was asked for takes some microseconds.
+                waited if waited < SOON => std::thread::yield_now(),
+                _ => std::thread::sleep(Duration::from_micros(20)),
             }
-            std::thread::sleep(Duration::from_micros(20));
         }
         Ok(())
     }
@@ -196,11 +244,38 @@ impl Nursling {
         self.wait()
     }
 
-    fn call(&mut self, nr: i64, args: [u64; 6]) -> Result<u64, Errno> {
-        self.shared.set(field::OPS, nr.cast_unsigned());
+    fn put(&self, at: usize, nr: i64, args: [u64; 6]) {
+        let place = field::OPS + at * field::OP_SIZE;
+        self.shared.set(place, nr.cast_unsigned());
         for (at, arg) in args.iter().enumerate() {
-            self.shared.set(field::OPS + 8 + at * 8, *arg);
+            self.shared.set(place + 8 + at * 8, *arg);
         }
+    }
+
+    /// Makes these calls in order.
+    fn perform(&mut self, all: &Steps) -> Result<(), PlatformError> {
+        assert!(all.data.len() <= field::WINDOW_LEN, "the window holds what the calls of the zygote point to");
+        self.window(&all.data);
+        let mut steps = all.steps.as_slice();
+        while let Some(first) = steps.first() {
+            let count = steps.len().min(field::OPS_MAX);
+            for (at, step) in steps.iter().take(count).enumerate() {
+                self.put(at, step.nr, step.args);
+            }
+            self.shared.u32(field::OP_COUNT).store(count as u32, Ordering::Relaxed);
+            self.request(command::OPS).map_err(failed(first.what))?;
+            let done = (self.shared.u32(field::OP_DONE).load(Ordering::Relaxed) as usize).min(count);
+            steps = &steps[done..];
+            if let (true, Some(step)) = (done < count, steps.first()) {
+                let error = self.shared.get(field::OP_RESULT).cast_signed().wrapping_neg();
+                return Err(failed(step.what)(Errno::from_raw(i32::try_from(error).unwrap_or(libc::EIO))));
+            }
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, nr: i64, args: [u64; 6]) -> Result<u64, Errno> {
+        self.put(0, nr, args);
         self.shared.u32(field::OP_COUNT).store(1, Ordering::Relaxed);
         self.request(command::OPS)?;
         let result = self.shared.get(field::OP_RESULT);
@@ -249,7 +324,14 @@ pub(super) fn make(options: &Options) -> Result<(std::sync::Arc<Hub>, std::sync:
     shared.u32(field::ALIVE).store(1, Ordering::Relaxed);
 
     let region = Region::map(&memory)?;
-    let pid = with_signals_blocked(|| fork(stub::announce())).map_err(failed("forking the first stub"))?;
+    // A stub is to be told from its sentry, which names itself when it is confined.
+    let own_name = rustix::thread::name();
+    let _ = rustix::thread::set_name(c"stub");
+    let pid = with_signals_blocked(|| fork(stub::announce())).map_err(failed("forking the first stub"));
+    if let Ok(name) = own_name {
+        let _ = rustix::thread::set_name(&name);
+    }
+    let pid = pid?;
     drop(region);
     let mut doomed = Doomed(Some(pid));
     let pidfd = host::pidfd_open(pid).map_err(failed("opening a pidfd of the first stub"))?;
@@ -281,7 +363,11 @@ pub(super) fn make(options: &Options) -> Result<(std::sync::Arc<Hub>, std::sync:
         figures: Figures::new(),
         spin,
         rounds,
+        copies: options.copies,
     };
+    if options.copies == super::Copies::All {
+        super::input::publish(&setup.control);
+    }
     setup.control.u32(control::AWAKE).store(0, Ordering::SeqCst);
     let hub = Hub::new(setup).map_err(failed("making descriptors"))?;
     let thread = Thread::new(0, shared, zygote.request, IDLE);
@@ -339,20 +425,21 @@ fn set_up(zygote: &mut Nursling, vdso: Vec<(Range<u64>, bool)>) -> Result<Place,
             tracing::debug!("the first stub has no rseq area to leave");
         }
     }
-    let mut step = |what, nr, args| zygote.call(nr, args).map_err(failed(what));
-    let context = [layout::CONTEXTS, CONTEXT_SIZE as u64, word(libc::MADV_DONTFORK), 0, 0, 0];
-    step("keeping the context out of forks", libc::SYS_madvise, context)?;
-    let death = [word(libc::PR_SET_PDEATHSIG), word(libc::SIGKILL), 0, 0, 0, 0];
-    step("tying the first stub to the sentry", libc::SYS_prctl, death)?;
-    step("allowing access to stubs", libc::SYS_prctl, [word(libc::PR_SET_DUMPABLE), 1, 0, 0, 0, 0])?;
-    step("giving up privileges", libc::SYS_prctl, [word(libc::PR_SET_NO_NEW_PRIVS), 1, 0, 0, 0, 0])?;
     // Inherited by all stubs: lets a process with several threads change its code. Registered now since it is cheap while
     // there is one thread.
     const REGISTER_PRIVATE_EXPEDITED_SYNC_CORE: u64 = 1 << 6;
     let register = [REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0, 0, 0, 0];
     let sync_core = zygote.call(libc::SYS_membarrier, register).is_ok();
-    give_up_capabilities(zygote)?;
-    set_handlers(zygote)?;
+    let mut steps = Steps::default();
+    let context = [layout::CONTEXTS, CONTEXT_SIZE as u64, word(libc::MADV_DONTFORK), 0, 0, 0];
+    steps.add("keeping the context out of forks", libc::SYS_madvise, context);
+    let death = [word(libc::PR_SET_PDEATHSIG), word(libc::SIGKILL), 0, 0, 0, 0];
+    steps.add("tying the first stub to the sentry", libc::SYS_prctl, death);
+    steps.add("allowing access to stubs", libc::SYS_prctl, [word(libc::PR_SET_DUMPABLE), 1, 0, 0, 0, 0]);
+    steps.add("giving up privileges", libc::SYS_prctl, [word(libc::PR_SET_NO_NEW_PRIVS), 1, 0, 0, 0, 0]);
+    give_up_capabilities(&mut steps);
+    set_handlers(&mut steps);
+    zygote.perform(&steps)?;
     let place = Place { sync_core, ..move_vdso(zygote, vdso)? };
     let vdso = place.vdso.data.start.min(place.vdso.image.start)..place.vdso.image.end;
     // The vDSO, where it could not be moved into the region.
@@ -364,28 +451,25 @@ fn set_up(zygote: &mut Nursling, vdso: Vec<(Range<u64>, bool)>) -> Result<Place,
         _ => [STUB..STUB_END, nothing.clone(), nothing],
     };
     let mut at = 0;
+    let mut steps = Steps::default();
     for range in keep {
         if range.start > at {
-            let call = zygote.call(libc::SYS_munmap, [at, range.start - at, 0, 0, 0, 0]);
-            call.map_err(failed("emptying the first stub"))?;
+            steps.add("emptying the first stub", libc::SYS_munmap, [at, range.start - at, 0, 0, 0, 0]);
         }
         at = range.end;
     }
+    zygote.perform(&steps)?;
     Ok(place)
 }
 
-fn give_up_capabilities(zygote: &mut Nursling) -> Result<(), PlatformError> {
-    const VERSION_3: u32 = 0x2008_0522;
-    let mut bytes = [0; 64];
-    bytes[..4].copy_from_slice(&VERSION_3.to_le_bytes());
-    let header = zygote.window(&bytes);
-    let call = zygote.call(libc::SYS_capset, [header, header + 16, 0, 0, 0, 0]);
-    call.map_err(failed("dropping the capabilities of the first stub"))?;
+fn give_up_capabilities(steps: &mut Steps) {
+    const VERSION_3: u64 = 0x2008_0522;
+    let header = steps.words(&[VERSION_3, 0, 0, 0, 0, 0, 0, 0]);
+    let call = [header, header + 16, 0, 0, 0, 0];
+    steps.add("dropping the capabilities of the first stub", libc::SYS_capset, call);
     // No core files.
-    let limit = zygote.window(&[0; 16]);
-    let core = u64::from(libc::RLIMIT_CORE);
-    zygote.call(libc::SYS_setrlimit, [core, limit, 0, 0, 0, 0]).map_err(failed("forbidding core files"))?;
-    Ok(())
+    let limit = steps.words(&[0, 0]);
+    steps.add("forbidding core files", libc::SYS_setrlimit, [u64::from(libc::RLIMIT_CORE), limit, 0, 0, 0, 0]);
 }
 
 /// Signals of the host that the stub handles.
@@ -396,7 +480,7 @@ fn word_of(number: i32) -> u64 {
     u64::from(number.cast_unsigned())
 }
 
-fn set_handlers(zygote: &mut Nursling) -> Result<(), PlatformError> {
+fn set_handlers(steps: &mut Steps) {
     const RESTORER: i32 = 0x0400_0000;
     for signal in (1..=64).filter(|signal| !matches!(*signal, libc::SIGKILL | libc::SIGSTOP)) {
         // The stub's own faults must reach it while it handles another event.
@@ -410,26 +494,16 @@ fn set_handlers(zygote: &mut Nursling) -> Result<(), PlatformError> {
             (libc::SIG_IGN as u64, 0)
         };
         let mask = !(1u64 << (libc::SIGSEGV - 1) | 1 << (libc::SIGBUS - 1));
-        let mut bytes = Vec::with_capacity(32);
-        for value in [handler, u64::from(flags.cast_unsigned()), stub::HANDLER, mask] {
-            bytes.extend_from_slice(&value.to_le_bytes());
-        }
-        let action = zygote.window(&bytes);
-        let call = zygote.call(libc::SYS_rt_sigaction, [signal as u64, action, 0, 8, 0, 0]);
-        call.map_err(failed("setting the signal handlers of the first stub"))?;
+        let action = steps.words(&[handler, u64::from(flags.cast_unsigned()), stub::HANDLER, mask]);
+        let call = [signal as u64, action, 0, 8, 0, 0];
+        steps.add("setting the signal handlers of the first stub", libc::SYS_rt_sigaction, call);
     }
-    let top = layout::CONTEXTS;
-    let mut bytes = Vec::with_capacity(24);
-    for value in [top + field::STACK as u64, 0, (field::STACK_END - field::STACK) as u64] {
-        bytes.extend_from_slice(&value.to_le_bytes());
-    }
-    let stack = zygote.window(&bytes);
-    zygote.call(libc::SYS_sigaltstack, [stack, 0, 0, 0, 0, 0]).map_err(failed("setting the signal stack"))?;
+    let stack = layout::CONTEXTS + field::STACK as u64;
+    let stack = steps.words(&[stack, 0, (field::STACK_END - field::STACK) as u64]);
+    steps.add("setting the signal stack", libc::SYS_sigaltstack, [stack, 0, 0, 0, 0, 0]);
     // Blocked since the fork.
-    let mask = zygote.window(&[0; 8]);
-    let args = [word_of(libc::SIG_SETMASK), mask, 0, 8, 0, 0];
-    zygote.call(libc::SYS_rt_sigprocmask, args).map_err(failed("unblocking signals in the first stub"))?;
-    Ok(())
+    let args = [word_of(libc::SIG_SETMASK), steps.words(&[0]), 0, 8, 0, 0];
+    steps.add("unblocking signals in the first stub", libc::SYS_rt_sigprocmask, args);
 }
 
 /// Finds the vDSO and its data in the sentry: ranges, lowest first, and whether each is the image.
@@ -462,19 +536,19 @@ fn move_vdso(zygote: &mut Nursling, parts: Vec<(Range<u64>, bool)>) -> Result<Pl
         return Ok(Place { user: lowest..USER_END, sync_core: false, vdso: Vdso { image: 0..0, data: 0..0 } });
     };
     let mut shift = layout::VDSO.wrapping_sub(first);
-    for (at, (range, _)) in parts.iter().enumerate() {
+    let mut moves = parts.iter().map(|(range, _)| {
         let len = range.end - range.start;
         let flags = u64::from((libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED).cast_unsigned());
-        let args = [range.start, len, len, flags, range.start.wrapping_add(shift), 0];
-        match zygote.call(libc::SYS_mremap, args) {
-            Ok(_) => {}
-            Err(errno) if at == 0 => {
-                tracing::info!(%errno, "the vDSO can't be moved; the guest's addresses end below it");
-                shift = 0;
-                break;
-            }
-            Err(errno) => return Err(failed("moving the vDSO")(errno)),
-        }
+        [range.start, len, len, flags, range.start.wrapping_add(shift), 0]
+    });
+    let moved = moves.next().map(|args| zygote.call(libc::SYS_mremap, args));
+    if let Some(Err(errno)) = moved {
+        tracing::info!(%errno, "the vDSO can't be moved; the guest's addresses end below it");
+        shift = 0;
+    } else {
+        let mut steps = Steps::default();
+        moves.for_each(|args| steps.add("moving the vDSO", libc::SYS_mremap, args));
+        zygote.perform(&steps)?;
     }
     let span = |image: bool| {
         let mut of_kind = parts.iter().filter(|part| part.1 == image).map(|part| part.0.clone()).peekable();
@@ -557,10 +631,14 @@ fn spinning(spin: Spin) -> (Duration, u32) {
         Spin::Auto => AUTO,
         Spin::Micros(micros) => Duration::from_micros(micros.min(1000).into()),
     };
-    let began = Instant::now();
-    const SAMPLE: u32 = 2000;
-    (0..SAMPLE).for_each(|_| std::hint::spin_loop());
-    let round = began.elapsed().as_nanos().max(1);
+    const SAMPLE: u32 = 200;
+    let sample = |_| {
+        let began = Instant::now();
+        (0..SAMPLE).for_each(|_| std::hint::spin_loop());
+        began.elapsed().as_nanos()
+    };
+    // The host may run something else meanwhile, but not in all of them.
+    let round = (0..8).map(sample).min().unwrap_or(1).max(1);
     // A stub waits half as long: it has a CPU that guest code could use.
     let rounds = time.as_nanos() / 2 * u128::from(SAMPLE) / round;
     (time, u32::try_from(rounds).unwrap_or(u32::MAX))

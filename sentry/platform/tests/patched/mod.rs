@@ -1,5 +1,9 @@
 //! Guests whose system calls are patched.
 
+pub(crate) mod behind;
+pub(crate) mod input;
+pub(crate) mod later;
+
 use std::time::{Duration, Instant};
 
 use abi::flags::Prot;

@@ -172,6 +172,26 @@ impl Program {
         self.0.len()
     }
 
+    /// Returns what the program asks for whatever the arguments of a call are; `None` where it looks at them, or does more
+    /// than compare (kernel: `seccomp_is_const_allow`).
+    pub(super) fn whatever_arguments(&self, number: u32, arch: u32) -> Option<u32> {
+        const ARCH_AT: usize = 4;
+        let (mut a, mut at) = (0_u32, 0);
+        while let Some(op) = self.0.get(at) {
+            at += 1;
+            match *op {
+                Op::LoadData(0) => a = number,
+                Op::LoadData(ARCH_AT) => a = arch,
+                Op::Alu(Alu::And, Operand::K(k)) => a &= k,
+                Op::Jump(skip) => at += skip,
+                Op::Branch(test, Operand::K(k), jt, jf) => at += if compare(test, a, k) { jt } else { jf },
+                Op::Return(k) => return Some(k),
+                _ => return None,
+            }
+        }
+        None
+    }
+
     /// Runs the program; returns the action that it asks for.
     pub fn run(&self, data: &Data) -> u32 {
         let bytes = data.as_bytes();
@@ -323,6 +343,19 @@ mod tests {
         let program = |k| [insn(0x20, 0), jump(k), insn(0x06, 1), insn(0x06, 2)];
         assert_eq!(run(&program(0), &Data::default()), 2);
         assert_eq!(run(&program(1), &Data::default()), 1);
+    }
+
+    #[test]
+    fn what_depends_on_the_number_alone_is_known_beforehand() {
+        // Number 7: allowed; 8: whatever the first argument is; else refused.
+        let is = |k, jt| Insn { code: 0x15, jt, jf: 0, k };
+        let program = [insn(0x20, 0), is(7, 2), is(8, 2), insn(0x06, 1), insn(0x06, 2), insn(0x20, 16), RET_A];
+        let program = Program::new(&program).expect("sound");
+        assert_eq!([7, 8, 9].map(|number| program.whatever_arguments(number, 0)), [Some(2), None, Some(1)]);
+        let masked = [insn(0x20, 4), insn(0x54, 0xff), is(5, 1), insn(0x06, 1), insn(0x06, 2)];
+        assert_eq!(Program::new(&masked).expect("sound").whatever_arguments(0, 0x105), Some(2));
+        let computed = [insn(0x20, 0), insn(0x04, 1), RET_A];
+        assert_eq!(Program::new(&computed).expect("sound").whatever_arguments(0, 0), None);
     }
 
     #[test]

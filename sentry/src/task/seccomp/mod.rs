@@ -4,16 +4,16 @@
 //! list is replaced while the table of tasks is locked, so that a new thread never misses one.
 
 mod bpf;
+mod restriction;
 
 pub use bpf::{Data, Insn, MAX_INSNS, Program};
+pub use restriction::Restriction;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use abi::signal::{SigInfo, Signal};
 use abi::table::nr;
 use abi::{Errno, Pid};
-use sentry_sync::{Level, Mutex};
 
 use super::Task;
 use super::exit::exit_group;
@@ -94,37 +94,6 @@ impl Mode {
     }
 }
 
-/// What a thread has forbidden itself, seen by others too.
-pub struct Restriction {
-    /// False as long as nothing is forbidden, so that asking costs a load.
-    active: AtomicBool,
-    mode: Mutex<Mode>,
-}
-
-impl Default for Restriction {
-    fn default() -> Restriction {
-        Restriction { active: AtomicBool::new(false), mode: Mutex::new(Level::Leaf, Mode::Disabled) }
-    }
-}
-
-impl Restriction {
-    /// Returns what is forbidden.
-    pub fn mode(&self) -> Mode {
-        self.mode.lock().clone()
-    }
-
-    /// Forbids something else.
-    pub(super) fn set(&self, mode: Mode) {
-        let mut own = self.mode.lock();
-        self.active.store(!matches!(mode, Mode::Disabled), Ordering::Release);
-        *own = mode;
-    }
-
-    fn is_active(&self) -> bool {
-        self.active.load(Ordering::Acquire)
-    }
-}
-
 /// How the other threads of the process are to get a new filter (`SECCOMP_FILTER_FLAG_TSYNC`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
@@ -150,7 +119,12 @@ pub(super) enum Decision {
 /// Decides about the call in the registers.
 #[inline]
 pub(super) fn check(cur: &mut Current) -> Decision {
-    if cur.task.seccomp.is_active() { check_mode(cur) } else { Decision::Serve }
+    let restriction = &cur.task.seccomp;
+    if !restriction.is_active() {
+        return Decision::Serve;
+    }
+    cur.task.signals.answers.leave_if_ended();
+    if restriction.always_allows(cur.call_number()) { Decision::Serve } else { check_mode(cur) }
 }
 
 fn check_mode(cur: &mut Current) -> Decision {
@@ -185,7 +159,10 @@ fn filtered(cur: &mut Current, filters: &[Arc<Program>]) -> Decision {
     }
     let told = verdict & action::DATA;
     match verdict & action::MASK {
-        action::ALLOW => Decision::Serve,
+        action::ALLOW => {
+            cur.task.seccomp.learn(number);
+            Decision::Serve
+        }
         action::LOG => {
             tracing::info!(task = ?cur.task, number, "a filter of the guest logs a call");
             Decision::Serve
@@ -210,6 +187,20 @@ fn filtered(cur: &mut Current, filters: &[Arc<Program>]) -> Decision {
     }
 }
 
+/// Puts a container's filter on a thread that is about to run its first program. Where the filter doesn't let it be
+/// executed, as whoever put it on before `execve` would find, this is the error.
+pub(crate) fn confine_first(task: &Task, program: &Arc<Program>) -> Result<(), Errno> {
+    let data = Data { nr: nr::execve.cast_signed(), arch: ARCH, ..Data::default() };
+    let verdict = program.run(&data);
+    match verdict & action::MASK {
+        action::ALLOW | action::LOG => {}
+        action::ERRNO => return Err(Errno::from_raw((verdict & action::DATA).cast_signed())),
+        _ => return Err(Errno::EPERM),
+    }
+    task.seccomp.set(Mode::Filter(Arc::new(vec![Arc::clone(program)])));
+    Ok(())
+}
+
 /// Restricts the calling thread to strict mode: `EINVAL` where it has filters.
 pub fn set_strict(task: &Task) -> Result<(), Errno> {
     // The table keeps the other threads from putting filters on this one.
@@ -217,6 +208,7 @@ pub fn set_strict(task: &Task) -> Result<(), Errno> {
     if matches!(task.seccomp.mode(), Mode::Filter(_)) {
         return Err(Errno::EINVAL);
     }
+    task.signals.answers.leave();
     task.seccomp.set(Mode::Strict);
     Ok(())
 }
@@ -252,11 +244,17 @@ pub fn add_filter(task: &Arc<Task>, program: Program, sync: Sync) -> Result<Pid,
     let no_new_privs = task.cred.load().no_new_privs;
     for other in others {
         other.seccomp.set(mode.clone());
+        if !other.seccomp.lets_answer() {
+            other.signals.answers.end();
+        }
         let cred = other.cred.load_full();
         if no_new_privs && !cred.no_new_privs {
             other.set_cred(super::Cred { no_new_privs, ..(*cred).clone() });
         }
     }
     task.seccomp.set(mode);
+    if !task.seccomp.lets_answer() {
+        task.signals.answers.leave();
+    }
     Ok(Pid(0))
 }

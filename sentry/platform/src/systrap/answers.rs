@@ -1,0 +1,98 @@
+//! System calls that the stub answers by itself, from what stands in the context (`answers.s`).
+//!
+//! The sentry writes the numbers, and before anybody can have been told of a change: a store here, then the reply to
+//! whoever has caused it. The signal mask is the stub's while it answers. A sender of a signal marks that one is pending,
+//! then looks at the mask; the stub changes the mask, then looks at the mark; both with full barriers, so that a signal that
+//! has come to be unblocked is seen by at least one of them.
+//!
+//! All of it is in the guest's hands, and all of it concerns only the guest that has changed it. A thread under a filter of
+//! its own (guest seccomp) or in a log of calls has no answers, and its mask is not here.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::hub::{self, Hub};
+use super::layout::{answer, field};
+use super::reuse::Life;
+use super::shared::Shared;
+use super::thread::Thread;
+use crate::{Answers, Identity};
+
+const _: () = assert!(Identity::Getpgrp as usize == answer::PGID && (Identity::Getsid as usize) < answer::MASK);
+
+/// What `answers.s` has in its table.
+pub(crate) const ANSWERED_CALLS: [u32; 13] = [
+    libc::SYS_rt_sigprocmask as u32,
+    libc::SYS_sched_yield as u32,
+    libc::SYS_getpid as u32,
+    libc::SYS_gettid as u32,
+    libc::SYS_getppid as u32,
+    libc::SYS_getuid as u32,
+    libc::SYS_geteuid as u32,
+    libc::SYS_getgid as u32,
+    libc::SYS_getegid as u32,
+    libc::SYS_getpgrp as u32,
+    libc::SYS_getpgid as u32,
+    libc::SYS_getsid as u32,
+    libc::SYS_arch_prctl as u32,
+];
+
+/// The answers of one guest thread.
+struct OfThread {
+    thread: Arc<Thread>,
+    life: Arc<Life>,
+}
+
+/// Returns the answers of a guest thread, where its calls can be patched.
+pub(super) fn of(hub: &Hub, thread: &Arc<Thread>, life: &Arc<Life>) -> Option<Arc<dyn Answers>> {
+    hub.setup.thunks.as_ref()?;
+    Some(Arc::new(OfThread { thread: Arc::clone(thread), life: Arc::clone(life) }))
+}
+
+/// Prepares the context of a new stub thread, which answers nothing.
+pub(super) fn prepare(shared: &Shared, slot: u32) {
+    shared.u32(field::ANSWERS).store(0, Ordering::Relaxed);
+    shared.set(field::SELF, hub::address(slot));
+}
+
+impl OfThread {
+    fn shared(&self) -> &Shared {
+        &self.thread.shared
+    }
+}
+
+impl Answers for OfThread {
+    fn begin(&self, mask: u64) {
+        self.life.with_answers(|| {
+            let shared = self.shared();
+            shared.set(field::SIGMASK, mask & !answer::UNBLOCKABLE);
+            shared.u32(field::SIGNALS).store(1, Ordering::SeqCst);
+            shared.u32(field::ANSWERS).store(answer::ALL, Ordering::SeqCst);
+        });
+    }
+
+    fn end(&self) {
+        self.life.with_answers(|| self.shared().u32(field::ANSWERS).store(0, Ordering::SeqCst));
+    }
+
+    fn set(&self, what: Identity, value: u32) {
+        let at = field::IDENTITY + 4 * what as usize;
+        self.life.with_answers(|| self.shared().u32(at).store(value, Ordering::SeqCst));
+    }
+
+    fn mask(&self) -> u64 {
+        self.shared().u64(field::SIGMASK).load(Ordering::SeqCst) & !answer::UNBLOCKABLE
+    }
+
+    fn set_mask(&self, mask: u64) {
+        self.shared().u64(field::SIGMASK).store(mask & !answer::UNBLOCKABLE, Ordering::SeqCst);
+    }
+
+    fn set_pending(&self, pending: bool) {
+        self.life.with_answers(|| self.shared().u32(field::SIGNALS).store(pending.into(), Ordering::SeqCst));
+    }
+
+    fn count(&self) -> u64 {
+        self.shared().get(field::ANSWERED)
+    }
+}

@@ -1,0 +1,233 @@
+# Patched calls: how they come in, and those that are answered right here (super::answers).
+#
+# What is destroyed on the way is saved first. So a call whose answer is under way can be put before the sentry at any
+# time, as if it had not begun (from systrap_stub_answer on); and one that has been answered can be completed on the
+# sentry's side (from systrap_stub_changed on). An interrupt leads there: see the handler.
+
+# Which answer a call wants, by its number.
+systrap_stub_answers:
+.fill 14, 1, 0
+.byte 16 # rt_sigprocmask
+.fill 9, 1, 0
+.byte 17 # sched_yield
+.fill 14, 1, 0
+.byte 1 # getpid
+.fill 62, 1, 0
+.byte 4 # getuid
+.fill 1, 1, 0
+.byte 6 # getgid
+.fill 2, 1, 0
+.byte 5 # geteuid
+.byte 7 # getegid
+.fill 1, 1, 0
+.byte 3 # getppid
+.byte 8 # getpgrp
+.fill 9, 1, 0
+.byte 18 # getpgid
+.fill 2, 1, 0
+.byte 19 # getsid
+.fill 33, 1, 0
+.byte 20 # arch_prctl
+.fill 27, 1, 0
+.byte 2 # gettid
+.fill 69, 1, 0
+
+# rax = number, rcx = where it returns to, gs = context. Only r11 is free.
+.balign 64
+.globl systrap_stub_call
+.hidden systrap_stub_call
+systrap_stub_call:
+mov gs:[{REG_RBX}], rbx
+mov rbx, gs:[{SELF}]
+mov [rbx + {REG_RSP}], rsp
+lea rsp, [rbx + {REG_EFLAGS} + 8]
+pushfq
+lea rsp, [rbx + {THUNK_STACK_END}]
+mov [rbx + {NUMBER}], rax
+mov [rbx + {REG_RIP}], rcx
+systrap_stub_answer:
+cmp dword ptr [rbx + {PENDING}], 0
+jne systrap_stub_serve
+cmp rax, 255
+ja systrap_stub_serve
+lea rcx, [rip + systrap_stub_answers]
+movzx ecx, byte ptr [rcx + rax]
+mov r11d, [rbx + {ANSWERS}]
+bt r11d, ecx
+jnc systrap_stub_serve
+cmp ecx, {PROCMASK}
+jae 2f
+# A number that the sentry has written.
+1:
+mov eax, [rbx + rcx * 4 + {IDENTITY}]
+3:
+mov [rbx + {REG_RAX}], rax
+inc qword ptr [rbx + {ANSWERED}]
+jmp systrap_stub_answered
+2:
+cmp ecx, {PROCMASK}
+je 5f
+cmp ecx, {YIELD}
+je 4f
+cmp ecx, {GETSID}
+ja 7f
+# getpgid and getsid, of the caller.
+test edi, edi
+jnz systrap_stub_serve
+sub ecx, {GETPGID} - {PGID}
+jmp 1b
+# sched_yield.
+4:
+mov eax, {SYS_sched_yield}
+syscall
+jmp 3b
+# arch_prctl: ARCH_SET_FS, ARCH_GET_FS.
+7:
+cmp edi, 0x1002
+jne 8f
+movabs rax, {TASK_END}
+cmp rsi, rax
+jae systrap_stub_serve
+wrfsbase rsi
+xor eax, eax
+jmp 3b
+8:
+cmp edi, 0x1003
+jne systrap_stub_serve
+rdfsbase rax
+systrap_stub_fs:
+mov [rsi], rax
+xor eax, eax
+jmp 3b
+# rt_sigprocmask: rdi = how, rsi = set, rdx = old set, r10 = size. Not while signals are pending.
+5:
+cmp r10, 8
+jne systrap_stub_serve
+cmp dword ptr [rbx + {SIGNALS}], 0
+jne systrap_stub_serve
+mov r11, [rbx + {SIGMASK}]
+mov rcx, r11
+test rsi, rsi
+jz 6f
+# The old set is written before the change, so it must not be what the call would read if it began again.
+mov rax, rsi
+sub rax, rdx
+add rax, 7
+cmp rax, 14
+jbe systrap_stub_serve
+systrap_stub_set:
+mov rcx, [rsi]
+cmp edi, 1
+ja 9f
+je 10f
+or rcx, r11
+jmp 11f
+10:
+andn rcx, rcx, r11
+jmp 11f
+9:
+cmp edi, 2
+jne systrap_stub_serve
+11:
+movabs rax, {BLOCKABLE}
+and rcx, rax
+6:
+test rdx, rdx
+jz 12f
+systrap_stub_old_set:
+mov [rdx], r11
+12:
+xor eax, eax
+cmp rcx, r11
+je 3b
+mov [rbx + {REG_RAX}], rax
+inc qword ptr [rbx + {ANSWERED}]
+# A full barrier: either the sender of a signal sees the new mask, or we see that there is one.
+xchg [rbx + {SIGMASK}], rcx
+systrap_stub_changed:
+cmp dword ptr [rbx + {SIGNALS}], 0
+jne systrap_stub_attend
+systrap_stub_answered:
+mov rcx, [rbx + {REG_EFLAGS}]
+mov eax, ecx
+shl eax, 8
+shr ecx, 4
+and ecx, 0x80
+# The overflow flag, then the other five. No other flag has changed.
+add cl, 0x80
+sahf
+mov rax, [rbx + {REG_RAX}]
+mov r11, [rbx + {REG_EFLAGS}]
+mov rcx, [rbx + {REG_RIP}]
+mov rsp, [rbx + {REG_RSP}]
+mov rbx, [rbx + {REG_RBX}]
+jmp rcx
+systrap_stub_answered_end:
+# Answered, but an interrupt or a signal came meanwhile. Of the guest's registers those that are saved nowhere are live.
+systrap_stub_attend:
+mov eax, {ATTENTION}
+jmp 13f
+systrap_stub_stopped:
+mov dword ptr [rbx + {PENDING}], 0
+mov eax, {INTERRUPTED}
+13:
+mov rcx, [rbx + {REG_RIP}]
+mov [rbx + {REG_RCX}], rcx
+mov rcx, [rbx + {REG_EFLAGS}]
+mov [rbx + {REG_R11}], rcx
+jmp 14f
+# The sentry's.
+systrap_stub_serve:
+mov rax, [rbx + {NUMBER}]
+mov [rbx + {REG_RAX}], rax
+mov eax, {CALL}
+14:
+mov [rbx + {KIND}], eax
+lea rsp, [rbx + {THUNK_STACK_END}]
+mov [rbx + {REG_RDI}], rdi
+mov [rbx + {REG_RSI}], rsi
+mov [rbx + {REG_RDX}], rdx
+mov [rbx + {REG_R10}], r10
+mov [rbx + {REG_R8}], r8
+mov [rbx + {REG_R9}], r9
+mov [rbx + {REG_RBP}], rbp
+mov [rbx + {REG_R12}], r12
+mov [rbx + {REG_R13}], r13
+mov [rbx + {REG_R14}], r14
+mov [rbx + {REG_R15}], r15
+cmp eax, {CALL}
+jne 89f
+mov rax, [rbx + {REG_RAX}]
+# What the call reads goes with it, as far as it stands in one page.
+xor edx, edx
+cmp rax, {INPUTS_LEN}
+jae 882f
+movabs rbp, {CONTROL}
+movzx ecx, byte ptr [rbp + rax + {C_INPUTS}]
+mov edi, ecx
+and edi, 7
+jz 882f
+mov rsi, [rbx + rdi * 8 + {REG_RDI} - 8]
+cmp rsi, 0x1000
+jb 882f
+test cl, {MEASURED}
+mov ecx, {INPUT_FIXED}
+jz 880f
+mov rcx, [rbx + rdi * 8 + {REG_RDI}]
+cmp rcx, {INPUT_MOST}
+ja 882f
+880:
+mov eax, esi
+or eax, -4096
+neg eax
+cmp ecx, eax
+cmova ecx, eax
+mov edx, ecx
+lea rdi, [rbx + {INPUT}]
+cld
+systrap_stub_input:
+rep movsb
+882:
+shl edx, 16
+or edx, {CALL}
+mov [rbx + {KIND}], edx

@@ -1,0 +1,136 @@
+//! Memory operations on the way back from a patched call.
+
+use std::fs::File;
+use std::future::poll_fn;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use abi::Errno;
+use abi::flags::Prot;
+use sentry_platform::{ContextExt, Event, MemOp, MemOpError, Platform};
+
+use super::{PRIVATE, count_calls, patched};
+use crate::common::guest::{DATA, DATA_LEN, Guest};
+use crate::common::{Case, block_on};
+
+pub(crate) const CASES: &[Case] = &[
+    ("operations_go_with_the_reply", operations_go_with_the_reply),
+    ("a_refused_operation_is_an_event", a_refused_operation_is_an_event),
+    ("operations_do_not_go_with_every_reply", operations_do_not_go_with_every_reply),
+    ("an_interrupt_meets_operations_with_the_reply", an_interrupt_meets_operations_with_the_reply),
+];
+
+const READ_ONLY: MemOp = MemOp::Protect { addr: DATA, len: 0x1000, prot: Prot::READ };
+const WRITABLE: MemOp = MemOp::Protect { addr: DATA, len: 0x1000, prot: Prot::READ.union(Prot::WRITE) };
+
+/// Runs to the next event, of which only what a call passes is asked for.
+fn run(guest: &mut Guest<'_>) -> Event {
+    block_on(guest.platform, guest.context.run(&mut guest.regs))
+}
+
+/// Starts behind operations, which must not be turned down unless the stub is late with a copy.
+#[track_caller]
+fn start_after(guest: &mut Guest<'_>, ops: &[MemOp]) {
+    if !guest.context.start_after(ops, &guest.regs) {
+        guest.ops(&[MemOp::Membarrier { cmd: 0, flags: 0, cpu: 0 }]).expect("a question");
+        assert!(guest.context.start_after(ops, &guest.regs));
+    }
+}
+
+/// Runs to the next event behind operations.
+#[track_caller]
+fn run_behind(guest: &mut Guest<'_>, ops: &[MemOp]) -> Event {
+    start_after(guest, ops);
+    block_on(guest.platform, poll_fn(|cx| guest.context.poll_event(cx, &mut guest.regs)))
+}
+
+fn operations_go_with_the_reply(platform: &dyn Platform) {
+    let mut guest = patched(platform, count_calls());
+    let thread = guest.context.interrupter();
+    assert_eq!(run(&mut guest), Event::Syscall);
+    let number = guest.context.next_run();
+    assert!(!thread.has_performed(number));
+    guest.regs.rax = 0;
+    assert_eq!(run_behind(&mut guest, &[WRITABLE]), Event::Syscall);
+    assert!(thread.has_performed(number));
+    for round in 0..1000u64 {
+        guest.regs.rax = 1;
+        let op = if round % 2 == 0 { READ_ONLY } else { WRITABLE };
+        assert_eq!(run_behind(&mut guest, &[op]), Event::Syscall);
+        assert_eq!(guest.space.write(DATA, &[1]), (round % 2) as usize, "round {round}");
+    }
+    guest.regs.rax = 1;
+    assert_eq!(run(&mut guest), Event::Syscall);
+    assert!(!thread.has_performed(number));
+    guest.context.complete(&mut guest.regs);
+    assert_eq!(guest.regs.rbx, 1001);
+}
+
+fn a_refused_operation_is_an_event(platform: &dyn Platform) {
+    const NOTHING: u64 = 0x5000_0000;
+    let mut guest = patched(platform, count_calls());
+    let thread = guest.context.interrupter();
+    let bad = MemOp::Protect { addr: NOTHING, len: 0x1000, prot: Prot::READ };
+    assert_eq!(run(&mut guest), Event::Syscall);
+    for calls in 0..100u64 {
+        let number = guest.context.next_run();
+        let expected = Event::Refused(MemOpError { index: 1, errno: Errno::ENOMEM });
+        guest.regs.rax = 0x1000;
+        assert_eq!(run_behind(&mut guest, &[READ_ONLY, bad.clone(), WRITABLE]), expected);
+        assert!(!thread.has_performed(number));
+        // What came before it has taken effect, what comes behind it hasn't, and the guest stands where it stood.
+        assert_eq!(guest.space.write(DATA, &[1]), 0);
+        guest.ops(&[WRITABLE]).expect("the page is there");
+        if calls % 2 == 0 {
+            guest.context.complete(&mut guest.regs);
+            assert_eq!((guest.regs.orig_rax, guest.regs.rbx), (1000, calls));
+        }
+        guest.regs.rax = 1;
+        assert_eq!(run(&mut guest), Event::Syscall);
+    }
+}
+
+fn operations_do_not_go_with_every_reply(platform: &dyn Platform) {
+    let mut guest = patched(platform, count_calls());
+    assert!(!guest.context.start_after(&[READ_ONLY], &guest.regs), "before the first run");
+    assert_eq!(run(&mut guest), Event::Syscall);
+    assert!(!guest.context.start_after(&[], &guest.regs), "no operation");
+    let prot = Prot::READ;
+    let file: Arc<OwnedFd> = Arc::new(File::open("/dev/zero").expect("open").into());
+    let mapping = MemOp::MapFile { addr: DATA, len: 0x1000, prot, flags: PRIVATE, file, offset: 0 };
+    assert!(!guest.context.start_after(&[mapping], &guest.regs), "a file");
+    let outside = MemOp::Unmap { addr: platform.user_range().end, len: 0x1000 };
+    assert!(!guest.context.start_after(&[outside], &guest.regs), "outside");
+    guest.context.interrupter().interrupt();
+    assert!(!guest.context.start_after(&[READ_ONLY], &guest.regs), "interrupted");
+    assert_eq!(guest.space.write(DATA, &[1]), 1);
+    assert_eq!(run(&mut guest), Event::Interrupted);
+    assert!(!guest.context.start_after(&[READ_ONLY], &guest.regs), "not from a call");
+    guest.regs.rax = 1;
+    assert_eq!(guest.run(), Event::Syscall);
+    assert!(!guest.context.start_after(&[READ_ONLY], &guest.regs), "all registers are to be written");
+    assert_eq!(guest.regs.rbx, 1);
+}
+
+fn an_interrupt_meets_operations_with_the_reply(platform: &dyn Platform) {
+    let mut guest = patched(platform, count_calls());
+    let thread = guest.context.interrupter();
+    assert_eq!(run(&mut guest), Event::Syscall);
+    for round in 0..300u32 {
+        guest.regs.rax = 0;
+        let map = MemOp::MapAnonymous { addr: DATA, len: DATA_LEN, prot: Prot::READ, flags: PRIVATE };
+        start_after(&mut guest, &[map, WRITABLE]);
+        for _ in 0..round * 8 {
+            std::hint::spin_loop();
+        }
+        thread.interrupt();
+        let event = block_on(platform, poll_fn(|cx| guest.context.poll_event(cx, &mut guest.regs)));
+        assert_eq!(guest.space.write(DATA, &[1]), 1, "performed before any event: {event:?}");
+        if event == Event::Interrupted {
+            assert_eq!(run(&mut guest), Event::Syscall);
+        }
+        // The interrupt may have been late.
+        guest.regs.rax = 0;
+        while run(&mut guest) != Event::Syscall {}
+    }
+}

@@ -1,0 +1,226 @@
+//! Changes of memory that the host performs on the guest's way back, in the crossing that carries the reply.
+//!
+//! Such a change is *under way* from the start of the guest until somebody learns that it is done: the thread itself by
+//! its next event, others by asking the platform. Until then it holds the lock of all changes, and the books are as before.
+//! Who looks at the books enters it first if it is done ([`Mm::books`]). Who wants to change them and meets one that
+//! isn't done interrupts its thread, whose next event ends it.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use abi::Errno;
+use async_lock::MutexGuardArc;
+use sentry_platform::{Context, Interrupt, MemOp, Registers};
+use smallvec::SmallVec;
+
+use super::books::{Books, Change, OnFailure, Plan};
+use super::space::Mm;
+use super::vma::{Backing, Vma};
+
+/// How far [`Mm::begin`] has come.
+pub enum Begin<F> {
+    /// All is done.
+    Over(Result<u64, Errno>),
+    /// The host has to do its part.
+    Planned(Begun),
+    /// Others come first: the plan is for [`Mm::change`].
+    Busy(F),
+}
+
+/// A change that is planned, with others kept out.
+pub struct Begun {
+    mm: Arc<Mm>,
+    plan: Plan,
+    /// What the call returns, if the change may be performed on the way back.
+    later: Option<u64>,
+    structure: MutexGuardArc<()>,
+}
+
+/// A change that the host may be performing.
+struct UnderWay {
+    thread: Arc<dyn Interrupt>,
+    run: u32,
+    changes: SmallVec<[Change; 2]>,
+    structure: MutexGuardArc<()>,
+}
+
+/// Place for the one change under way. A copy of the books has none: whoever copies them keeps changes out.
+#[derive(Default)]
+pub(super) struct Slot(Option<UnderWay>);
+
+impl Clone for Slot {
+    fn clone(&self) -> Slot {
+        Slot(None)
+    }
+}
+
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Slot").field(&self.0.is_some()).finish()
+    }
+}
+
+/// What is dropped once the books are unlocked, since that may take other locks.
+struct Settled {
+    _gone: Vec<Vma>,
+    _structure: MutexGuardArc<()>,
+}
+
+/// How often somebody who wants to change the books looks whether what is under way is done.
+const LOOKS: u32 = 64;
+
+/// Counts those who wait for the lock of all changes.
+#[derive(Default)]
+pub(super) struct Contenders(AtomicU32);
+
+/// One of them, while it lives.
+struct Contender<'a>(&'a AtomicU32);
+
+impl Contenders {
+    fn enter(&self) -> Contender<'_> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Contender(&self.0)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == 0
+    }
+}
+
+impl Drop for Contender<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Tells whether a plan is one operation, without a file, whose failure is the call's. Where files are mapped others may
+/// wait for the end of the mapping (seals, the last reference to a file), so the books are not to be late with it.
+fn is_simple(plan: &Plan, books: &Books) -> bool {
+    let Some((first, rest)) = plan.steps.split_first() else { return false };
+    let range: Range<u64> = match first.op {
+        Some(
+            MemOp::MapAnonymous { addr, len, .. }
+            | MemOp::Unmap { addr, len }
+            | MemOp::Protect { addr, len, .. }
+            | MemOp::Advise { addr, len, .. },
+        ) => addr..addr.saturating_add(len),
+        _ => return false,
+    };
+    matches!(first.on_failure, OnFailure::Fail)
+        && rest.iter().all(|step| step.op.is_none())
+        && books.tree.overlapping(range).all(|vma| !matches!(vma.backing, Backing::File { .. }))
+}
+
+impl Begun {
+    pub(super) fn new(mm: &Arc<Mm>, plan: Plan, books: &Books, structure: MutexGuardArc<()>) -> Begun {
+        let later = plan.result.ok().filter(|_| is_simple(&plan, books));
+        Begun { mm: Arc::clone(mm), plan, later, structure }
+    }
+
+    /// Returns what the call returns if the change succeeds, where it may be performed on the way back to the guest.
+    pub fn later(&self) -> Option<u64> {
+        self.later
+    }
+
+    /// Lets the host perform it.
+    pub async fn finish(mut self, context: &mut dyn Context) -> Result<u64, Errno> {
+        let mm = Arc::clone(&self.mm);
+        mm.carry_out(context, &mut self.plan).await
+    }
+
+    /// Starts guest code behind the change; gives it back where that can't be. [`Mm::end_under_way`] is to follow.
+    pub(crate) fn start(
+        mut self,
+        context: &mut dyn Context,
+        regs: &Registers,
+        thread: &Arc<dyn Interrupt>,
+    ) -> Option<Begun> {
+        let Some(op) = self.plan.steps.first_mut().and_then(|step| step.op.take()) else { return Some(self) };
+        let Begun { mm, mut plan, later, structure } = self;
+        let changes = plan.steps.drain(..).filter_map(|step| step.change).collect();
+        let under_way = UnderWay { thread: Arc::clone(thread), run: context.next_run(), changes, structure };
+        mm.books.lock().under_way = Slot(Some(under_way));
+        // Before this look: whoever counts itself among the contenders looks at the slot after that.
+        if mm.contenders.is_empty() && context.start_after(std::slice::from_ref(&op), regs) {
+            return None;
+        }
+        // It isn't done, so nobody has taken it.
+        let UnderWay { changes, structure, .. } = mm.books.lock().under_way.take_of(thread)?;
+        plan.push(op, None);
+        for change in changes {
+            plan.note(change);
+        }
+        Some(Begun { mm, plan, later, structure })
+    }
+}
+
+impl Slot {
+    fn take_of(&mut self, thread: &Arc<dyn Interrupt>) -> Option<UnderWay> {
+        self.0.take_if(|under_way| Arc::ptr_eq(&under_way.thread, thread))
+    }
+
+    /// Tells whether there is a change that is done.
+    pub(super) fn is_done(&self) -> bool {
+        self.0.as_ref().is_some_and(|under_way| under_way.thread.has_performed(under_way.run))
+    }
+}
+
+impl Books {
+    fn settle(&mut self, done: UnderWay) -> Settled {
+        for change in done.changes {
+            self.apply(change);
+        }
+        Settled { _gone: std::mem::take(&mut self.gone), _structure: done.structure }
+    }
+}
+
+impl Mm {
+    /// Hears that the run which began behind a change has ended, and whether the host has performed the change.
+    pub(crate) fn end_under_way(&self, thread: &Arc<dyn Interrupt>, performed: bool) {
+        let mut books = self.books.lock();
+        // Somebody else may have entered it.
+        let Some(under_way) = books.under_way.take_of(thread) else { return };
+        let settled = if performed { Ok(books.settle(under_way)) } else { Err(under_way) };
+        drop(books);
+        drop(settled);
+    }
+
+    /// Enters what is under way, if it is done.
+    pub(super) fn enter_done(&self) {
+        let mut books = self.books.lock();
+        if books.under_way.is_done()
+            && let Some(done) = books.under_way.0.take()
+        {
+            let settled = books.settle(done);
+            drop(books);
+            drop(settled);
+        }
+    }
+
+    /// Waits for the lock of all changes.
+    pub(super) async fn lock_structure(&self) -> async_lock::MutexGuard<'_, ()> {
+        if let Some(guard) = self.structure.try_lock() {
+            return guard;
+        }
+        let _contender = self.contenders.enter();
+        self.hasten();
+        self.structure.lock().await
+    }
+
+    /// Makes what is under way end soon.
+    fn hasten(&self) {
+        for _ in 0..LOOKS {
+            match &self.books.lock().under_way.0 {
+                None => return,
+                Some(it) if it.thread.has_performed(it.run) => break,
+                Some(_) => std::hint::spin_loop(),
+            }
+        }
+        self.enter_done();
+        let late = self.books.lock().under_way.0.as_ref().map(|under_way| Arc::clone(&under_way.thread));
+        if let Some(thread) = late {
+            thread.interrupt();
+        }
+    }
+}

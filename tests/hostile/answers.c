@@ -1,0 +1,92 @@
+// Scribbles over what its own calls are answered from, and jumps into the code that answers them: the base of gs leads
+// there. Everything that it deceives and breaks is its own.
+#define _GNU_SOURCE
+#include "inside.h"
+#include <setjmp.h>
+#include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static uint64_t context(void) {
+    uint64_t base;
+    __asm__("rdgsbase %0" : "=r"(base));
+    return base;
+}
+
+__attribute__((naked, noinline, aligned(64))) static long hot_getpid(void) {
+    __asm__("mov $39, %eax\n syscall\n ret\n");
+}
+__attribute__((naked, noinline, aligned(64))) static long hot_mask(long how, const void *set, void *old, long size) {
+    (void)how, (void)set, (void)old, (void)size;
+    __asm__("mov %rcx, %r10\n mov $14, %eax\n syscall\n ret\n");
+}
+
+static sigjmp_buf back;
+static char alternate[65536];
+static void on_fault(int s) {
+    (void)s;
+    siglongjmp(back, 1);
+}
+
+static void guard(void) {
+    stack_t ss = {.ss_sp = alternate, .ss_size = sizeof alternate};
+    sigaltstack(&ss, 0);
+    int all[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGALRM};
+    for (int i = 0; i < 7; i++) {
+        struct sigaction sa = {.sa_handler = on_fault, .sa_flags = SA_NODEFER | SA_ONSTACK};
+        sigaction(all[i], &sa, 0);
+    }
+}
+
+static void make_calls(void) {
+    uint64_t set = ~0ul, old;
+    for (int i = 0; i < 10; i++) {
+        hot_getpid(), hot_mask(0, &set, &old, 8), hot_mask(1, &set, &old, 8);
+        kill(getpid(), SIGWINCH);
+    }
+}
+
+static void in_child(void (*attack)(uint64_t, uint64_t), uint64_t a, uint64_t b) {
+    pid_t p = fork();
+    if (p == 0) {
+        guard();
+        make_calls();
+        if (!sigsetjmp(back, 1)) attack(a, b);
+        if (!sigsetjmp(back, 1)) make_calls();
+        _exit(0);
+    }
+    // It may wait for ever, in code that waits for a reply.
+    for (int i = 0; i < 40; i++) {
+        if (waitpid(p, 0, WNOHANG) == p) return;
+        usleep(1000);
+        if (i == 20) kill(p, SIGKILL);
+    }
+}
+
+static void scribble(uint64_t offset, uint64_t value) {
+    *(volatile uint64_t *)(context() + offset) = value;
+    make_calls();
+}
+
+static void jump(uint64_t offset, uint64_t rbx) {
+    __asm__ volatile("mov %0, %%rbx\n mov $14, %%eax\n mov $1, %%ecx\n xor %%edi, %%edi\n mov $8, %%r10d\n jmp *%1\n"
+                     :
+                     : "r"(rbx), "a"(0x7e8000000000 + offset)
+                     : "rbx", "rcx", "rdi", "r10", "memory");
+}
+
+int main(void) {
+    make_calls();
+    // Where a guest has no such base there is nothing of this kind.
+    if (context() < 0x7e8000000000 || context() > 0x7ff000000000) return 0;
+    static const uint64_t values[] = {0, ~0ul, 0x0000000100000001, 0x4141414141414141};
+    for (uint64_t at = 0x180; at < 0x1c0; at += 8)
+        for (int i = 0; i < 4; i++) in_child(scribble, at, values[i]);
+    for (uint64_t at = 0xb40; at < 0xbc0; at += 8)
+        for (int i = 0; i < 4; i++) in_child(scribble, at, values[i]);
+    for (uint64_t at = 0; at < 0x1000; at += 29) in_child(jump, at, at & 8 ? context() : (uint64_t)alternate);
+    return 0;
+}
