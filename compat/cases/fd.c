@@ -1,5 +1,6 @@
 // Descriptors: duplicating, flags, locks, leases.
 #include "case.h"
+#include <sys/eventfd.h>
 #define FAMILY "fd"
 
 CASE(dup_family, "dup dup2 dup3 close") {
@@ -252,4 +253,31 @@ CASE(owner_of_descriptor, "fcntl") {
     o.type = 9;
     R(fcntl(p[0], F_SETOWN_EX, &o));
     R(fcntl(p[0], F_SETOWN, 99999));
+}
+
+CASE(created_query, "fcntl") {
+    int new = open("f", O_CREAT | O_RDWR, 0600), old = open("f", O_CREAT | O_RDWR, 0600), p[2];
+    MUST(pipe(p));
+    // F_CREATED_QUERY of Linux 6.12
+    R(fcntl(new, 1028));
+    R(fcntl(dup(new), 1028));
+    R(fcntl(old, 1028));
+    R(fcntl(p[0], 1028));
+    R(fcntl(99, 1028));
+}
+
+CASE(asynchronous_flag_of_files_that_send_no_signals, "fcntl ioctl") {
+    int fd = open("f", O_CREAT | O_RDWR, 0600), p[2], on = 1, off = 0, counter = eventfd(0, 0);
+    MUST(pipe(p));
+    R(fcntl(fd, F_SETFL, O_ASYNC));
+    T(fcntl(fd, F_GETFL) & O_ASYNC);
+    R(ioctl(fd, FIOASYNC, &on));
+    R(ioctl(fd, FIOASYNC, &off));
+    R(fcntl(p[0], F_SETFL, O_ASYNC));
+    T(fcntl(p[0], F_GETFL) & O_ASYNC);
+    R(ioctl(p[0], FIOASYNC, &off));
+    T(fcntl(p[0], F_GETFL) & O_ASYNC);
+    R(fcntl(counter, F_SETFL, O_ASYNC));
+    T(fcntl(counter, F_GETFL) & O_ASYNC);
+    R(ioctl(counter, FIOASYNC, &on));
 }

@@ -398,3 +398,65 @@ CASE(large_transfers, "read write") {
     T(!memcmp(p, q, size));
     R(pread(fd, q, size, size - 10));
 }
+
+CASE(copy_file_range_limits, "copy_file_range") {
+    put("a", "0123456789");
+    int a = open("a", O_RDWR), b = open("b", O_CREAT | O_RDWR, 0600);
+    loff_t far = LONG_MAX, in = 4, out = 12;
+    // What lies behind the end doesn't count, neither for size nor for overlap.
+    R(copy_file_range(b, 0, b, 0, 1, 0));
+    R(copy_file_range(a, 0, b, &far, 5, 0));
+    R(copy_file_range(a, &far, b, 0, 5, 0));
+    R(copy_file_range(a, 0, b, 0, ~0ul, 0));
+    R(copy_file_range(a, &in, b, 0, ~0ul, 0));
+    in = 4;
+    R(copy_file_range(a, &in, a, &out, 100, 0));
+    in = 0;
+    out = 5;
+    R(copy_file_range(a, &in, a, &out, 6, 0));
+    R(lseek(a, 0, SEEK_END));
+}
+
+CASE(sendfile_limits, "sendfile") {
+    put("a", "0123456789");
+    int a = open("a", O_RDONLY), b = open("b", O_CREAT | O_RDWR, 0600);
+    off_t at = 5, far = LONG_MAX;
+    R(sendfile(b, open(".", O_RDONLY), 0, 5));
+    R(sendfile(b, a, &at, ~0ul));
+    R(sendfile(b, a, &far, 3));
+    R(sendfile(b, a, &at, LONG_MAX));
+    R(sendfile(b, a, &at, LONG_MAX - 5));
+}
+
+CASE(random_devices_do_not_seek, "lseek") {
+    int r = open("/dev/urandom", O_RDONLY);
+    char b[4];
+    R(read(r, b, 4));
+    R(lseek(r, 5, SEEK_SET));
+    R(lseek(r, 0, SEEK_CUR));
+}
+
+CASE(ioctl_sizes, "ioctl") {
+    int fd = open("f", O_CREAT | O_RDWR, 0600), v = 0, p[2];
+    long size = 0;
+    write(fd, "0123456789", 10);
+    MUST(fsync(fd));
+    R(ioctl(fd, FIOQSIZE, &size));
+    // In whole blocks, once they are allocated.
+    T(size > 0 && size % 512 == 0);
+    R(ioctl(fd, 2 /* FIGETBSZ */, &v));
+    R(v);
+    v = 0;
+    MUST(pipe(p));
+    R(ioctl(p[0], 2, &v));
+    R(v);
+    R(ioctl(p[0], FIOQSIZE, &size));
+}
+
+CASE(fallocate_of_no_file, "fallocate") {
+    int sv[2];
+    MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
+    R(fallocate(sv[0], 0, 0, 1));
+    R(fallocate(open("/dev/null", O_RDWR), 0, 0, 1));
+    R(fallocate(memfd_create("m", 0), 0, 0, 1));
+}

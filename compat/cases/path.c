@@ -525,3 +525,30 @@ CASE(open_by_handle_errors, "open_by_handle_at") {
     R(syscall(SYS_open_by_handle_at, AT_FDCWD, &h, O_RDONLY));
     IN_CHILD(drop_to(1000, 1000); R(syscall(SYS_open_by_handle_at, AT_FDCWD, &h, O_RDONLY)));
 }
+
+CASE(tmpfile_gets_a_first_name_once, "openat linkat") {
+    int fd = MUST(open(".", O_TMPFILE | O_WRONLY, 0640));
+    R(linkat(fd, "", AT_FDCWD, "a", AT_EMPTY_PATH));
+    R(unlink("a"));
+    R(linkat(fd, "", AT_FDCWD, "b", AT_EMPTY_PATH));
+}
+
+CASE(hard_links_of_others_as_user, "linkat") {
+    make("readable", 0644);
+    make("open", 0666);
+    make("setuid", 06777);
+    MUST(mkfifo("fifo", 0666) | chmod("fifo", 0666) | chmod(".", 0777));
+    IN_CHILD({
+        drop_to(1000, 1000);
+        put("mine", "");
+        MUST(chmod("mine", 0));
+        R(link("readable", "l1"));
+        R(link("open", "l2"));
+        R(link("setuid", "l3"));
+        R(link("fifo", "l4"));
+        R(link("mine", "l5"));
+        R(link("readable", "mine"));
+    });
+    MUST(chmod(".", 0755));
+    IN_CHILD(drop_to(1000, 1000); R(link("readable", "l6")); R(link("open", "l7")));
+}

@@ -457,3 +457,9 @@ CASE(inotify_file, "inotify_add_watch inotify_rm_watch inotify_init") {
     R(inotify_init1(0x10));
     OK(syscall(SYS_inotify_init));
 }
+
+CASE(epoll_ioctls, "ioctl") {
+    int e = epoll_create1(0), v = 0;
+    R(ioctl(e, FIONREAD, &v));
+    R(ioctl(e, 0x5401, &v));
+}

@@ -571,3 +571,33 @@ CASE(pidfd_getfd_of_child, "pidfd_getfd") {
     kill(c, 9);
     show_wait(c);
 }
+
+CASE(clone3_with_a_wanted_id, "clone3") {
+    pid_t wanted = 31999;
+    struct clone_args a = {.exit_signal = SIGCHLD, .set_tid = (uintptr_t)&wanted, .set_tid_size = 1};
+    pid_t p = raw_clone3(&a, sizeof a);
+    if (p == 0) _exit(getpid() == 31999 ? 3 : 4);
+    T(p == 31999);
+    R(raw_clone3(&a, sizeof a));
+    show_wait(p);
+    pid_t bad[] = {0, -1, 1, 1 << 30};
+    for (int i = 0; i < 4; i++) {
+        wanted = bad[i];
+        R(raw_clone3(&a, sizeof a));
+    }
+    wanted = 31998;
+    a.set_tid = 8;
+    R(raw_clone3(&a, sizeof a));
+    a.set_tid = 0;
+    R(raw_clone3(&a, sizeof a));
+    a = (struct clone_args){.exit_signal = SIGCHLD, .set_tid = (uintptr_t)&wanted};
+    R(raw_clone3(&a, sizeof a));
+    a.set_tid_size = 99;
+    R(raw_clone3(&a, sizeof a));
+    a.set_tid_size = 1;
+    IN_CHILD(drop_to(1000, 1000); R(raw_clone3(&a, sizeof a)));
+    IN_CHILD(drop_to(1000, 1000); wanted = 0; R(raw_clone3(&a, sizeof a)));
+    a = (struct clone_args){.flags = CLONE_PIDFD | CLONE_PARENT_SETTID, .exit_signal = SIGCHLD,
+                            .pidfd = (uintptr_t)&wanted, .parent_tid = (uintptr_t)&wanted};
+    R(raw_clone3(&a, sizeof a));
+}

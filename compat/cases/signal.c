@@ -443,3 +443,10 @@ CASE(self_signal_is_delivered_before_return, "kill tgkill") {
     }
     say("always in time\n");
 }
+
+CASE(disabled_stack_keeps_its_flag, "sigaltstack") {
+    stack_t off = {.ss_flags = SS_DISABLE | (1u << 31)}, seen;
+    R(sigaltstack(&off, 0));
+    R(sigaltstack(0, &seen));
+    say("%x %zu\n", seen.ss_flags, seen.ss_size);
+}

@@ -127,7 +127,7 @@ impl Kernel {
         }
         let pid = {
             let mut tasks = self.tasks.write();
-            let pid = tasks.allocate_pid().map_err(InitError::Process)?;
+            let pid = tasks.allocate_pid(None).map_err(InitError::Process)?;
             if pid == INIT {
                 tasks.init_role = init.role;
             }

@@ -45,6 +45,7 @@ fn plain(flags: CloneFlags) -> CloneArgs {
         parent_tid: UserRef::new(UserAddr::NULL),
         child_tid: UserRef::new(UserAddr::NULL),
         pidfd: UserRef::new(UserAddr::NULL),
+        set_tid: None,
     }
 }
 
@@ -73,7 +74,7 @@ pub fn clone(
     let pidfd = parent_tid;
     // An invalid exit signal is accepted and never sent.
     let exit_signal = exit_signal(flags & CSIGNAL).unwrap_or(None);
-    start(cur, CloneArgs { flags: words, exit_signal, stack, tls, parent_tid, child_tid, pidfd })
+    start(cur, CloneArgs { flags: words, exit_signal, stack, tls, parent_tid, child_tid, pidfd, set_tid: None })
 }
 
 /// Serves `clone3(2)`.
@@ -103,7 +104,8 @@ fn decode(cur: &Current, at: UserAddr, size: usize) -> Result<CloneArgs, Errno> 
     if flags.intersects(CloneFlags::THREAD | CloneFlags::PARENT) && raw.exit_signal != 0 {
         return Err(Errno::EINVAL);
     }
-    if (raw.stack == 0) != (raw.stack_size == 0) || raw.set_tid != 0 || raw.set_tid_size != 0 {
+    let set_tid = set_tid(cur, &raw)?;
+    if (raw.stack == 0) != (raw.stack_size == 0) {
         return Err(Errno::EINVAL);
     }
     let top = raw.stack.checked_add(raw.stack_size).ok_or(Errno::EINVAL)?;
@@ -115,7 +117,18 @@ fn decode(cur: &Current, at: UserAddr, size: usize) -> Result<CloneArgs, Errno> 
         parent_tid: UserRef::new(UserAddr::new(raw.parent_tid)),
         child_tid: UserRef::new(UserAddr::new(raw.child_tid)),
         pidfd: UserRef::new(UserAddr::new(raw.pidfd)),
+        set_tid,
     })
+}
+
+/// The id that the child must get: one for each pid namespace that it is in, of which there is one.
+fn set_tid(cur: &Current, raw: &RawArgs) -> Result<Option<i32>, Errno> {
+    match (raw.set_tid, raw.set_tid_size) {
+        (0, 0) => Ok(None),
+        (0, _) | (_, 0) => Err(Errno::EINVAL),
+        (at, 1) => cur.mem.read(UserRef::new(UserAddr::new(at))).map(Some),
+        _ => Err(Errno::EINVAL),
+    }
 }
 
 /// Serves `fork(2)`.

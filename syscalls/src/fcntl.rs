@@ -37,6 +37,7 @@ const F_SETLEASE: u32 = 1024;
 const F_GETLEASE: u32 = 1025;
 const F_NOTIFY: u32 = 1026;
 const F_DUPFD_QUERY: u32 = 1027;
+const F_CREATED_QUERY: u32 = 1028;
 const F_DUPFD_CLOEXEC: u32 = 1030;
 const F_SETPIPE_SZ: u32 = 1031;
 const F_GETPIPE_SZ: u32 = 1032;
@@ -76,7 +77,8 @@ struct Flock {
 /// Serves `fcntl(2)`.
 pub fn fcntl(cur: &mut Current, fd: Fd, op: u32, arg: u64) -> Outcome<'_> {
     let (file, own) = attempt!(cur.task.files.load().get_with_flags(fd));
-    let for_path = matches!(op, F_DUPFD | F_DUPFD_CLOEXEC | F_DUPFD_QUERY | F_GETFD | F_SETFD | F_GETFL);
+    let for_path =
+        matches!(op, F_DUPFD | F_DUPFD_CLOEXEC | F_DUPFD_QUERY | F_CREATED_QUERY | F_GETFD | F_SETFD | F_GETFL);
     if file.flags().contains(OpenFlags::PATH) && !for_path {
         return Outcome::Done(Err(Errno::EBADF.into()));
     }
@@ -120,6 +122,7 @@ fn at_once(cur: &Current, fd: Fd, file: &Arc<File>, own: FdFlags, op: u32, arg: 
             let other = files.get(Fd(int_arg(arg)))?;
             Ok(u64::from(Arc::ptr_eq(&other, file)))
         }
+        F_CREATED_QUERY => Ok(u64::from(file.created.load(Ordering::Relaxed))),
         F_GETFD => Ok(u64::from(own.bits())),
         F_SETFD => {
             let flags = FdFlags::from_bits_truncate(int_arg(arg).cast_unsigned());
@@ -168,8 +171,11 @@ fn at_once(cur: &Current, fd: Fd, file: &Arc<File>, own: FdFlags, op: u32, arg: 
 }
 
 fn set_status(cur: &Current, file: &File, flags: OpenFlags) -> Result<(), Errno> {
-    let changeable =
+    let mut changeable =
         OpenFlags::APPEND | OpenFlags::NONBLOCK | OpenFlags::ASYNC | OpenFlags::DIRECT | OpenFlags::NOATIME;
+    if (flags ^ file.flags()).contains(OpenFlags::ASYNC) && !file.can_signal() {
+        changeable -= OpenFlags::ASYNC;
+    }
     let new = (file.flags() - changeable) | (flags & changeable);
     if new.contains(OpenFlags::NOATIME) && !file.flags().contains(OpenFlags::NOATIME) {
         let attr = crate::at::file_attr(file)?;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use abi::time::Timespec;
 use abi::{Errno, FromArg, Pid, Restart, UserAddr, UserRef};
 use sentry::futex::robust::RobustListHead;
-use sentry::futex::{FutexError, MATCH_ANY, Word, pi};
+use sentry::futex::{FutexError, MATCH_ANY, Word, pi, requeue_pi};
 use sentry::mm::FutexKey;
 use sentry::syscall::SysResult;
 use sentry::task::Caps;
@@ -26,6 +26,8 @@ mod op {
     pub(super) const TRYLOCK_PI: i32 = 8;
     pub(super) const WAIT_BITSET: i32 = 9;
     pub(super) const WAKE_BITSET: i32 = 10;
+    pub(super) const WAIT_REQUEUE_PI: i32 = 11;
+    pub(super) const CMP_REQUEUE_PI: i32 = 12;
     pub(super) const LOCK_PI2: i32 = 13;
     pub(super) const PRIVATE: i32 = 128;
     pub(super) const CLOCK_REALTIME: i32 = 256;
@@ -69,7 +71,7 @@ pub fn futex(
     let realtime = operation & op::CLOCK_REALTIME != 0;
     let command = operation & !(op::PRIVATE | op::CLOCK_REALTIME);
     let val2 = u32::from_arg(timeout);
-    if realtime && !matches!(command, op::WAIT_BITSET | op::LOCK_PI2) {
+    if realtime && !matches!(command, op::WAIT_BITSET | op::WAIT_REQUEUE_PI | op::LOCK_PI2) {
         return Outcome::Done(Err(Errno::ENOSYS.into()));
     }
     match command {
@@ -104,8 +106,38 @@ pub fn futex(
             pi::unlock(cur, key, addr).await?;
             Ok(0)
         }),
+        op::WAIT_REQUEUE_PI => Outcome::block(async move {
+            let deadline = match cur.mem.read_opt(UserRef::<Timespec>::from_arg(timeout))? {
+                None => None,
+                Some(time) => {
+                    let clock = if realtime { Clock::Realtime } else { Clock::Monotonic };
+                    Some(clock.deadline(&cur.task, time.validate()?)?)
+                }
+            };
+            let (key, to) = two_keys(cur, addr, addr2, private)?;
+            let word = Word { key, addr: UserRef::new(addr), value: val, bitset: MATCH_ANY };
+            ended(requeue_pi::wait(cur, word, to, deadline).await, Restart::NoIntr)
+        }),
+        op::CMP_REQUEUE_PI => Outcome::block(async move {
+            let more = usize::try_from(val2.cast_signed()).map_err(|_| Errno::EINVAL)?;
+            let (key, to) = two_keys(cur, addr, addr2, private)?;
+            // One is woken at most: two can't own the lock.
+            if val != 1 {
+                return Err(Errno::EINVAL.into());
+            }
+            let word = Word { key, addr: UserRef::new(addr), value: val3, bitset: MATCH_ANY };
+            Ok(requeue_pi::requeue(cur, word, to, addr2, more).await? as u64)
+        }),
         _ => Outcome::Done(Err(Errno::ENOSYS.into())),
     }
+}
+
+/// The identities of two different words.
+fn two_keys(cur: &Current, first: UserAddr, second: UserAddr, private: bool) -> Result<(FutexKey, FutexKey), Errno> {
+    if first == second {
+        return Err(Errno::EINVAL);
+    }
+    Ok((cur.mm.futex_key(first, private)?, cur.mm.futex_key(second, private)?))
 }
 
 fn count(value: u32) -> usize {

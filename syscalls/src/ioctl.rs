@@ -16,6 +16,8 @@ use crate::{at, io};
 /// The letter of the ioctls on namespaces.
 const NSIO: u32 = 0xb7;
 const FIGETBSZ: u32 = 2;
+/// Block size of file systems that exist in the kernel only.
+const BLOCK_OF_NO_DISK: u32 = 4096;
 const FIONREAD: u32 = 0x541b;
 const FIONBIO: u32 = 0x5421;
 const FIONCLEX: u32 = 0x5450;
@@ -75,6 +77,9 @@ fn generic(cur: &Current, fd: Fd, file: &Arc<File>, op: u32, argp: u64) -> Optio
     let files = cur.task.files.load();
     let arg: UserRef<i32> = UserRef::new(UserAddr::new(argp));
     let set = |flag: OpenFlags, on: bool| {
+        if flag == OpenFlags::ASYNC && !file.can_signal() {
+            return if on == file.flags().contains(flag) { Ok(0) } else { Err(Errno::ENOTTY) };
+        }
         let new = if on { file.flags() | flag } else { file.flags() - flag };
         file.ops.set_status_flags(new)?;
         file.set_flags(new, flag);
@@ -112,6 +117,10 @@ fn peer(cur: &Current, file: &File, flags: u64) -> Option<Result<u64, Errno>> {
 
 /// Serves what regular files and directories have in common.
 fn stored(cur: &Current, file: &File, op: u32, argp: u64) -> Result<u64, Errno> {
+    if op == FIGETBSZ {
+        let size = file.inode.as_ref().map_or(Ok(BLOCK_OF_NO_DISK), |inode| inode.attr().map(|attr| attr.blksize))?;
+        return cur.mem.write(UserRef::new(UserAddr::new(argp)), &size).map(|()| 0);
+    }
     let Some(inode) = &file.inode else { return Err(Errno::ENOTTY) };
     let attr = inode.attr()?;
     let is_stored = matches!(attr.kind, FileKind::Regular | FileKind::Directory | FileKind::Symlink);
@@ -122,10 +131,10 @@ fn stored(cur: &Current, file: &File, op: u32, argp: u64) -> Result<u64, Errno> 
             cur.mem.write(UserRef::new(UserAddr::new(argp)), &left).map(|()| 0)
         }
         FIOQSIZE if is_stored => {
-            let size = at::file_attr(file)?.size;
+            // What is allocated, not what is written.
+            let size = at::file_attr(file)?.blocks.saturating_mul(512);
             cur.mem.write(UserRef::new(UserAddr::new(argp)), &size).map(|()| 0)
         }
-        FIGETBSZ if is_stored => cur.mem.write(UserRef::new(UserAddr::new(argp)), &attr.blksize).map(|()| 0),
         FICLONE => {
             // The other descriptor is looked at first.
             let other = io::file_of(cur, Fd(i32::try_from(argp).map_err(|_| Errno::EBADF)?))?;

@@ -41,6 +41,8 @@ mod op {
     pub(super) const GET_IO_FLUSHER: i32 = 58;
     pub(super) const SET_MDWE: i32 = 65;
     pub(super) const GET_MDWE: i32 = 66;
+    /// "AUXV".
+    pub(super) const GET_AUXV: i32 = 0x4155_5856;
 }
 
 const COMM_LEN: usize = 16;
@@ -136,6 +138,13 @@ pub fn prctl(cur: &mut Current, operation: i32, a2: u64, a3: u64, a4: u64, a5: u
         op::GET_NO_NEW_PRIVS => {
             zeros(&[a2, a3, a4, a5])?;
             Ok(u64::from(cur.task.cred.load().no_new_privs))
+        }
+        op::GET_AUXV => {
+            zeros(&[a4, a5])?;
+            let auxv = cur.mm.books().image().auxv.clone();
+            let wanted = auxv.len().min(usize::try_from(a3).unwrap_or(usize::MAX));
+            cur.mem.write_bytes(UserAddr::new(a2), &auxv[..wanted])?;
+            Ok(auxv.len() as u64)
         }
         _ => process_attribute(cur, operation, [a2, a3, a4, a5]),
     }

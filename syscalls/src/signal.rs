@@ -210,7 +210,7 @@ fn accept_stack(rsp: u64, before: &StackT, stack: StackT) -> Result<StackT, Errn
         return Err(Errno::EPERM);
     }
     match stack.flags & !SS_AUTODISARM {
-        SS_DISABLE => Ok(TaskSignals::no_altstack()),
+        SS_DISABLE => Ok(StackT { flags: stack.flags, ..TaskSignals::no_altstack() }),
         0 | SS_ONSTACK if stack.size < MIN_STACK => Err(Errno::ENOMEM),
         0 | SS_ONSTACK => Ok(StackT { flags: stack.flags & SS_AUTODISARM, ..stack }),
         _ => Err(Errno::EINVAL),

@@ -102,7 +102,7 @@ async fn wait_ready(cur: &mut Current, from: &File, to: &File) -> Result<(), Sys
 
 /// Serves `sendfile(2)`.
 pub fn sendfile(cur: &mut Current, out_fd: Fd, in_fd: Fd, offset: UserRef<i64>, count: usize) -> Outcome<'_> {
-    let (from, to) = attempt!(sendfile_sides(cur, out_fd, in_fd, offset));
+    let (from, to) = attempt!(sendfile_sides(cur, out_fd, in_fd, offset, count));
     Outcome::block(async move {
         let (mut from, mut to) = (from, to);
         let max = count.min(MAX_RW_COUNT);
@@ -112,7 +112,13 @@ pub fn sendfile(cur: &mut Current, out_fd: Fd, in_fd: Fd, offset: UserRef<i64>, 
     })
 }
 
-fn sendfile_sides(cur: &Current, out_fd: Fd, in_fd: Fd, offset: UserRef<i64>) -> Result<(Side, Side), Errno> {
+fn sendfile_sides(
+    cur: &Current,
+    out_fd: Fd,
+    in_fd: Fd,
+    offset: UserRef<i64>,
+    count: usize,
+) -> Result<(Side, Side), Errno> {
     let input = io::file_of(cur, in_fd)?;
     if !input.flags().readable() {
         return Err(Errno::EBADF);
@@ -121,11 +127,15 @@ fn sendfile_sides(cur: &Current, out_fd: Fd, in_fd: Fd, offset: UserRef<i64>) ->
         return Err(Errno::ESPIPE);
     }
     let from = Side::new(cur, Arc::clone(&input), offset)?;
+    let at = from.pos.unwrap_or_else(|| input.position());
+    if at.checked_add(count as u64).is_none_or(|end| i64::try_from(end).is_err()) {
+        return Err(Errno::EINVAL);
+    }
     let output = io::file_of(cur, out_fd)?;
     if !output.flags().writable() {
         return Err(Errno::EBADF);
     }
-    if !input.is_seekable() || output.flags().contains(OpenFlags::APPEND) {
+    if !input.is_seekable() || is_directory(&input) || output.flags().contains(OpenFlags::APPEND) {
         return Err(Errno::EINVAL);
     }
     Ok((from, Side { file: output, at: UserRef::new(UserAddr::NULL), pos: None }))
@@ -343,7 +353,7 @@ pub fn copy_file_range(
     len: usize,
     flags: u32,
 ) -> Outcome<'_> {
-    let (from, to) = attempt!(copy_sides(cur, (fd_in, off_in), (fd_out, off_out), len, flags));
+    let (from, to, len) = attempt!(copy_sides(cur, (fd_in, off_in), (fd_out, off_out), len, flags));
     Outcome::block(async move {
         let (mut from, mut to) = (from, to);
         let result = copy_all(cur, &mut from, &mut to, len.min(MAX_RW_COUNT)).await;
@@ -353,13 +363,14 @@ pub fn copy_file_range(
     })
 }
 
+/// Checks in the order of the kernel's `generic_copy_file_checks`; returns also how much there is to copy.
 fn copy_sides(
     cur: &Current,
     (fd_in, off_in): (Fd, UserRef<i64>),
     (fd_out, off_out): (Fd, UserRef<i64>),
     len: usize,
     flags: u32,
-) -> Result<(Side, Side), Errno> {
+) -> Result<(Side, Side, usize), Errno> {
     let (input, output) = (io::file_of(cur, fd_in)?, io::file_of(cur, fd_out)?);
     let wraps = |at: Option<i64>| at.is_some_and(|at| at.cast_unsigned().checked_add(len as u64).is_none());
     let wrapped = wraps(cur.mem.read_opt(off_in)?) || wraps(cur.mem.read_opt(off_out)?);
@@ -387,7 +398,11 @@ fn copy_sides(
         return Err(Errno::EXDEV);
     }
     let start = |side: &Side| side.pos.unwrap_or_else(|| side.file.position());
-    let (in_start, out_start, len) = (start(&from), start(&to), len as u64);
+    let (in_start, out_start) = (start(&from), start(&to));
+    let len = (len as u64).min(a.size.saturating_sub(in_start));
+    if out_start >= i64::MAX.unsigned_abs() {
+        return Err(Errno::EFBIG);
+    }
     let fits = |start: u64| start.checked_add(len).is_some_and(|end| i64::try_from(end).is_ok());
     if !fits(in_start) || !fits(out_start) {
         return Err(Errno::EINVAL);
@@ -396,5 +411,5 @@ fn copy_sides(
     if a.ino == b.ino && overlaps {
         return Err(Errno::EINVAL);
     }
-    Ok((from, to))
+    Ok((from, to, usize::try_from(len).unwrap_or(usize::MAX)))
 }

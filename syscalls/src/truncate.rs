@@ -63,11 +63,11 @@ pub fn fallocate(cur: &mut Current, fd: Fd, mode: u32, offset: i64, len: i64) ->
     if !file.flags().writable() {
         return Err(Errno::EBADF);
     }
-    match file.path.as_ref().map(|path| path.dentry.kind) {
-        Some(FileKind::Directory) => return Err(Errno::EISDIR),
-        _ if file.is_regular() => {}
-        Some(FileKind::Fifo) | None => return Err(Errno::ESPIPE),
-        Some(_) => return Err(Errno::ENODEV),
+    match at::file_attr(&file)?.kind {
+        FileKind::Directory => return Err(Errno::EISDIR),
+        FileKind::Regular if file.is_regular() => {}
+        FileKind::Fifo => return Err(Errno::ESPIPE),
+        _ => return Err(Errno::ENODEV),
     }
     let end = start.checked_add(len).filter(|end| i64::try_from(*end).is_ok()).ok_or(Errno::EFBIG)?;
     let grows = mode & (FALLOC_KEEP_SIZE | FALLOC_COLLAPSE_RANGE) == 0;

@@ -31,6 +31,7 @@ pub mod systrap;
 pub use error::PlatformError;
 pub use ext::{ContextExt, auxiliary};
 pub use ptrace::figures::PROC_OF_STUBS;
+pub use ptrace::smaps::ResidentPart;
 pub use regs::Registers;
 
 /// Why a context stopped running guest code.
@@ -246,6 +247,11 @@ pub trait AddressSpace: Send + Sync {
     /// Returns what of the memory is resident, `None` where the host can't be asked. Takes about ten microseconds.
     fn resident(&self) -> Option<Resident> {
         None
+    }
+
+    /// Returns what is resident by mapping of the host, in order; nothing where it can't be asked.
+    fn resident_parts(&self) -> Vec<ResidentPart> {
+        Vec::new()
     }
 
     /// Returns how many bytes are resident, 0 where the host can't be asked. Cheaper than [`AddressSpace::resident`].

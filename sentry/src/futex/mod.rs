@@ -1,10 +1,11 @@
 //! Futexes: queues of sleepers found by the identity of a word in memory (`man 2 futex`, kernel: `kernel/futex/`).
 //!
 //! The table is sharded by key. A sleeper checks the word with its shard locked, and wakers lock the same shard, so no
-//! wake-up falls between check and sleep. Plain operations are here, priority inheritance in [`pi`], what happens to
-//! the futexes of an ended thread in [`robust`].
+//! wake-up falls between check and sleep. Plain operations are here, priority inheritance in [`pi`] and [`requeue_pi`],
+//! what happens to the futexes of an ended thread in [`robust`].
 
 pub mod pi;
+pub mod requeue_pi;
 pub mod robust;
 
 use std::collections::hash_map::DefaultHasher;
@@ -38,6 +39,8 @@ struct Sleeper {
     woken: Arc<Woken>,
     /// Set for sleepers of priority-inheritance operations: the thread that is to own the word.
     pi_tid: Option<Pid>,
+    /// Set while it waits to be moved (`FUTEX_WAIT_REQUEUE_PI`): the word that it wants to own.
+    requeue_to: Option<FutexKey>,
 }
 
 /// Tells a sleeper that, and by which of its words, it was woken.
@@ -140,6 +143,7 @@ impl FutexTable {
                 waiter: Arc::clone(&waiter),
                 woken: Arc::clone(&woken),
                 pi_tid: None,
+                requeue_to: None,
             });
             drop(queues);
             asleep.entries.push(woken);
@@ -160,6 +164,23 @@ impl FutexTable {
         Ok(woken)
     }
 
+    /// Runs with the queues of two words locked; the second are `None` where both words share them.
+    fn with_both<T>(
+        &self,
+        source: &FutexKey,
+        target: &FutexKey,
+        run: impl FnOnce(&mut Queues, Option<&mut Queues>) -> T,
+    ) -> T {
+        let (first, second) = (self.shard_of(source), self.shard_of(target));
+        let mut low = self.shards[first.min(second)].lock();
+        if first == second {
+            return run(&mut low, None);
+        }
+        // Two shards are always locked in the order of their index.
+        let mut high = self.shards[first.max(second)].lock_same_level();
+        if first < second { run(&mut low, Some(&mut high)) } else { run(&mut high, Some(&mut low)) }
+    }
+
     /// Wakes up to `wake` sleepers of `from` and moves up to `move_` more to `to`. With `expected`, fails with `EAGAIN`
     /// unless the word holds it. Returns how many were woken, and how many moved.
     pub fn requeue(
@@ -171,22 +192,10 @@ impl FutexTable {
         move_: usize,
         expected: bool,
     ) -> Result<(usize, usize), Errno> {
-        let (first, second) = (self.shard_of(&from.key), self.shard_of(to));
-        let mut low = self.shards[first.min(second)].lock();
         let mut counts = (0, 0);
-        let woken = if first == second {
-            let taken = move_sleepers(mem, &mut low, None, from, to, (wake, move_), expected, &mut counts);
-            drop(low);
-            taken?
-        } else {
-            // Two shards are always locked in the order of their index.
-            let mut high = self.shards[first.max(second)].lock_same_level();
-            let (source, target) = if first < second { (&mut *low, &mut *high) } else { (&mut *high, &mut *low) };
-            let taken = move_sleepers(mem, source, Some(target), from, to, (wake, move_), expected, &mut counts);
-            drop(high);
-            drop(low);
-            taken?
-        };
+        let woken = self.with_both(&from.key, to, |source, target| {
+            move_sleepers(mem, source, target, from, to, (wake, move_), expected, &mut counts)
+        })?;
         woken.into_iter().for_each(Sleeper::wake);
         Ok(counts)
     }

@@ -14,18 +14,18 @@ use crate::Current;
 use crate::mm::FutexKey;
 use crate::wait::{Interruptible, Waiter};
 
-async fn exchange(cur: &mut Current, addr: UserAddr, old: u32, new: u32) -> Result<u32, Errno> {
+pub(super) async fn exchange(cur: &mut Current, addr: UserAddr, old: u32, new: u32) -> Result<u32, Errno> {
     let op = MemOp::CompareExchange { addr: addr.raw(), old, new };
     let found = cur.mm.clone().host_op(cur.context.as_mut(), op).await?;
     u32::try_from(found).map_err(|_| Errno::EFAULT)
 }
 
-fn own_tid(cur: &Current) -> u32 {
+pub(super) fn own_tid(cur: &Current) -> u32 {
     cur.task.tid.0.cast_unsigned()
 }
 
 /// Tells whether a thread with this id lives.
-fn lives(cur: &Current, tid: u32) -> bool {
+pub(super) fn lives(cur: &Current, tid: u32) -> bool {
     i32::try_from(tid).is_ok_and(|tid| cur.kernel().tasks.read().tasks.contains_key(&Pid(tid)))
 }
 
@@ -75,23 +75,24 @@ pub async fn lock(
     }
 }
 
-struct Queued {
-    kernel: Arc<crate::Kernel>,
-    woken: Arc<Woken>,
-    left: bool,
+/// A sleeper in its queue; dropped, it leaves.
+pub(super) struct Queued {
+    pub(super) kernel: Arc<crate::Kernel>,
+    pub(super) woken: Arc<Woken>,
+    pub(super) left: bool,
 }
 
 impl Queued {
     /// Leaves the queue, once: a sleeper that is no longer there would be looked for until someone wakes it. Tells
     /// whether someone had.
-    fn leave(&mut self) -> Option<usize> {
+    pub(super) fn leave(&mut self) -> Option<usize> {
         if !std::mem::replace(&mut self.left, true) {
             self.kernel.futexes.forget(&self.woken);
         }
         self.first_woken()
     }
 
-    fn first_woken(&self) -> Option<usize> {
+    pub(super) fn first_woken(&self) -> Option<usize> {
         self.woken.done.load(Ordering::SeqCst).then_some(0)
     }
 }
@@ -111,6 +112,7 @@ fn enqueue(cur: &Current, key: FutexKey, waiter: &Arc<Waiter>) -> Queued {
         waiter: Arc::clone(waiter),
         woken: Arc::clone(&woken),
         pi_tid: Some(cur.task.tid),
+        requeue_to: None,
     };
     kernel.futexes.lock(&key).entry(key).or_default().push_back(sleeper);
     Queued { kernel, woken, left: false }
@@ -134,7 +136,7 @@ async fn sleep(
 fn next_owner(cur: &Current, key: &FutexKey) -> Result<Option<(Sleeper, bool)>, Errno> {
     let mut queues = cur.kernel().futexes.lock(key);
     let Some(queue) = queues.get_mut(key) else { return Ok(None) };
-    if queue.front().is_some_and(|sleeper| sleeper.pi_tid.is_none()) {
+    if queue.front().is_some_and(|sleeper| sleeper.pi_tid.is_none() || sleeper.requeue_to.is_some()) {
         return Err(Errno::EINVAL);
     }
     let next = queue.pop_front();
@@ -159,7 +161,14 @@ pub async fn unlock(cur: &mut Current, key: FutexKey, addr: UserAddr) -> Result<
     hand_on(cur, key, addr, &mut word, 0).await
 }
 
-async fn hand_on(cur: &mut Current, key: FutexKey, addr: UserAddr, word: &mut u32, extra: u32) -> Result<(), Errno> {
+/// Makes the longest sleeper the owner, or nobody.
+pub(super) async fn hand_on(
+    cur: &mut Current,
+    key: FutexKey,
+    addr: UserAddr,
+    word: &mut u32,
+    extra: u32,
+) -> Result<(), Errno> {
     loop {
         let next = next_owner(cur, &key)?;
         let new = match &next {

@@ -139,6 +139,11 @@ impl MapEntry {
         self.end - self.start
     }
 
+    /// Tells whether Linux counts it against what it has promised (`VM_ACCOUNT`).
+    fn accounted(&self) -> bool {
+        self.prot.contains(Prot::WRITE) && !self.flags.intersects(VmFlags::SHARED | VmFlags::NORESERVE)
+    }
+
     /// Appends the line of `/proc/PID/maps`, newline included.
     pub fn write_line(&self, out: &mut Vec<u8>) {
         /// Column of the name on 64-bit machines.
@@ -191,7 +196,7 @@ impl MapEntry {
             (flags(VmFlags::SEQ_READ), " sr"),
             (flags(VmFlags::RAND_READ), " rr"),
             (flags(VmFlags::DONTFORK), " dc"),
-            (!self.file && self.prot.contains(Prot::WRITE), " ac"),
+            (self.accounted(), " ac"),
             (flags(VmFlags::NORESERVE), " nr"),
             (flags(VmFlags::LOCKONFAULT), " lf"),
             (flags(VmFlags::WIPEONFORK), " wf"),

@@ -3,10 +3,10 @@
 use abi::{Errno, PAGE_SIZE};
 use sentry_fs::proc::source::{MemoryUsage, Region};
 
-use sentry_platform::Resident;
+use sentry_platform::{Resident, ResidentPart};
 
 use crate::Task;
-use crate::mm::Mm;
+use crate::mm::{Mm, VmFlags};
 
 /// Returns the sizes. What is resident only the host knows; where it can't be asked, shown is what the books say may be:
 /// text and private writable memory.
@@ -50,7 +50,8 @@ pub(super) fn usage(mm: &Mm) -> MemoryUsage {
     }
 }
 
-pub(super) fn regions(mm: &Mm) -> Vec<Region> {
+/// Returns the mappings; with `usage`, also what of each is resident.
+pub(super) fn regions(mm: &Mm, usage: bool) -> Vec<Region> {
     let entries = mm.snapshot().entries;
     let describe = |entry: &crate::mm::MapEntry| {
         let (mut line, mut flags) = (Vec::new(), Vec::new());
@@ -58,7 +59,42 @@ pub(super) fn regions(mm: &Mm) -> Vec<Region> {
         entry.write_flags(&mut flags);
         Region { start: entry.start, end: entry.end, line, flags, ..Region::default() }
     };
-    entries.iter().map(describe).collect()
+    let mut regions: Vec<Region> = entries.iter().map(describe).collect();
+    if usage {
+        attribute(&mm.space().resident_parts(), &mut regions);
+        for (region, entry) in regions.iter_mut().zip(&entries) {
+            region.locked = if entry.flags.contains(VmFlags::LOCKED) { region.pss } else { 0 };
+        }
+    }
+    regions
+}
+
+/// Adds the host's figures, mapping by mapping, to the guest's mappings; both are in order of address. The host merges
+/// mappings that differ only for the guest: of such a one each gets by its size.
+fn attribute(parts: &[ResidentPart], regions: &mut [Region]) {
+    let mut from = 0;
+    for region in regions {
+        while parts.get(from).is_some_and(|part| part.end <= region.start) {
+            from += 1;
+        }
+        for part in parts[from..].iter().take_while(|part| part.start < region.end) {
+            let common = part.end.min(region.end).saturating_sub(part.start.max(region.start));
+            let size = part.end.saturating_sub(part.start).max(1);
+            let share = |bytes: u64| {
+                let share = u128::from(bytes) * u128::from(common) / u128::from(size);
+                u64::try_from(share).unwrap_or(u64::MAX)
+            };
+            region.rss += share(part.rss);
+            region.pss += share(part.pss);
+            region.shared_clean += share(part.shared_clean);
+            region.shared_dirty += share(part.shared_dirty);
+            region.private_clean += share(part.private_clean);
+            region.private_dirty += share(part.private_dirty);
+            region.referenced += share(part.referenced);
+            region.anonymous += share(part.anonymous);
+            region.swap += share(part.swap);
+        }
+    }
 }
 
 /// Reads a part of the memory whose bounds the process itself may have set, at most a megabyte.
@@ -91,4 +127,18 @@ pub(super) fn environ(task: &Task) -> Vec<u8> {
 /// Moves bytes for `/proc/PID/mem`: `EIO` where nothing is mapped.
 pub(super) fn transferred(count: usize, wanted: usize) -> Result<usize, Errno> {
     if count == 0 && wanted > 0 { Err(Errno::EIO) } else { Ok(count) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapping_that_the_host_has_merged_counts_for_each_part() {
+        let part = |start, end, rss| ResidentPart { start, end, rss, ..ResidentPart::default() };
+        let region = |start, end| Region { start, end, ..Region::default() };
+        let mut regions = [region(0, 10), region(10, 30), region(40, 50), region(50, 60)];
+        attribute(&[part(0, 30, 30), part(40, 45, 5), part(45, 50, 2), part(70, 80, 9)], &mut regions);
+        assert_eq!(regions.map(|region| region.rss), [10, 20, 7, 0]);
+    }
 }

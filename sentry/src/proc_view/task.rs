@@ -225,8 +225,8 @@ impl TaskView for ProcTask {
         Ok(())
     }
 
-    fn regions(&self, _usage: bool) -> Result<Vec<Region>, Errno> {
-        Ok(self.task.as_ref().map(|task| memory::regions(&task.mm.load())).unwrap_or_default())
+    fn regions(&self, usage: bool) -> Result<Vec<Region>, Errno> {
+        Ok(self.task.as_ref().map(|task| memory::regions(&task.mm.load(), usage)).unwrap_or_default())
     }
 
     fn read_memory(&self, addr: u64, buf: &mut [u8]) -> Result<usize, Errno> {

@@ -171,7 +171,7 @@ pub fn on_altstack(rsp: u64, altstack: &StackT) -> bool {
 pub fn reported_flags(rsp: u64, altstack: &StackT) -> i32 {
     let own = altstack.flags & SS_AUTODISARM;
     if altstack.size == 0 {
-        SS_DISABLE
+        SS_DISABLE | own
     } else if on_altstack(rsp, altstack) {
         SS_ONSTACK | own
     } else {

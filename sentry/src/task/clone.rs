@@ -76,6 +76,8 @@ pub struct CloneArgs {
     pub child_tid: UserRef<i32>,
     /// Where the parent gets a pidfd, with `PIDFD`.
     pub pidfd: UserRef<i32>,
+    /// The id that it must get (`set_tid`).
+    pub set_tid: Option<i32>,
 }
 
 /// The end of a vfork: the child has called exec or ended.
@@ -116,6 +118,18 @@ fn check(flags: CloneFlags) -> Result<(), Errno> {
     if !sound || flags.intersects(UNSUPPORTED) { Err(Errno::EINVAL) } else { Ok(()) }
 }
 
+/// Checks the id that `clone3` is to give (kernel: `alloc_pid`).
+fn check_wanted(cur: &Current, tid: i32) -> Result<(), Errno> {
+    if !(1..super::table::PID_MAX).contains(&tid) {
+        return Err(Errno::EINVAL);
+    }
+    let cred = cur.task.cred.load();
+    if !cred.has(super::Caps::SYS_ADMIN) && !cred.has(super::Caps::CHECKPOINT_RESTORE) {
+        return Err(Errno::EPERM);
+    }
+    Ok(())
+}
+
 fn platform_errno(error: &PlatformError) -> Errno {
     tracing::warn!(%error, "the platform could not make a thread or process");
     match error.errno() {
@@ -131,6 +145,12 @@ pub async fn clone(cur: &mut Current, args: &CloneArgs) -> Result<Pid, Errno> {
     if flags.contains(CloneFlags::NEWUTS) && !cur.task.cred.load().has(super::Caps::SYS_ADMIN) {
         return Err(Errno::EPERM);
     }
+    if flags.contains(CloneFlags::PIDFD | CloneFlags::PARENT_SETTID) && args.pidfd.addr() == args.parent_tid.addr() {
+        return Err(Errno::EINVAL);
+    }
+    if let Some(tid) = args.set_tid {
+        check_wanted(cur, tid)?;
+    }
     if flags.contains(CloneFlags::PARENT) && cur.process().pid == super::table::INIT {
         return Err(Errno::EINVAL);
     }
@@ -142,7 +162,7 @@ pub async fn clone(cur: &mut Current, args: &CloneArgs) -> Result<Pid, Errno> {
         let (mm, context) = cur.mm.fork(cur.context.as_mut()).await.map_err(|error| platform_errno(&error))?;
         (UserMem::new(Arc::clone(mm.space())), mm, context)
     };
-    let tid = cur.kernel().tasks.write().allocate_pid()?;
+    let tid = cur.kernel().tasks.write().allocate_pid(args.set_tid)?;
     let process =
         if flags.contains(CloneFlags::THREAD) { Arc::clone(cur.process()) } else { new_process(cur, tid, flags) };
     let parent = &cur.task;

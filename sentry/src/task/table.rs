@@ -9,7 +9,7 @@ use abi::{Errno, Pid};
 use crate::{Process, Task};
 
 /// Highest process id, exclusive (`/proc/sys/kernel/pid_max` of a 64-bit system).
-pub(crate) const PID_MAX: i32 = 4_194_304;
+pub(super) const PID_MAX: i32 = 4_194_304;
 
 /// Linux starts over here once ids have wrapped.
 const RESERVED_PIDS: i32 = 300;
@@ -94,24 +94,29 @@ pub struct TaskTable {
 }
 
 impl TaskTable {
-    /// Takes the next free id: `EAGAIN` where there is none. An id in use as thread, process, group or session is not
-    /// free.
-    pub fn allocate_pid(&mut self) -> Result<Pid, Errno> {
+    /// Takes the wanted id, `EEXIST` where it isn't free, or the next free one: `EAGAIN` where there is none. An id in use
+    /// as thread, process, group or session is not free.
+    pub fn allocate_pid(&mut self, wanted: Option<i32>) -> Result<Pid, Errno> {
         if self.max_tasks.is_some_and(|max| self.tasks.len() >= max) {
             return Err(Errno::EAGAIN);
+        }
+        if let Some(wanted) = wanted {
+            return if self.is_free(Pid(wanted)) { Ok(Pid(wanted)) } else { Err(Errno::EEXIST) };
         }
         for _ in 0..PID_MAX {
             let next = self.last_pid + 1;
             self.last_pid = if next >= PID_MAX { RESERVED_PIDS } else { next };
-            let pid = Pid(self.last_pid);
-            let taken = self.tasks.contains_key(&pid)
-                || self.processes.contains_key(&pid)
-                || self.processes.values().any(|entry| entry.pgid == pid || entry.sid == pid);
-            if !taken {
-                return Ok(pid);
+            if self.is_free(Pid(self.last_pid)) {
+                return Ok(Pid(self.last_pid));
             }
         }
         Err(Errno::EAGAIN)
+    }
+
+    fn is_free(&self, pid: Pid) -> bool {
+        !self.tasks.contains_key(&pid)
+            && !self.processes.contains_key(&pid)
+            && !self.processes.values().any(|entry| entry.pgid == pid || entry.sid == pid)
     }
 
     /// Returns the id that was given out last.

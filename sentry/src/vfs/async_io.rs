@@ -78,6 +78,12 @@ fn deliver(kernel: &Kernel, owner: &Owner, info: SigInfo) {
 }
 
 impl File {
+    /// Tells whether it can send signals (`fasync` of the kernel): pipes, sockets, terminals and inotify can.
+    pub fn can_signal(&self) -> bool {
+        let anonymous = self.ops.anon_name().filter(|name| name.starts_with("anon_inode:"));
+        self.ops.wait_queue().is_some() && anonymous.is_none_or(|name| name == "anon_inode:inotify")
+    }
+
     /// Begins or ends to send signals, as `O_ASYNC` among the status flags says. `fd` is named in them.
     pub fn set_async(self: &Arc<File>, kernel: &Arc<Kernel>, fd: Fd) {
         let on = self.flags().contains(OpenFlags::ASYNC);

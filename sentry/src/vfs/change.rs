@@ -178,6 +178,7 @@ pub fn link(walker: &Walker<'_>, old: &Path, base: &Path, path: &[u8]) -> Result
     if !Arc::ptr_eq(&old.mount, &dir.mount) {
         return Err(Errno::EXDEV);
     }
+    perm::check_hard_link(walker.cred, old)?;
     may_create(walker.cred, &dir)?;
     if old.dentry.is_dir() {
         return Err(Errno::EPERM);
@@ -190,6 +191,7 @@ pub fn link(walker: &Walker<'_>, old: &Path, base: &Path, path: &[u8]) -> Result
             return Err(Errno::ENOENT);
         }
         dir.inode().link(&name, old.inode())?;
+        old.dentry.has_been_linked();
         dir.dentry.created(&name, Arc::clone(old.inode()))?;
     }
     notify::self_event(&old.dentry, InMask::ATTRIB);

@@ -346,6 +346,11 @@ impl Dentry {
         self.place.lock().linkable
     }
 
+    /// It has got a name: once that is gone it gets no other.
+    pub(super) fn has_been_linked(&self) {
+        self.place.lock().linkable = false;
+    }
+
     /// Tells whether this is `other` or lies below it.
     pub fn is_below(&self, other: &Dentry) -> bool {
         if self.id == other.id {

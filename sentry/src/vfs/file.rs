@@ -56,6 +56,8 @@ pub struct File {
     owner: Mutex<Owner>,
     /// `F_SET_RW_HINT` of the inode as this description knows it.
     pub rw_hint: AtomicU64,
+    /// Set where opening it made the file (`F_CREATED_QUERY`).
+    pub created: AtomicBool,
     pos: Mutex<u64>,
     /// Mirrors `pos`, for those who look while an operation holds it (`/proc/self/fdinfo` of itself).
     seen: AtomicU64,
@@ -109,6 +111,7 @@ impl File {
             signals: Mutex::new(Level::Leaf, None),
             owner: Mutex::new(Level::Leaf, Owner::default()),
             rw_hint: AtomicU64::new(0),
+            created: AtomicBool::new(false),
             pos: Mutex::new(Level::Offset, 0),
             seen: AtomicU64::new(0),
         })

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use abi::Errno;
 use abi::flags::OpenFlags;
@@ -243,7 +244,9 @@ pub fn open_path(vfs: &Vfs, cred: &Cred, path: Path, how: &How, created: bool) -
             }
             let ops = Arc::clone(path.inode()).open(flags)?;
             notify::event(&path.dentry, InMask::OPEN);
-            Ok(Opened::File(File::in_use(ops, path, flags, usage)))
+            let file = File::in_use(ops, path, flags, usage);
+            file.created.store(created, Ordering::Relaxed);
+            Ok(Opened::File(file))
         }
     }
 }

@@ -73,6 +73,18 @@ pub fn owner_or_capable(cred: &Cred, attr: &Attr) -> bool {
     cred.fsuid == attr.uid || cred.has(Caps::FOWNER)
 }
 
+/// Checks that a file may get a further name (`fs.protected_hardlinks`): others than its owner need one that they could
+/// read and write, and that lends no rights.
+pub fn check_hard_link(cred: &Cred, path: &Path) -> Result<(), Errno> {
+    let attr = path.attr()?;
+    let lends = |bits: u32| attr.perm & bits == bits;
+    let harmless = attr.kind == FileKind::Regular
+        && !lends(mode::ISUID)
+        && !lends(mode::ISGID | 0o010)
+        && check_bits(cred, &attr, Access::READ | Access::WRITE).is_ok();
+    if harmless || owner_or_capable(cred, &attr) { Ok(()) } else { Err(Errno::EPERM) }
+}
+
 /// Checks the sticky bit of a directory before an entry of it goes: `EPERM`.
 pub fn check_sticky(cred: &Cred, dir: &Attr, entry: &Attr) -> Result<(), Errno> {
     let free =

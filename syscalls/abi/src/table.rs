@@ -277,7 +277,7 @@ macro_rules! syscall_table {
             154 modify_ldt(func: Int, ptr: Addr, bytecount: Ulong) = missing(ENOSYS, "CONFIG_MODIFY_LDT_SYSCALL off");
             155 pivot_root(new_root: Path, put_old: Path) = full mount;
             156 _sysctl(args: Addr) = missing(ENOSYS, "removed in Linux 5.5");
-            157 prctl(op: Op("prctl"), arg2: Ulong, arg3: Ulong, arg4: Ulong, arg5: Ulong) = partial("not served: PR_SET_MM, PR_SET_VMA, PR_SET_TSC, PR_GET_AUXV, PR_SET_PTRACER, speculation, core scheduling, memory merging: EINVAL as on a kernel without them") prctl;
+            157 prctl(op: Op("prctl"), arg2: Ulong, arg3: Ulong, arg4: Ulong, arg5: Ulong) = partial("not served: PR_SET_MM, PR_SET_VMA, PR_SET_TSC, PR_SET_PTRACER, PR_SET_SYSCALL_USER_DISPATCH, speculation, core scheduling, memory merging: EINVAL as on a kernel without them") prctl;
             158 arch_prctl(op: Op("arch_prctl"), addr: Addr) = full arch_prctl;
             159 adjtimex(buf: InOut("timex")) = full clock;
             160 setrlimit(resource: Op("rlimit"), rlim: In("rlimit")) = full rlimit;

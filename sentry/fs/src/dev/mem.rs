@@ -174,6 +174,10 @@ impl FileOps for Random {
         true
     }
 
+    fn seek(&self, _offset: i64, _whence: u32) -> Option<Result<u64, Errno>> {
+        Some(Ok(0))
+    }
+
     fn wait_queue(&self) -> Option<WaitQueue> {
         self.queue.clone()
     }

@@ -18,7 +18,7 @@ use abi::{Errno, Fd};
 use bitflags::bitflags;
 use sentry_sync::{Level, Mutex, WaitQueue};
 
-use crate::FileOps;
+use crate::{FileOps, UserMemory};
 use item::{Item, ItemWaker, ReadyList, WeakFile};
 
 /// Most sets that one path of nested sets goes through below the first (`EP_MAX_NESTS`).
@@ -327,6 +327,12 @@ impl FileOps for Epoll {
             format!("tfd: {:8} events: {events:8x} data: {data:16x}  pos:0 ino:0 sdev:0\n", fd.0)
         };
         items.map.iter().filter(|(_, item)| !item.file.is_gone()).map(line).collect()
+    }
+
+    fn ioctl(&self, _memory: &dyn UserMemory, op: u32, _arg: u64) -> Result<u64, Errno> {
+        /// `EPIOCSPARAMS` and `EPIOCGPARAMS` of `ioctl_eventpoll(2)`: no device here is polled busily.
+        const PARAMETERS: [u32; 2] = [0x4008_8a01, 0x8008_8a02];
+        Err(if PARAMETERS.contains(&op) { Errno::EOPNOTSUPP } else { Errno::EINVAL })
     }
 
     fn anon_name(&self) -> Option<String> {

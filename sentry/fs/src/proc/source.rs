@@ -265,6 +265,7 @@ pub struct Region {
     pub shared_dirty: u64,
     pub private_clean: u64,
     pub private_dirty: u64,
+    pub referenced: u64,
     pub anonymous: u64,
     pub swap: u64,
     pub locked: u64,

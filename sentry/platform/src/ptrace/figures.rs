@@ -91,10 +91,14 @@ impl Figures {
         pages.unwrap_or(0).saturating_mul(abi::PAGE_SIZE)
     }
 
+    /// Opens a file in `/proc`.
+    pub(super) fn open(&self, name: &str) -> Option<OwnedFd> {
+        openat(self.proc.as_ref()?, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
+    }
+
     /// Reads the beginning of a file in `/proc`.
     fn read<const N: usize>(&self, name: &str) -> Option<String> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let file = openat(self.proc.as_ref()?, name, flags, Mode::empty()).ok()?;
+        let file = self.open(name)?;
         let mut text = [0; N];
         let len = rustix::io::read(&file, &mut text).ok()?;
         Some(String::from_utf8_lossy(text.get(..len)?).into_owned())

@@ -21,6 +21,7 @@ pub mod host_calls;
 mod inject;
 mod layout;
 mod park;
+pub(crate) mod smaps;
 mod space;
 mod tracees;
 mod zygote;

@@ -55,6 +55,10 @@ impl AddressSpace for Process {
         self.inner.tracees.figures.resident(self.pid)
     }
 
+    fn resident_parts(&self) -> Vec<crate::ResidentPart> {
+        self.inner.tracees.figures.resident_parts(self.pid)
+    }
+
     fn resident_now(&self) -> u64 {
         self.inner.tracees.figures.resident_now(self.pid)
     }

@@ -227,6 +227,10 @@ impl AddressSpace for Process {
         self.hub.setup.figures.resident(self.proc.pid)
     }
 
+    fn resident_parts(&self) -> Vec<crate::ResidentPart> {
+        self.hub.setup.figures.resident_parts(self.proc.pid)
+    }
+
     fn resident_now(&self) -> u64 {
         self.hub.setup.figures.resident_now(self.proc.pid)
     }

@@ -30,7 +30,7 @@ fn usage(out: &mut String, region: &Region, rollup: bool) {
         ("Shared_Dirty", region.shared_dirty),
         ("Private_Clean", region.private_clean),
         ("Private_Dirty", region.private_dirty),
-        ("Referenced", region.rss),
+        ("Referenced", region.referenced),
         ("Anonymous", region.anonymous),
         ("KSM", 0),
         ("LazyFree", 0),
@@ -44,24 +44,26 @@ fn usage(out: &mut String, region: &Region, rollup: bool) {
         ("Locked", region.locked),
     ]);
     for (name, bytes) in lines {
-        kilobytes(out, name, bytes);
+        // Linux pads this one less.
+        let width = if name == "Private_Hugetlb" { 7 } else { 8 };
+        kilobytes(out, name, bytes, width);
     }
 }
 
-fn kilobytes(out: &mut String, name: &str, bytes: u64) {
+fn kilobytes(out: &mut String, name: &str, bytes: u64, width: usize) {
     // Writing to a string can't fail.
-    let _ = writeln!(out, "{:<15} {:>8} kB", format!("{name}:"), bytes / 1024);
+    let _ = writeln!(out, "{:<15} {:>width$} kB", format!("{name}:"), bytes / 1024);
 }
 
 pub(super) fn smaps(task: &dyn TaskView) -> Text {
     let mut out = Vec::new();
     for region in task.regions(true)? {
         let mut text = String::new();
-        kilobytes(&mut text, "Size", region.end.saturating_sub(region.start));
-        kilobytes(&mut text, "KernelPageSize", 4096);
-        kilobytes(&mut text, "MMUPageSize", 4096);
+        kilobytes(&mut text, "Size", region.end.saturating_sub(region.start), 8);
+        kilobytes(&mut text, "KernelPageSize", 4096, 8);
+        kilobytes(&mut text, "MMUPageSize", 4096, 8);
         usage(&mut text, &region, false);
-        text.push_str("THPeligible:           0\nProtectionKey:         0\n");
+        text.push_str("THPeligible:           0\n");
         out.extend_from_slice(&region.line);
         out.extend_from_slice(text.as_bytes());
         out.extend_from_slice(&region.flags);
@@ -79,6 +81,7 @@ pub(super) fn smaps_rollup(task: &dyn TaskView) -> Text {
         sum.shared_dirty += region.shared_dirty;
         sum.private_clean += region.private_clean;
         sum.private_dirty += region.private_dirty;
+        sum.referenced += region.referenced;
         sum.anonymous += region.anonymous;
         sum.swap += region.swap;
         sum.locked += region.locked;
