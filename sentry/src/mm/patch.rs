@@ -92,6 +92,8 @@ pub(super) struct Patches {
     regions: BTreeMap<u64, Region>,
     /// Sites by the padding that they use.
     pads: BTreeMap<u64, u64>,
+    /// Where breakpoints have stood, and the site of each: a thread may have met one and be heard only after it has gone.
+    former: HashMap<u64, u64>,
     /// Traps seen, by the address behind the `syscall`; `u8::MAX`: can't be patched.
     traps: HashMap<u64, u8>,
 }
@@ -100,6 +102,14 @@ impl Patches {
     fn region_of(&self, addr: u64) -> Option<(u64, &Region)> {
         let (start, region) = self.regions.range(..=addr).next_back()?;
         (addr < start + REGION).then_some((*start, region))
+    }
+
+    /// Remembers a place where no breakpoint stands any more.
+    fn left(&mut self, place: u64, site: u64) {
+        if self.former.len() >= COUNTED {
+            self.former.clear();
+        }
+        self.former.insert(place, site);
     }
 
     /// Counts a trap; tells whether the site is worth a try.
@@ -411,8 +421,10 @@ impl Mm {
             }
             let mut patches = self.patches.lock();
             patches.sites.remove(site);
+            patches.left(*site, *site);
             if let Some((pad, _)) = pad {
                 patches.pads.remove(&pad);
+                patches.left(pad, *site);
             }
             patches.traps.clear();
         }
@@ -424,7 +436,10 @@ impl Mm {
         let patches = self.patches.lock();
         if breakpoint {
             let site = regs.rip.wrapping_sub(1);
-            return patches.sites.contains_key(&site).then_some(site);
+            if let Some(of_pad) = patches.pads.get(&site) {
+                return Some(*of_pad);
+            }
+            return if patches.sites.contains_key(&site) { Some(site) } else { self.gone_from(&patches, site) };
         }
         if let Some(site) = patches.pads.get(&regs.rip) {
             return Some(*site);
@@ -439,6 +454,13 @@ impl Mm {
                 (resume - site <= BEFORE).then_some(*site)
             }
         }
+    }
+
+    /// Returns the site of a breakpoint of ours that has stood here and is no longer there: whoever met it tries again.
+    fn gone_from(&self, patches: &Patches, place: u64) -> Option<u64> {
+        let site = patches.former.get(&place)?;
+        let mut byte = [BREAKPOINT];
+        (self.space().read(place, &mut byte) == 1 && byte[0] != BREAKPOINT).then_some(*site)
     }
 
     /// Copies what a child has of its parent's code.
