@@ -2,12 +2,14 @@
 // there. Everything that it deceives and breaks is its own.
 #define _GNU_SOURCE
 #include "inside.h"
+#include <linux/futex.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static uint64_t context(void) {
@@ -22,6 +24,11 @@ __attribute__((naked, noinline, aligned(64))) static long hot_getpid(void) {
 __attribute__((naked, noinline, aligned(64))) static long hot_mask(long how, const void *set, void *old, long size) {
     (void)how, (void)set, (void)old, (void)size;
     __asm__("mov %rcx, %r10\n mov $14, %eax\n syscall\n ret\n");
+}
+
+__attribute__((naked, noinline, aligned(64))) static long hot_futex(int *word, long op, long value, long time) {
+    (void)word, (void)op, (void)value, (void)time;
+    __asm__("mov %rcx, %r10\n mov $202, %eax\n syscall\n ret\n");
 }
 
 static sigjmp_buf back;
@@ -46,6 +53,11 @@ static void make_calls(void) {
     for (int i = 0; i < 10; i++) {
         hot_getpid(), hot_mask(0, &set, &old, 8), hot_mask(1, &set, &old, 8);
         kill(getpid(), SIGWINCH);
+        int word = i;
+        struct timespec brief = {.tv_nsec = 1000};
+        hot_futex(&word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0);
+        hot_futex(&word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, i, (long)&brief);
+        hot_futex(&word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, i + 1, 0);
     }
 }
 
@@ -85,8 +97,10 @@ int main(void) {
     static const uint64_t values[] = {0, ~0ul, 0x0000000100000001, 0x4141414141414141};
     for (uint64_t at = 0x180; at < 0x1c0; at += 8)
         for (int i = 0; i < 4; i++) in_child(scribble, at, values[i]);
-    for (uint64_t at = 0xb40; at < 0xbc0; at += 8)
+    for (uint64_t at = 0xb40; at < 0xbc8; at += 8)
         for (int i = 0; i < 4; i++) in_child(scribble, at, values[i]);
+    // Numbers of sleepers.
+    for (uint64_t at = 0xfe00; at < 0x10000; at += 8) in_child(scribble, at, values[at / 8 % 4]);
     for (uint64_t at = 0; at < 0x1000; at += 29) in_child(jump, at, at & 8 ? context() : (uint64_t)alternate);
     return 0;
 }

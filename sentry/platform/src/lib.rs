@@ -240,6 +240,13 @@ pub trait AddressSpace: Send + Sync {
         false
     }
 
+    /// Hears that a thread of this memory is about to sleep on the word at `addr` (`FUTEX_PRIVATE_FLAG`), before the word is
+    /// looked at. Until [`AddressSpace::end_sleep`] each wake-up there comes to the kernel; others may be answered without.
+    fn begin_sleep(&self, _addr: u64) {}
+
+    /// Takes that back.
+    fn end_sleep(&self, _addr: u64) {}
+
     /// Returns the host process id of the stub process (for `/proc` of the host: smaps and figures), as seen from the
     /// sentry's pid namespace.
     fn host_pid(&self) -> i32;
@@ -414,7 +421,7 @@ pub enum Identity {
 }
 
 /// Numbers of the system calls that [`Answers`] may answer.
-pub const ANSWERED_CALLS: [u32; 13] = systrap::ANSWERED_CALLS;
+pub const ANSWERED_CALLS: [u32; 14] = systrap::ANSWERED_CALLS;
 
 /// System calls of one thread that are answered without an event: those about its identity, `sched_yield`, the base of fs,
 /// and `rt_sigprocmask`, for which the thread's signal mask is kept here.

@@ -277,3 +277,32 @@ fn an_unpark_reaches_the_leader() {
         colleague.join().unwrap();
     });
 }
+
+#[test]
+fn a_wake_up_that_the_stub_answers_has_no_sleeper() {
+    loom::model(|| {
+        let word = Arc::new(AtomicU32::new(0));
+        let sleepers = Arc::new(AtomicU32::new(0));
+        // The kernel's queue of the word: the sleeper looks at the word and lies down in one step.
+        let queue = Arc::new(Futex::new(0));
+        let waker = {
+            let (word, sleepers, queue) = (Arc::clone(&word), Arc::clone(&sleepers), Arc::clone(&queue));
+            thread::spawn(move || {
+                // Guest code, whose stores may be as weak as it likes; then the stub's barrier.
+                word.store(1, Ordering::Relaxed);
+                fence(Ordering::SeqCst);
+                if sleepers.load(Ordering::Relaxed) != 0 {
+                    queue.word.store(1, Ordering::SeqCst);
+                    queue.wake();
+                }
+            })
+        };
+        sleepers.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if word.load(Ordering::Relaxed) == 0 {
+            queue.wait(0);
+        }
+        sleepers.fetch_sub(1, Ordering::SeqCst);
+        waker.join().unwrap();
+    });
+}

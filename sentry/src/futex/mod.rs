@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use abi::{Errno, Pid, UserRef};
+use sentry_platform::AddressSpace;
 use sentry_sync::{Level, Mutex, MutexGuard, Notify};
 use smallvec::SmallVec;
 
@@ -41,6 +42,28 @@ struct Sleeper {
     pi_tid: Option<Pid>,
     /// Set while it waits to be moved (`FUTEX_WAIT_REQUEUE_PI`): the word that it wants to own.
     requeue_to: Option<FutexKey>,
+    /// While it is in the queue of a private word.
+    known: Option<Known>,
+}
+
+/// The platform knows of a sleeper, so that wake-ups for it come here. Made before the word is looked at.
+struct Known {
+    space: Arc<dyn AddressSpace>,
+    addr: u64,
+}
+
+impl Known {
+    fn new(mem: &UserMem, key: &FutexKey) -> Option<Known> {
+        let FutexKey::Private { addr, .. } = *key else { return None };
+        mem.space().begin_sleep(addr);
+        Some(Known { space: Arc::clone(mem.space()), addr })
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        self.space.end_sleep(self.addr);
+    }
 }
 
 /// Tells a sleeper that, and by which of its words, it was woken.
@@ -130,6 +153,7 @@ impl FutexTable {
         let mut asleep = Asleep { table: self, entries: SmallVec::with_capacity(words.len()) };
         for (index, word) in words.iter().enumerate() {
             let woken = Woken::asleep_on(word.key);
+            let known = Known::new(mem, &word.key);
             let mut queues = self.lock(&word.key);
             // Checked with the shard locked: a waker changes the word, then takes this lock.
             if mem.read(word.addr)? != word.value {
@@ -144,6 +168,7 @@ impl FutexTable {
                 woken: Arc::clone(&woken),
                 pi_tid: None,
                 requeue_to: None,
+                known,
             });
             drop(queues);
             asleep.entries.push(woken);
@@ -220,7 +245,8 @@ fn move_sleepers(
     let moved = take(source, &from.key, move_, MATCH_ANY)?;
     *counts = (woken.len(), moved.len());
     let target = target.unwrap_or(source);
-    for sleeper in moved {
+    for mut sleeper in moved {
+        sleeper.known = Known::new(mem, to);
         *sleeper.woken.key.lock() = *to;
         target.entry(*to).or_default().push_back(sleeper);
     }

@@ -9,7 +9,7 @@ use abi::{Errno, Pid, UserAddr, UserRef};
 use sentry_platform::MemOp;
 
 use super::robust::{OWNER_DIED, TID_MASK, WAITERS};
-use super::{FutexError, Sleeper, Woken};
+use super::{FutexError, Known, Sleeper, Woken};
 use crate::Current;
 use crate::mm::FutexKey;
 use crate::wait::{Interruptible, Waiter};
@@ -113,6 +113,7 @@ fn enqueue(cur: &Current, key: FutexKey, waiter: &Arc<Waiter>) -> Queued {
         woken: Arc::clone(&woken),
         pi_tid: Some(cur.task.tid),
         requeue_to: None,
+        known: Known::new(&cur.mem, &key),
     };
     kernel.futexes.lock(&key).entry(key).or_default().push_back(sleeper);
     Queued { kernel, woken, left: false }

@@ -8,7 +8,7 @@ use abi::{Errno, Pid, UserAddr, UserRef};
 
 use super::pi::{Queued, exchange, hand_on, lives};
 use super::robust::{TID_MASK, WAITERS};
-use super::{FutexError, MATCH_ANY, Queues, Sleeper, Woken, Word};
+use super::{FutexError, Known, MATCH_ANY, Queues, Sleeper, Woken, Word};
 use crate::Current;
 use crate::mm::FutexKey;
 use crate::usermem::UserMem;
@@ -23,6 +23,7 @@ pub async fn wait(cur: &mut Current, from: Word, to: FutexKey, deadline: Option<
     let task = Arc::clone(&cur.task);
     let (kernel, waiter) = (Arc::clone(cur.kernel()), Arc::clone(&task.waiter));
     let woken = Woken::asleep_on(from.key);
+    let known = Known::new(&cur.mem, &from.key);
     {
         let mut queues = kernel.futexes.lock(&from.key);
         // Checked with the shard locked: a waker changes the word, then takes this lock.
@@ -36,6 +37,7 @@ pub async fn wait(cur: &mut Current, from: Word, to: FutexKey, deadline: Option<
             woken: Arc::clone(&woken),
             pi_tid: Some(task.tid),
             requeue_to: Some(to),
+            known,
         });
     }
     let mut asleep = Queued { kernel: Arc::clone(&task.kernel), woken, left: false };
@@ -122,6 +124,7 @@ fn move_sleepers(
     let target = target.unwrap_or(source);
     for mut sleeper in moved {
         sleeper.requeue_to = None;
+        sleeper.known = Known::new(mem, to);
         *sleeper.woken.key.lock() = *to;
         target.entry(*to).or_default().push_back(sleeper);
     }

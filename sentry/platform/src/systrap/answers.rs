@@ -21,7 +21,7 @@ use crate::{Answers, Identity};
 const _: () = assert!(Identity::Getpgrp as usize == answer::PGID && (Identity::Getsid as usize) < answer::MASK);
 
 /// What `answers.s` has in its table.
-pub(crate) const ANSWERED_CALLS: [u32; 13] = [
+pub(crate) const ANSWERED_CALLS: [u32; 14] = [
     libc::SYS_rt_sigprocmask as u32,
     libc::SYS_sched_yield as u32,
     libc::SYS_getpid as u32,
@@ -35,6 +35,7 @@ pub(crate) const ANSWERED_CALLS: [u32; 13] = [
     libc::SYS_getpgid as u32,
     libc::SYS_getsid as u32,
     libc::SYS_arch_prctl as u32,
+    libc::SYS_futex as u32,
 ];
 
 /// The answers of one guest thread.

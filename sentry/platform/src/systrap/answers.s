@@ -30,7 +30,9 @@ systrap_stub_answers:
 .byte 20 # arch_prctl
 .fill 27, 1, 0
 .byte 2 # gettid
-.fill 69, 1, 0
+.fill 15, 1, 0
+.byte 21 # futex
+.fill 53, 1, 0
 
 # rax = number, rcx = where it returns to, gs = context. Only r11 is free.
 .balign 64
@@ -81,8 +83,10 @@ jmp 1b
 mov eax, {SYS_sched_yield}
 syscall
 jmp 3b
-# arch_prctl: ARCH_SET_FS, ARCH_GET_FS.
 7:
+cmp ecx, {ANSWER_FUTEX}
+je 16f
+# arch_prctl: ARCH_SET_FS, ARCH_GET_FS.
 cmp edi, 0x1002
 jne 8f
 movabs rax, {TASK_END}
@@ -97,6 +101,48 @@ jne systrap_stub_serve
 rdfsbase rax
 systrap_stub_fs:
 mov [rsi], rax
+xor eax, eax
+jmp 3b
+# futex: rdi = address, esi = operation, edx = value, r10 = time, r9d = bits. Private ones only.
+16:
+test edi, 3
+jnz systrap_stub_serve
+movabs rax, {TASK_END}
+cmp rdi, rax
+jae systrap_stub_serve
+cmp esi, {FUTEX_WAKE}
+je 18f
+cmp esi, {FUTEX_WAIT}
+je 17f
+test r9d, r9d
+jz systrap_stub_serve
+cmp esi, {FUTEX_WAKE_BITSET}
+je 18f
+cmp esi, {FUTEX_WAIT_BITSET}
+jne systrap_stub_serve
+# A wait: is it over? One with a time may be in vain for other reasons.
+17:
+test r10, r10
+jnz systrap_stub_serve
+systrap_stub_word:
+mov eax, [rdi]
+cmp eax, edx
+je systrap_stub_serve
+mov rax, -{EAGAIN}
+jmp 3b
+# A wake-up. The guest has changed the word before; who is about to sleep is counted, then looks at the word. With a full
+# barrier on both sides either we see the sleeper or it sees the change.
+18:
+lock or dword ptr [rbx + {NUMBER}], 0
+mov rax, rdi
+mov rcx, rdi
+shr rax, 2
+shr rcx, 12
+xor eax, ecx
+and eax, {SLEEPER_CLASSES} - 1
+mov rcx, [rbx + {LEADER}]
+cmp dword ptr [rcx + rax * 4 + {SLEEPERS}], 0
+jne systrap_stub_serve
 xor eax, eax
 jmp 3b
 # rt_sigprocmask: rdi = how, rsi = set, rdx = old set, r10 = size. Not while signals are pending.

@@ -125,7 +125,8 @@ pub(super) async fn give(parent: &mut SystrapContext, kind: Kind) -> Result<Arc<
     if let Some(past) = used.and_then(|slot| hub.table.get(slot)) {
         hub.forget(&past);
     }
-    let unborn = conceive(&hub, kind, used, &image)?;
+    let leader = (kind == Kind::Thread).then_some(&parent.process.leader);
+    let unborn = conceive(&hub, kind, used, leader, &image)?;
     let Some(thread) = unborn.thread.clone() else { return Err(PlatformError::Refused(Errno::EAGAIN)) };
     if let (Some(proc), None) = (&proc, used) {
         proc.add_slot(thread.slot);
@@ -150,21 +151,29 @@ pub(super) async fn give(parent: &mut SystrapContext, kind: Kind) -> Result<Arc<
 /// Has a stub that waits make a process; doesn't wait for either.
 pub(super) fn begin(parent: &mut SystrapContext) -> Result<Unborn, PlatformError> {
     let hub = Arc::clone(&parent.hub);
-    let unborn = conceive(&hub, Kind::Process, None, &hub.setup.fpu.initial)?;
+    let unborn = conceive(&hub, Kind::Process, None, None, &hub.setup.fpu.initial)?;
     if let Some(thread) = unborn.thread.clone() {
         ask(parent, &unborn, &thread, None);
     }
     Ok(unborn)
 }
 
-/// Prepares the context of a new thread, in this slot or a free one.
-fn conceive(hub: &Arc<Hub>, kind: Kind, slot: Option<u32>, image: &[u8]) -> Result<Unborn, PlatformError> {
+/// Prepares the context of a new thread, in this slot or a free one. `leader`: the first thread of its process, if there is
+/// one already.
+fn conceive(
+    hub: &Arc<Hub>,
+    kind: Kind,
+    slot: Option<u32>,
+    leader: Option<&Arc<Thread>>,
+    image: &[u8],
+) -> Result<Unborn, PlatformError> {
     let slot = slot.or_else(|| hub.table.allocate()).ok_or(PlatformError::Refused(Errno::EAGAIN))?;
     let shared = hub.context(slot);
     for at in (0..field::OPS).step_by(8) {
         shared.set(at, 0);
     }
     answers::prepare(&shared, slot);
+    shared.set(field::LEADER, hub::address(leader.map_or(slot, |leader| leader.slot)));
     let thread = Thread::new(slot, shared, 0, IDLE);
     hub.table.put(slot, Some(Arc::clone(&thread)));
     frame::prepare(hub, &shared, slot, image);
@@ -208,7 +217,7 @@ fn random() -> u64 {
 /// Makes the handles of a new process.
 pub(super) fn process_of(hub: &Arc<Hub>, thread: Arc<Thread>) -> Result<NewProcess, PlatformError> {
     let proc = thread.proc.get().ok_or(PlatformError::Dead("it had just been made"))?;
-    let process = Arc::new(Process { proc: Arc::clone(proc), hub: Arc::clone(hub) });
+    let process = Arc::new(Process { proc: Arc::clone(proc), leader: Arc::clone(&thread), hub: Arc::clone(hub) });
     let space = Arc::clone(&process) as Arc<dyn AddressSpace>;
     let context = SystrapContext::new(Arc::clone(hub), process, thread);
     Ok((space, Box::new(context) as Box<dyn Context>))

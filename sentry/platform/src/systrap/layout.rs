@@ -170,6 +170,8 @@ pub(super) mod field {
     pub(in super::super) const SELF: usize = 0xb88;
     /// u32 for each [`super::answer`] that is a number.
     pub(in super::super) const IDENTITY: usize = 0xb90;
+    /// u64: address of the context in which the process's [`SLEEPERS`] are: that of its first thread.
+    pub(in super::super) const LEADER: usize = 0xbc0;
 
     /// End of the stack of a patched call, which is not the signal stack: a signal must find that unused.
     pub(in super::super) const THUNK_STACK_END: usize = 0x1000;
@@ -187,6 +189,15 @@ pub(super) mod field {
     pub(in super::super) const WINDOW_LEN: usize = 0x4c00;
     /// What the stub copies for a call before it tells of it.
     pub(in super::super) const INPUT: usize = 0xfc00;
+    /// u32 for each class of addresses: threads of the process that sleep on a word there ([`super::sleepers_at`]).
+    pub(in super::super) const SLEEPERS: usize = 0xfe00;
+    /// How many classes there are: a power of two.
+    pub(in super::super) const SLEEPER_CLASSES: usize = 128;
+}
+
+/// Returns the place in a leader's context of the sleepers on a word, as `answers.s` finds it.
+pub(super) fn sleepers_at(addr: u64) -> usize {
+    field::SLEEPERS + 4 * ((addr >> 2 ^ addr >> 12) as usize % field::SLEEPER_CLASSES)
 }
 
 /// What the sentry asks of a stub.
@@ -227,10 +238,12 @@ pub(super) mod answer {
     pub(in super::super) const GETPGID: usize = 18;
     /// `getsid`.
     pub(in super::super) const GETSID: usize = 19;
+    /// `futex`: wake-ups where nobody sleeps, and waits that are over before they begin. 20 is `arch_prctl`.
+    pub(in super::super) const FUTEX: usize = 21;
     /// Signals that can't be blocked: `SIGKILL`, `SIGSTOP`.
     pub(in super::super) const UNBLOCKABLE: u64 = 1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1);
-    /// All of them, and `arch_prctl`.
-    pub(in super::super) const ALL: u32 = 0x001f_03fe;
+    /// All of them.
+    pub(in super::super) const ALL: u32 = 0x003f_03fe;
 }
 
 /// What a stub loads before it returns to guest code.

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::WaitIdStatus;
 use sentry_sync::{Level, Mutex};
@@ -10,7 +10,8 @@ use sentry_sync::{Level, Mutex};
 use super::hub::Hub;
 use super::layout::field;
 use super::reuse::Kept;
-use super::{copier, host};
+use super::thread::Thread;
+use super::{copier, host, layout};
 use crate::{AddressSpace, Death, Short};
 
 /// What the sentry keeps of a stub process until it is reaped.
@@ -157,6 +158,8 @@ fn cause(status: &WaitIdStatus, reason: Option<&'static str>) -> Death {
 /// The address space of a stub process. The process is killed when the last context and the last handle are gone.
 pub(super) struct Process {
     pub(super) proc: Arc<Proc>,
+    /// The first thread, whose context stays mapped for as long as there is the process.
+    pub(super) leader: Arc<Thread>,
     pub(super) hub: Arc<Hub>,
 }
 
@@ -168,6 +171,14 @@ impl Process {
             return 0;
         }
         usize::try_from(range.end - addr).map_or(len, |room| room.min(len))
+    }
+}
+
+impl Process {
+    /// Returns the number of those that sleep on words of the same class, which the stubs of the process look at and may
+    /// write. Who falsifies it loses wake-ups of its own.
+    fn sleepers(&self, addr: u64) -> &AtomicU32 {
+        self.leader.shared.u32(layout::sleepers_at(addr))
     }
 }
 
@@ -217,6 +228,14 @@ impl AddressSpace for Process {
 
     fn write_later(&self, addr: u64, buf: &[u8], short: Short) -> bool {
         self.reach(addr, buf.len()) == buf.len() && copier::write_later(&self.proc, addr, buf, short)
+    }
+
+    fn begin_sleep(&self, addr: u64) {
+        self.sleepers(addr).fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn end_sleep(&self, addr: u64) {
+        self.sleepers(addr).fetch_sub(1, Ordering::SeqCst);
     }
 
     fn host_pid(&self) -> i32 {
