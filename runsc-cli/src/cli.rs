@@ -175,6 +175,8 @@ pub(crate) enum Command {
     List(ListArgs),
     /// List a container's processes.
     Ps(PsArgs),
+    /// Show what goes on inside a sandbox.
+    Debug(DebugArgs),
     /// Print a container's events and figures.
     Events(EventsArgs),
     /// Stop a container's processes where they are.
@@ -232,6 +234,7 @@ impl Command {
             Command::State(_) => "state",
             Command::List(_) => "list",
             Command::Ps(_) => "ps",
+            Command::Debug(_) => "debug",
             Command::Events(_) => "events",
             Command::Pause(_) => "pause",
             Command::Resume(_) => "resume",

@@ -94,6 +94,14 @@ impl Client {
         }
     }
 
+    /// Asks what has happened how often inside.
+    pub(crate) fn counters(&self) -> Result<Vec<(String, u64)>> {
+        match self.call(&Request::Counters)? {
+            Reply::Counters(counters) => Ok(counters),
+            other => bail!("the sandbox gave a wrong answer: {other:?}"),
+        }
+    }
+
     /// Lists the processes inside.
     pub(crate) fn processes(&self) -> Result<Vec<ProcessInfo>> {
         let received = self.call_with(&Request::List, &[])?;

@@ -471,6 +471,11 @@ pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
             tally.check(&format!("{} on {platform}", case.name), problem(&native, &ours));
         }
     }
+    if common.filter.as_deref().is_none_or(|f| "counters".contains(f)) {
+        for platform in &common.platform {
+            crate::counters::run(&runsc, platform, tally)?;
+        }
+    }
     Ok(())
 }
 

@@ -11,6 +11,7 @@ mod bad_input;
 mod bench;
 mod bundles;
 mod caller;
+mod counters;
 mod docs;
 mod engines;
 mod faults;

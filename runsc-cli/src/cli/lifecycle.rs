@@ -134,6 +134,19 @@ pub(crate) struct ListArgs {
     pub(crate) format: String,
 }
 
+/// Arguments of `debug`.
+#[derive(Debug, Args)]
+pub(crate) struct DebugArgs {
+    /// Print how often calls of the guests have come by which way, and what was copied, woken and moved for them.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub(crate) counters: bool,
+    /// Print the processes, as `ps`.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub(crate) ps: bool,
+    /// Name of the container.
+    pub(crate) id: String,
+}
+
 /// Arguments of `ps`.
 #[derive(Debug, Args)]
 pub(crate) struct PsArgs {

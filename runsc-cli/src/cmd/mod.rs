@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod create;
+mod debug;
 mod delete;
 mod do_;
 mod events;
@@ -37,6 +38,7 @@ pub(crate) fn run(global: &Global, command: Command) -> Result<u8> {
         Command::State(args) => state::run(global, &args),
         Command::List(args) => list::run(global, &args),
         Command::Ps(args) => ps::run(global, &args),
+        Command::Debug(args) => debug::run(global, &args),
         Command::Events(args) => events::run(global, &args),
         Command::Pause(args) => pause::pause(global, &args),
         Command::Resume(args) => pause::resume(global, &args),

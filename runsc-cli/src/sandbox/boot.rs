@@ -145,6 +145,7 @@ fn run(mut config: SandboxConfig, passed: Passed, log: OwnedFd) -> Result<i32> {
     }
     listen(&kernel, passed.control, terminal)?;
     let status = kernel.run();
+    tracing::debug!(counters = ?kernel.platform.counters(), "the kernel has ended");
     match failure.get() {
         Some(text) => bail!("{text}"),
         None => {

@@ -18,6 +18,7 @@ use abi::Errno;
 use abi::flags::Prot;
 
 pub mod caller;
+mod counters;
 pub mod error;
 pub mod ext;
 pub mod host_calls;
@@ -185,6 +186,11 @@ pub trait Platform: Send + Sync {
     /// Tells that a worker between two polls is held up by the host, and that no guest is to count on it. What guests asked
     /// for before that is found by the next worker that polls: see to it that one does.
     fn worker_lost(&self) {}
+
+    /// Returns what has happened how often, for whoever wants to know why something is slow.
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
 
     /// Takes [`Platform::worker_lost`] back. The two may come in either order.
     fn worker_found(&self) {}

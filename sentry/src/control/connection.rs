@@ -96,6 +96,11 @@ async fn converse(control: &Arc<Control>, socket: OwnedFd) -> Result<(), Channel
             kernel.tasks.write().max_tasks = limit;
             peer.reply(&Reply::Done)
         }
+        Request::Counters => {
+            let counters = kernel.platform.counters();
+            let named = counters.into_iter().map(|(name, count)| (name.to_owned(), count));
+            peer.reply(&Reply::Counters(named.collect()))
+        }
         Request::Status => peer.reply(&Reply::Status(status(control, &kernel))),
     }
 }

@@ -107,6 +107,8 @@ pub enum Request {
     Status,
     /// Let there be this many processes and threads at most; `None` for any number.
     LimitTasks(Option<usize>),
+    /// Ask what has happened how often: answered with [`Reply::Counters`].
+    Counters,
 }
 
 /// How a sandbox is.
@@ -137,6 +139,8 @@ pub enum Reply {
     Listing,
     /// How it is.
     Status(SandboxStatus),
+    /// Names and numbers.
+    Counters(Vec<(String, u64)>),
 }
 
 /// A process, as `ps` shows it.

@@ -13,7 +13,7 @@ use std::task::Poll;
 use super::answers;
 use super::context::SystrapContext;
 use super::frame;
-use super::hub::{self, Birth, Hub};
+use super::hub::{self, Birth, Hub, STUB_LOOKS};
 use super::layout::{command, field};
 use super::ops::RawOp;
 use super::process::{Proc, Process};
@@ -179,7 +179,7 @@ fn conceive(
     frame::prepare(hub, &shared, slot, image);
     shared.u32(field::ALIVE).store(1, Ordering::Relaxed);
     // Short-lived threads have no time to learn that waiting pays.
-    shared.u32(field::SPIN).store(hub.setup.rounds, Ordering::Relaxed);
+    shared.u32(field::SPIN).store(hub.setup.rounds.saturating_mul(STUB_LOOKS), Ordering::Relaxed);
     Ok(Unborn { hub: Arc::clone(hub), thread: Some(thread), cookie: random(), kind })
 }
 

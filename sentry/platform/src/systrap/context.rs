@@ -25,7 +25,8 @@ use super::patched;
 use super::process::Process;
 use super::reuse::{self, Life};
 use super::shared::Shared;
-use super::thread::{BUSY, IDLE, RUNNING, Thread};
+use super::thread::{BUSY, Found, IDLE, RUNNING, Thread};
+use crate::counters::{Counter, count};
 use crate::ptrace::figures::process_clock;
 use crate::{
     Answers, BoxFuture, Context, Death, Event, Interrupt, MemOp, MemOpError, NewProcess, PlatformError, Registers,
@@ -62,8 +63,8 @@ pub(super) struct SystrapContext {
     hurried: bool,
     /// What the stub copies before guest code runs.
     replying: Option<Reply>,
-    /// The stub slept when the run began.
-    woken: bool,
+    /// What the last request has found the stub doing.
+    found: Found,
     /// Times that the next long look is left out, and how often that will be after one more in vain.
     long_looks: (u32, u32),
     rseq: Area,
@@ -152,7 +153,7 @@ impl SystrapContext {
             cold: 0,
             hurried: false,
             replying: None,
-            woken: false,
+            found: Found::Awake,
             long_looks: (0, 1),
             rseq: Area::None,
             life: Arc::default(),
@@ -188,7 +189,7 @@ impl SystrapContext {
                 frame::write(&self.hub, &self.thread.shared, self.thread.slot, &self.regs);
                 let flags = self.set_bases();
                 self.thread.shared.u32(field::FLAGS).store(flags, Ordering::Relaxed);
-                self.woken = self.thread.publish(&self.hub, command::GO);
+                self.found = self.thread.publish(&self.hub, command::GO);
             }
             Entry::Call(fpu) if self.brief => {
                 let shared = &self.thread.shared;
@@ -205,14 +206,14 @@ impl SystrapContext {
                     None if self.leading > 0 => command::OPS_RETURN,
                     None => command::RETURN,
                 };
-                self.woken = self.thread.publish(&self.hub, command);
+                self.found = self.thread.publish(&self.hub, command);
             }
             // The way back from a patched call needs gs.
             Entry::Call(fpu) if self.regs.gs_base != 0 => {
                 self.entry = Entry::Trapping(fpu);
                 self.deferred = true;
                 self.thread.set_state(BUSY);
-                self.thread.publish(&self.hub, command::TRAP);
+                self.found = self.thread.publish(&self.hub, command::TRAP);
             }
             Entry::Call(fpu) | Entry::Trapping(fpu) => {
                 let mut flags = self.set_bases();
@@ -227,7 +228,7 @@ impl SystrapContext {
                     flags |= load::REGS;
                 }
                 shared.u32(field::FLAGS).store(flags, Ordering::Relaxed);
-                self.thread.publish(&self.hub, command::RETURN);
+                self.found = self.thread.publish(&self.hub, command::RETURN);
             }
         }
     }
@@ -274,6 +275,7 @@ impl SystrapContext {
             return Some(Event::Refused(MemOpError { index: index as usize, errno: refusal(shared) }));
         }
         if kind == outcome::CALL {
+            count(Counter::Patched);
             patched::read_call(shared, &mut self.regs);
             self.entry = Entry::Call(Fpu::Live);
             (self.brief, self.trapped) = (true, false);
@@ -296,6 +298,7 @@ impl SystrapContext {
         };
         self.learn();
         self.trapped = self.entry == Entry::Frame && matches!(cause, Cause::Syscall(_));
+        count(if self.trapped { Counter::Trapped } else { Counter::Stops });
         let interrupted = self.thread.see_interrupt();
         match cause {
             Cause::Syscall(_) => {
@@ -351,7 +354,7 @@ impl SystrapContext {
         if self.entry == Entry::Call(Fpu::Live) {
             self.settle().await?;
             self.thread.set_state(BUSY);
-            self.thread.publish(&self.hub, command::SAVE);
+            self.found = self.thread.publish(&self.hub, command::SAVE);
             if !poll_fn(|cx| self.poll_taken(cx)).await {
                 return Err(PlatformError::Dead("it was asked for its floating-point state"));
             }
@@ -394,7 +397,7 @@ impl SystrapContext {
         self.batch.sent = u32::try_from(count).unwrap_or(0);
         shared.u32(field::OP_COUNT).store(self.batch.sent, Ordering::Relaxed);
         self.thread.set_state(BUSY);
-        self.thread.publish(&self.hub, command::OPS);
+        self.found = self.thread.publish(&self.hub, command::OPS);
     }
 
     /// Begins a batch.
@@ -497,7 +500,7 @@ impl SystrapContext {
     /// Asks for a clone.
     pub(super) fn begin_clone(&mut self, what: u32) {
         self.thread.set_state(BUSY);
-        self.thread.publish(&self.hub, what);
+        self.found = self.thread.publish(&self.hub, what);
     }
 
     /// Returns what the host answered to the stub.
@@ -572,6 +575,7 @@ impl Context for SystrapContext {
                 _ => return false,
             }
         }
+        count(Counter::Behind);
         self.leading = u32::try_from(ops.len()).unwrap_or(0);
         shared.u32(field::OP_COUNT).store(self.leading, Ordering::Relaxed);
         self.regs.rax = self.thread.later.take_result().unwrap_or(regs.rax);

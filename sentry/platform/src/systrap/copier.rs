@@ -20,6 +20,7 @@ use super::layout::{command, field, outcome};
 use super::process::Proc;
 use super::thread::{BUSY, IDLE, Thread};
 use crate::Short;
+use crate::counters::{Counter, count};
 
 /// Most bytes for which the window is quicker than the host.
 const MOST: usize = 1024;
@@ -51,10 +52,12 @@ pub(super) fn turn_to(hub: &Arc<Hub>, thread: &Arc<Thread>, input: Option<(u64, 
     SERVES.set(true);
 }
 
-/// Hears that this worker turns to something else.
+/// Hears that this worker turns to something else. A stub whose call has no reply by then may as well sleep.
 pub fn turn_away() {
     write_pending();
-    SERVES.set(false);
+    if SERVES.replace(false) {
+        SERVED.with_borrow(|served| served.iter().for_each(|(_, thread)| thread.hold()));
+    }
 }
 
 /// Leaves bytes for the reply; returns whether that was possible.
@@ -66,6 +69,9 @@ pub(super) fn write_later(proc: &Arc<Proc>, addr: u64, buf: &[u8], short: Short)
         && SERVES.get()
         && SERVED.with_borrow(|served| served.as_ref().is_some_and(|(_, thread)| put(thread)));
     PENDING.set(done);
+    if done {
+        count(Counter::Later);
+    }
     done
 }
 
@@ -175,6 +181,7 @@ fn copy(hub: &Hub, thread: &Thread, from: u64, to: u64, len: usize) -> Option<us
     if shared.u32(field::KIND).load(Ordering::Relaxed) != outcome::DONE {
         return None;
     }
+    count(Counter::CopiedByStub);
     let left = usize::try_from(shared.get(field::COPY_LEFT)).ok()?;
     len.checked_sub(left)
 }

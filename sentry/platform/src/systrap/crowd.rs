@@ -12,31 +12,18 @@ use std::time::{Duration, Instant};
 use rustix::thread::CpuSet;
 use sentry_sync::{Level, Mutex};
 
+use crate::counters::{Counter, count};
+
 /// Meetings on one CPU that make a crowd, within [`WINDOW`].
 const CROWD: u32 = 8;
 const WINDOW: Duration = Duration::from_micros(500);
-/// Calls without sleep that show that stub and worker are apart.
-const WELL: u32 = 64;
 const FIRST_REST: Duration = Duration::from_millis(1);
 const LONGEST_REST: Duration = Duration::from_millis(64);
 
-/// How a stub and those who serve it have fared.
+/// How often a stub and those who serve it have met on one CPU, the guest having been brief.
 #[derive(Debug, Default)]
 pub(super) struct Company {
-    /// Calls since the last meeting that were heard without sleep.
-    well: AtomicU32,
-    /// Meetings on one CPU.
     met: AtomicU32,
-}
-
-impl Company {
-    /// Hears of a call that was heard without sleep. Only the owner of the context tells; a call lost doesn't matter.
-    pub(super) fn goes_well(&self) {
-        let well = self.well.load(Ordering::Relaxed);
-        if well < WELL {
-            self.well.store(well + 1, Ordering::Relaxed);
-        }
-    }
 }
 
 /// What workers know of the CPUs that they share with stubs.
@@ -60,37 +47,46 @@ impl Crowd {
         Crowd { cpus, state: Mutex::new(Level::Leaf, State { since: now, rest_until: now, rest: FIRST_REST }) }
     }
 
-    /// Hears that the calling worker is about to wake a stub, and on which CPU if that is where the stub lay down.
-    pub(super) fn meet(&self, company: &Company, here: Option<usize>) {
-        let Some(cpus) = &self.cpus else { return };
-        let well = company.well.swap(0, Ordering::Relaxed) >= WELL;
-        let Some(cpu) = here else { return };
+    /// Hears that the calling worker is about to wake a stub that lay down on this CPU, whose guest takes little time between
+    /// its calls. Returns whether the worker should [`Crowd::part`] from it.
+    pub(super) fn meet(&self, company: &Company) -> bool {
+        if self.cpus.is_none() {
+            return false;
+        }
         let met = company.met.load(Ordering::Relaxed).wrapping_add(1);
         company.met.store(met, Ordering::Relaxed);
-        if !well && !met.is_multiple_of(CROWD) {
-            return;
+        if !met.is_multiple_of(CROWD) {
+            return false;
         }
         let now = Instant::now();
-        let Some(mut state) = self.state.try_lock() else { return };
-        if well {
-            // To part was worth it.
-            *state = State { since: now, rest_until: now, rest: FIRST_REST };
-            company.met.store(0, Ordering::Relaxed);
-            return;
-        }
+        let Some(mut state) = self.state.try_lock() else { return false };
         let crowded = now.duration_since(state.since) < WINDOW;
         state.since = now;
         if !crowded || now < state.rest_until {
-            return;
+            return false;
         }
         state.rest = (2 * state.rest).min(LONGEST_REST);
         state.rest_until = now + state.rest;
-        drop(state);
+        true
+    }
+
+    /// Moves the calling worker to another CPU than this one; returns whether it has.
+    pub(super) fn part(&self, cpu: usize) -> bool {
+        let Some(cpus) = &self.cpus else { return false };
         let mut others = *cpus;
         others.unset(cpu);
         // What fails changes nothing.
-        if others.count() > 0 && rustix::thread::sched_setaffinity(None, &others).is_ok() {
-            let _ = rustix::thread::sched_setaffinity(None, cpus);
+        if others.count() == 0 || rustix::thread::sched_setaffinity(None, &others).is_err() {
+            return false;
         }
+        let _ = rustix::thread::sched_setaffinity(None, cpus);
+        count(Counter::Moved);
+        true
+    }
+
+    /// Hears that to part was worth it.
+    pub(super) fn went_well(&self) {
+        let now = Instant::now();
+        *self.state.lock() = State { since: now, rest_until: now, rest: FIRST_REST };
     }
 }

@@ -1,5 +1,6 @@
 //! Host calls that no library offers in the form needed here.
 
+use crate::counters::{Counter, count};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -116,6 +117,7 @@ pub(super) fn tgkill(pid: i32, tid: i32, signal: i32) -> bool {
 
 /// Copies from another process; returns what was copied before the first page that can't be read.
 pub(super) fn read_memory(pid: i32, addr: u64, buf: &mut [u8]) -> usize {
+    count(Counter::CopiedByHost);
     let local = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
     let remote = libc::iovec { iov_base: std::ptr::without_provenance_mut(addr as usize), iov_len: buf.len() };
     // SAFETY: `local` describes a live buffer; `remote` is an address of another process.
@@ -125,6 +127,7 @@ pub(super) fn read_memory(pid: i32, addr: u64, buf: &mut [u8]) -> usize {
 
 /// Copies to another process; returns what was copied before the first page that can't be written.
 pub(super) fn write_memory(pid: i32, addr: u64, buf: &[u8]) -> usize {
+    count(Counter::CopiedByHost);
     let local = libc::iovec { iov_base: buf.as_ptr().cast_mut().cast(), iov_len: buf.len() };
     let remote = libc::iovec { iov_base: std::ptr::without_provenance_mut(addr as usize), iov_len: buf.len() };
     // SAFETY: `local` describes a live buffer, which is only read; `remote` is an address of another process.

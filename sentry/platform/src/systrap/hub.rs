@@ -12,7 +12,7 @@
 //! [`Hub::unpark`] sets a flag, then looks for sleepers; a worker counts itself among the sleepers, then looks at the
 //! flag.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -28,13 +28,14 @@ use super::birth;
 use super::crowd::Crowd;
 use super::fpu::Fpu;
 use super::host::{self, Answer, Notification};
-use super::layout::{self, call, control};
+use super::layout::{self, call, control, field};
 use super::process::Proc;
 use super::reuse::MOST_OF_ALL;
 use super::shared::{CONTEXT_SIZE, Shared};
 use super::table::Table;
 use super::thread::{Thread, arrival};
 use crate::Vdso;
+use crate::counters::{Counter, count};
 use crate::ptrace::figures::Figures;
 
 /// How often a worker that polls asks the host for notifications and deaths.
@@ -46,6 +47,10 @@ const SLEEPERS_MAX: u32 = 64;
 const ATTENDED: u64 = u64::MAX;
 /// Rounds between two looks at the clock while a worker spins.
 const ROUNDS: u32 = 16;
+
+/// How many times as long as a worker for a stub a stub looks for the worker that serves its call: waking the stub would cost
+/// more than most calls, and the worker says when a call is to wait ([`super::layout::command::HOLD`]).
+pub(super) const STUB_LOOKS: u32 = 6;
 
 /// What was found out when the zygote was made, and what it uses.
 pub(super) struct Setup {
@@ -79,6 +84,8 @@ pub(super) struct Hub {
     pub(super) watch: AtomicU32,
     sleeping_stubs: AtomicU32,
     kept: AtomicU32,
+    /// Calls that stubs answered by themselves whose slots are free again.
+    answered: AtomicU64,
     tids: Mutex<HashMap<i32, Arc<Thread>>>,
     births: Mutex<HashMap<u64, Birth>>,
     procs: Mutex<HashMap<u64, Arc<Proc>>>,
@@ -118,6 +125,13 @@ impl Drop for Worker {
 
 thread_local! {
     static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
+    /// The worker shares its CPU with a guest that it has let run: it is not to spin there.
+    static LEAVES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Has the calling worker lie down at once the next time that it has nothing to do.
+pub(super) fn leave_cpu() {
+    LEAVES.set(true);
 }
 
 impl Hub {
@@ -133,6 +147,7 @@ impl Hub {
             watch: AtomicU32::new(0),
             sleeping_stubs: AtomicU32::new(0),
             kept: AtomicU32::new(0),
+            answered: AtomicU64::new(0),
             tids: Mutex::new(Level::Leaf, HashMap::new()),
             births: Mutex::new(Level::Leaf, HashMap::new()),
             procs: Mutex::new(Level::Leaf, HashMap::new()),
@@ -207,6 +222,7 @@ impl Hub {
             return;
         }
         idle();
+        count(Counter::Parked);
         self.awake().fetch_sub(1, Ordering::SeqCst);
         let [notified, died] = if self.led.swap(true, Ordering::SeqCst) {
             self.follow(timeout);
@@ -259,7 +275,7 @@ impl Hub {
     /// Polls for a bounded time; returns whether there was something. The time shrinks while spinning doesn't pay.
     fn spin(self: &Arc<Hub>, timeout: Option<Duration>) -> bool {
         let most = self.setup.spin;
-        if most.is_zero() {
+        if most.is_zero() || LEAVES.replace(false) {
             return self.unparked.swap(false, Ordering::SeqCst);
         }
         let budget = Duration::from_nanos(self.spin_ns.load(Ordering::Relaxed));
@@ -335,6 +351,7 @@ impl Hub {
         let is_new = thread.as_ref().is_none_or(|past| past.orphan.load(Ordering::SeqCst));
         let verdict = match (it.nr, thread) {
             (call::WAKE, Some(thread)) => {
+                count(Counter::Called);
                 if thread.sleep_in(self, it.id, it.args[0] as u32) {
                     return;
                 }
@@ -492,9 +509,17 @@ impl Hub {
 
     /// Gives back the slot of a context that is mapped in no stub any more.
     pub(super) fn free_slot(&self, slot: u32) {
+        self.answered.fetch_add(self.context(slot).get(field::ANSWERED), Ordering::Relaxed);
         let offset = u64::from(slot) * CONTEXT_SIZE as u64;
         host::punch_hole(&self.setup.memory, offset, CONTEXT_SIZE as u64);
         self.table.release(slot);
+    }
+
+    /// Returns how many calls the stubs say that they have answered.
+    pub(super) fn answered(&self) -> u64 {
+        let past = self.answered.load(Ordering::Relaxed);
+        let live = (0..self.table.allocated()).map(|slot| self.context(slot).get(field::ANSWERED));
+        live.fold(past, u64::wrapping_add)
     }
 
     /// Forgets the id of a thread that has ended, unless it is another's by now.

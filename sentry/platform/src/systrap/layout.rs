@@ -224,6 +224,8 @@ pub(super) mod command {
     pub(in super::super) const OPS_RETURN: u32 = 10;
     /// Copy as with [`COPY`] and, if all could be copied, return as with [`RETURN`].
     pub(in super::super) const COPY_RETURN: u32 = 11;
+    /// Nothing yet: the call waits for something, and it doesn't pay to look for the reply. Written without a new number.
+    pub(in super::super) const HOLD: u32 = 12;
 }
 
 /// What a stub can answer by itself. The first ones are numbers, in the order of [`crate::Identity`].

@@ -51,7 +51,7 @@ use thread::Thread;
 pub(crate) use answers::ANSWERED_CALLS;
 pub use copier::turn_away;
 
-use crate::{BoxFuture, NewProcess, Patching, Platform, PlatformError, Vdso};
+use crate::{BoxFuture, NewProcess, Patching, Platform, PlatformError, Vdso, counters};
 
 /// How long stubs and workers look for each other's answer before they sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -217,6 +217,12 @@ impl Platform for Systrap {
 
     fn unpark(&self) {
         self.hub.unpark();
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        let mut counters = vec![("calls_answered_in_stub", self.hub.answered())];
+        counters.extend(counters::all());
+        counters
     }
 
     fn worker_lost(&self) {

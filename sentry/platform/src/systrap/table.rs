@@ -50,6 +50,11 @@ impl Table {
         })
     }
 
+    /// Returns one more than the highest slot ever taken.
+    pub(super) fn allocated(&self) -> u32 {
+        self.free.lock().next
+    }
+
     /// Gives a slot back.
     pub(super) fn release(&self, slot: u32) {
         self.put(slot, None);

@@ -14,6 +14,7 @@ use super::later::Later;
 use super::layout::{command, field, waiting};
 use super::process::Proc;
 use super::shared::Shared;
+use crate::counters::{Counter, count};
 
 /// The stub waits for a request; what it last did has been looked at.
 pub(super) const IDLE: u32 = 0;
@@ -66,6 +67,22 @@ impl Expected {
             self.held.extend(call.file);
         }
     }
+}
+
+/// How many times as long as otherwise a stub looks for a worker that moves to another CPU, and the worker for it.
+pub(super) const MOVE: u32 = 20;
+
+/// What a request has found the stub doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It looks for requests.
+    Awake,
+    /// It slept in its futex. The host has it go on where it sees fit.
+    Asleep,
+    /// It slept in a notification: it goes on on the worker's own CPU, once the worker leaves that.
+    AsleepHere,
+    /// As above, but the worker has moved to another CPU since.
+    Left,
 }
 
 /// How a new stub waits for its first request.
@@ -179,47 +196,77 @@ impl Thread {
             && self.shared.u32(field::PERFORMED).load(Ordering::Acquire) == request
     }
 
-    /// Gives the stub its next request, whose fields are written, and wakes it where it sleeps; returns whether it does.
+    /// Gives the stub its next request, whose fields are written, and wakes it where it sleeps.
     ///
     /// The stub says that it will sleep, then looks at the request number once more; we raise the number, then look
     /// whether it sleeps. Both with full barriers, so that at least one sees the other.
-    pub(super) fn publish(&self, hub: &Hub, what: u32) -> bool {
+    pub(super) fn publish(&self, hub: &Hub, what: u32) -> Found {
         let number = self.next_request();
         let cpu = rustix::thread::sched_getcpu();
-        let worker = u16::try_from(cpu + 1).unwrap_or(0);
-        self.shared.u32(field::COMMAND).store(what | u32::from(worker) << 16, Ordering::Relaxed);
+        let parts = self.meets(cpu) && self.is_brief() && hub.crowd.meet(&self.company);
+        let worker = if parts { 0 } else { u16::try_from(cpu + 1).unwrap_or(0) };
+        let shared = &self.shared;
+        shared.u32(field::COMMAND).store(what | u32::from(worker) << 16, Ordering::Relaxed);
+        if parts {
+            // Until we are there it is to look for longer.
+            shared.u32(field::SPIN).store(hub.setup.rounds.saturating_mul(MOVE), Ordering::Relaxed);
+        }
         self.request.store(number, Ordering::SeqCst);
-        let word = self.shared.u32(field::REQUEST);
+        let word = shared.u32(field::REQUEST);
         word.store(number, Ordering::SeqCst);
-        let sleeps = self.shared.u32(field::WAITING).load(Ordering::SeqCst) == waiting::FUTEX;
-        if sleeps {
-            self.meet(hub, cpu);
+        let mut found = Found::Awake;
+        if shared.u32(field::WAITING).load(Ordering::SeqCst) == waiting::FUTEX {
+            count(Counter::Woken);
+            found = Found::Asleep;
             let _ = rustix::thread::futex::wake(word, rustix::thread::futex::Flags::empty(), 1);
         }
-        self.release_notification(hub) || sleeps
-    }
-
-    /// Tells the workers' CPUs that the calling worker is about to wake the stub.
-    fn meet(&self, hub: &Hub, cpu: usize) {
-        let same = self.shared.u32(field::CPU).load(Ordering::Relaxed) as usize == cpu;
-        hub.crowd.meet(&self.company, same.then_some(cpu));
-    }
-
-    fn release_notification(&self, hub: &Hub) -> bool {
-        if self.notification.load(Ordering::SeqCst) != 0 {
-            let id = self.notification.swap(0, Ordering::SeqCst);
-            let arrival = self.arrival.swap(arrival::NONE, Ordering::SeqCst);
-            if id != 0 && arrival != arrival::NONE {
-                hub.let_in(id, arrival == arrival::BY_MAP);
-                return true;
-            }
-            if id != 0 {
-                self.meet(hub, rustix::thread::sched_getcpu());
-                hub.end_sleep(id);
-                return true;
-            }
+        if self.release_notification(hub) {
+            found = Found::AsleepHere;
         }
-        false
+        if parts && hub.crowd.part(cpu) {
+            return Found::Left;
+        }
+        found
+    }
+
+    /// Has the stub look for its reply no longer, if it waits for one. Only for the owner: nobody else gives it a request.
+    pub(super) fn hold(&self) {
+        if self.state() == IDLE {
+            self.shared.u32(field::COMMAND).store(command::HOLD, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells whether the stub sleeps in a notification that it has made on this CPU.
+    fn meets(&self, cpu: usize) -> bool {
+        let meets = self.notification.load(Ordering::Relaxed) != 0
+            && self.arrival.load(Ordering::Relaxed) == arrival::NONE
+            && self.shared.u32(field::CPU).load(Ordering::Relaxed) as usize == cpu;
+        if meets {
+            count(Counter::Met);
+        }
+        meets
+    }
+
+    /// Tells whether the guest has taken little time when it last ran after a sleep of its stub.
+    pub(super) fn is_brief(&self) -> bool {
+        /// A few microseconds of the processor's time.
+        const BRIEF: u32 = 10_000;
+        (1..BRIEF).contains(&self.shared.u32(field::THOUGHT).load(Ordering::Relaxed))
+    }
+
+    /// Ends the notification in which the stub sleeps; returns whether it does.
+    fn release_notification(&self, hub: &Hub) -> bool {
+        if self.notification.load(Ordering::SeqCst) == 0 {
+            return false;
+        }
+        let id = self.notification.swap(0, Ordering::SeqCst);
+        let arrival = self.arrival.swap(arrival::NONE, Ordering::SeqCst);
+        match (id, arrival) {
+            (0, _) => return false,
+            (id, arrival::NONE) => hub.end_sleep(id),
+            (id, arrival) => hub.let_in(id, arrival == arrival::BY_MAP),
+        }
+        true
     }
 
     /// Hears that a new stub waits for its first request in this notification.
@@ -297,6 +344,7 @@ impl Thread {
             hub.table.activate(self.slot);
             return false;
         }
+        count(Counter::Found);
         if self.orphan.load(Ordering::SeqCst) {
             self.end_orphan(hub);
         }

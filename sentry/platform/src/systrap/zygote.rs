@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use abi::Errno;
 
 use super::fpu::Fpu;
-use super::hub::{Hub, Setup};
+use super::hub::{Hub, STUB_LOOKS, Setup};
 use super::layout::{self, INTERRUPT, STUB, STUB_END, TASK_END, USER_END, call, command, control, field, frame};
 use super::process::Proc;
 use super::shared::{CONTEXT_SIZE, Shared};
@@ -316,7 +316,7 @@ pub(super) fn make(options: &Options) -> Result<(std::sync::Arc<Hub>, std::sync:
     let fsgsbase = has_fsgsbase();
     let (spin, rounds) = spinning(options.spin);
     memory.control.u32(control::FSGSBASE).store(fsgsbase.into(), Ordering::Relaxed);
-    memory.control.u32(control::SPIN).store(rounds, Ordering::Relaxed);
+    memory.control.u32(control::SPIN).store(rounds.saturating_mul(STUB_LOOKS), Ordering::Relaxed);
     // While the zygote is set up nobody reads notifications.
     memory.control.u32(control::AWAKE).store(1, Ordering::Relaxed);
     let shared = memory.contexts.part(0, CONTEXT_SIZE);

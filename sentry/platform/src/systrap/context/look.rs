@@ -1,10 +1,11 @@
 //! How long a worker looks for the answer of the stub that it serves.
 
-use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll};
 
 use super::SystrapContext;
-use crate::systrap::layout::field;
+use crate::counters::{Counter, count};
+use crate::systrap::hub;
+use crate::systrap::thread::{Found, MOVE};
 
 impl SystrapContext {
     /// Waits until the stub has answered. `false`: it is dead.
@@ -13,6 +14,7 @@ impl SystrapContext {
             return Poll::Ready(false);
         }
         if self.thread.take(&self.hub).is_some() || self.look() && self.thread.take(&self.hub).is_some() {
+            count(Counter::Hot);
             return Poll::Ready(true);
         }
         self.thread.register(cx.waker());
@@ -28,13 +30,33 @@ impl SystrapContext {
     fn look(&mut self) -> bool {
         /// Rounds between two looks at the other stubs.
         const OTHERS: u32 = 32;
+        /// Lengths of a look that a stub takes to wake up.
+        const LONG: u32 = 8;
+        const SELDOM: u32 = 256;
         let most = self.hub.setup.rounds;
-        let woken = std::mem::take(&mut self.woken);
+        let found = std::mem::replace(&mut self.found, Found::Awake);
         if std::mem::take(&mut self.hurried) {
             return self.thread.has_news();
         }
-        if woken && self.thinks_briefly() {
-            return self.look_long();
+        match found {
+            Found::AsleepHere => {
+                hub::leave_cpu();
+                return false;
+            }
+            Found::Left => {
+                let well = self.look_long(MOVE);
+                if well {
+                    self.hub.crowd.went_well();
+                }
+                return well;
+            }
+            Found::Asleep if self.thinks_briefly() => {
+                let well = self.look_long(LONG);
+                let (rest, next) = &mut self.long_looks;
+                (*rest, *next) = if well { (0, 1) } else { (*next, (*next * 2).min(SELDOM)) };
+                return well;
+            }
+            Found::Asleep | Found::Awake => {}
         }
         if self.patience < most / 16 {
             self.cold += 1;
@@ -46,7 +68,6 @@ impl SystrapContext {
         for round in 1..=self.patience {
             if self.thread.has_news() {
                 self.patience = most;
-                self.thread.company.goes_well();
                 return true;
             }
             if round.is_multiple_of(OTHERS) && self.hub.scan() {
@@ -60,24 +81,18 @@ impl SystrapContext {
 
     /// Tells whether the guest is likely to come back at once, though it is far from here as long as its stub wakes up.
     fn thinks_briefly(&mut self) -> bool {
-        /// A few microseconds of the processor's time.
-        const BRIEF: u32 = 10_000;
         let (rest, _) = &mut self.long_looks;
         *rest = rest.saturating_sub(1);
-        let thought = self.thread.shared.u32(field::THOUGHT).load(Ordering::Relaxed);
-        *rest == 0 && (1..BRIEF).contains(&thought) && self.hub.setup.rounds > 0
+        *rest == 0 && self.thread.is_brief() && self.hub.setup.rounds > 0
     }
 
-    /// Looks for as long as a stub needs to wake up on another CPU and make the next call: from then on neither of us
-    /// sleeps. Where they share a CPU that is in vain, unless we make room.
-    fn look_long(&mut self) -> bool {
-        const LONG: u32 = 8;
-        const SELDOM: u32 = 256;
-        for part in 0..LONG {
+    /// Looks for as long as a stub needs to wake up on another CPU and make the next call, or we to get there: from then on
+    /// neither of us sleeps. Where we share a CPU that is in vain, unless we make room.
+    fn look_long(&mut self, parts: u32) -> bool {
+        for part in 0..parts {
             for _ in 0..self.hub.setup.rounds {
                 if self.thread.has_news() {
                     self.patience = self.hub.setup.rounds;
-                    self.long_looks = (0, 1);
                     return true;
                 }
                 std::hint::spin_loop();
@@ -89,8 +104,6 @@ impl SystrapContext {
                 std::thread::yield_now();
             }
         }
-        let (rest, next) = &mut self.long_looks;
-        (*rest, *next) = (*next, (*next * 2).min(SELDOM));
         false
     }
 }
