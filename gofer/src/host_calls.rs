@@ -47,6 +47,7 @@ pub const HOST_CALLS: &[HostCall] = calls! {
     sendmsg SYS_sendmsg Check::Any, "replies and donated descriptors";
     close SYS_close Check::Any, "handles that the sentry forgets, descriptors given away";
     fcntl SYS_fcntl Check::Equal(1, libc::F_GETFD as u64), "the standard library's check before close, in debug builds";
+    fcntl SYS_fcntl Check::Equal(1, libc::F_GETFL as u64), "the rights of a descriptor that is to be opened again for reading";
     openat SYS_openat Check::Any, "opening a handle for I/O by way of the kept /proc/self/fd; components where openat2 is missing";
     openat2 SYS_openat2 Check::Any, "components, beneath their directory";
     statx SYS_statx Check::Any, "attributes";

@@ -20,6 +20,9 @@ bitflags! {
         const READONLY = 1;
         /// Device nodes may be made (they are never opened).
         const MAKE_DEVICES = 2;
+        /// Unnamed files may be made in it, to hold what the sentry wants to keep on the host. Nothing else: no name in it
+        /// can be seen or changed.
+        const STORE = 4;
     }
 }
 
@@ -131,6 +134,11 @@ impl Server {
         host::stat(self.nodes.fd(node)?.as_fd())
     }
 
+    /// Tells whether the sentry has unnamed files of the host's.
+    pub(crate) fn has_store(&self) -> bool {
+        self.trees.iter().any(|tree| tree.flags.contains(TreeFlags::STORE))
+    }
+
     /// Returns what may be done in the node's tree.
     pub(crate) fn flags(&self, node: &Node) -> TreeFlags {
         self.trees.get(node.tree()).map_or(TreeFlags::READONLY, |tree| tree.flags)
@@ -138,6 +146,7 @@ impl Server {
 
     /// Checks that the node's tree may be changed.
     pub(crate) fn writable(&self, node: &Node) -> Result<(), Errno> {
-        if self.flags(node).contains(TreeFlags::READONLY) || node.sealed() { Err(Errno::EROFS) } else { Ok(()) }
+        let unchanging = self.flags(node).intersects(TreeFlags::READONLY | TreeFlags::STORE);
+        if unchanging || node.sealed() { Err(Errno::EROFS) } else { Ok(()) }
     }
 }

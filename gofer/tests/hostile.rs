@@ -78,13 +78,17 @@ struct World {
 
 impl World {
     fn new(connections: usize, budget: usize, limit: usize) -> World {
+        World::with(TreeFlags::empty(), connections, budget, limit)
+    }
+
+    fn with(flags: TreeFlags, connections: usize, budget: usize, limit: usize) -> World {
         let dir = tempfile::tempdir().unwrap();
         let tree = dir.path().join("tree");
         std::fs::create_dir(&tree).unwrap();
         std::fs::write(tree.join("file"), b"content").unwrap();
         std::fs::write(dir.path().join("secret"), b"secret").unwrap();
         let root = OwnedFd::from(std::fs::File::open(&tree).unwrap());
-        let trees = vec![Tree { id: 0, root, flags: TreeFlags::empty() }];
+        let trees = vec![Tree { id: 0, root, flags }];
         let server = Server::with_limits(trees, budget, limit).unwrap();
         let (ours, theirs): (Vec<_>, Vec<_>) = (0..connections).map(|_| SeqPacket::pair().unwrap()).unzip();
         let server = std::thread::spawn(move || gofer::serve(server, theirs, || Ok(())).unwrap());
@@ -170,6 +174,44 @@ fn only_memory_files_are_opened_anew_and_only_for_reading() {
     Request::MemoryFile.encode(1, &mut out);
     assert_eq!(world.peers[1].raw(out.finish().unwrap()), Err(TransportError::Closed));
     world.peers[0].root();
+    world.end();
+}
+
+#[test]
+fn a_store_makes_unnamed_files_and_nothing_else() {
+    let mut world = World::with(TreeFlags::STORE, 1, 100, 1000);
+    let peer = &mut world.peers[0];
+    let dir = peer.root();
+    let new = NewNode { mode: 0o100_600, uid: 0, gid: 0, reserved: 0, rdev: 0 };
+    let new = NewNode { uid: rustix::process::getuid().as_raw(), gid: rustix::process::getgid().as_raw(), ..new };
+    let (bytes, file) = peer.call(&Request::Tmpfile { dir, new }).unwrap();
+    let file = file.expect("a descriptor");
+    let Reply::Entry(Entry { handle: node, .. }) = Reply::decode(Op::Tmpfile, &bytes).unwrap().1 else { panic!() };
+    rustix::io::pwrite(&file, b"kept", 0).unwrap();
+    let mut read = [0; 4];
+    let again = peer.give(&file).expect("opened again");
+    assert_eq!((rustix::io::pread(&again, &mut read, 0), &read), (Ok(4), b"kept"));
+    assert_eq!(rustix::io::pwrite(&again, b"x", 0), Err(rustix::io::Errno::BADF));
+    // What can't be read, or has a name, is not opened again.
+    let open = |flags| rustix::fs::open(world.dir.path().join("secret"), flags, rustix::fs::Mode::empty()).unwrap();
+    for other in [open(OFlags::WRONLY), open(OFlags::RDWR)] {
+        assert_eq!(peer.give(&other).err(), Some(Errno::EACCES));
+    }
+    let name = b"name".as_slice();
+    for (request, expected) in [
+        (Request::Walk { from: dir, names: Names(vec![b"file"]) }, Errno::ENOENT),
+        (Request::Create { dir, name, new }, Errno::EROFS),
+        (Request::Mkdir { dir, name, new }, Errno::EROFS),
+        (Request::Link { node, dir, name }, Errno::EROFS),
+        (Request::Unlink { dir, name: b"file" }, Errno::EROFS),
+        (Request::Rename { dir, name: b"file", new_dir: dir, new_name: name, flags: 0 }, Errno::EROFS),
+        (Request::SetAttr { node: dir, set: SetNode::default() }, Errno::EROFS),
+    ] {
+        assert_eq!(peer.call(&request).map(drop), Err(expected), "{request:?}");
+    }
+    let (bytes, _) = peer.call(&Request::ReadDir { node: dir, cookie: 0 }).unwrap();
+    assert!(!bytes.windows(4).any(|part| part == b"file"));
+    assert_eq!(std::fs::read_dir(world.tree()).unwrap().count(), 1);
     world.end();
 }
 

@@ -22,7 +22,8 @@ pub(super) fn install(log: Option<RawFd>) -> Result<(), ConfineError> {
 fn program(log: Option<RawFd>) -> Result<BpfProgram, ConfineError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     for call in HOST_CALLS {
-        rules.insert(call.number, conditions(call.check, log)?);
+        // A call may have several lines.
+        rules.entry(call.number).or_default().extend(conditions(call.check, log)?);
     }
     let arch: TargetArch = std::env::consts::ARCH.try_into().map_err(filter_error)?;
     let filter = SeccompFilter::new(rules, SeccompAction::Trap, SeccompAction::Allow, arch);

@@ -46,14 +46,40 @@ impl Server {
     }
 
     pub(super) fn tmpfile(&self, dir: Handle, new: &NewNode) -> Outcome {
-        let (dir, dir_fd) = self.parent(dir, b"tmpfile")?;
+        let store = self.nodes.get(dir).ok().filter(|dir| self.flags(dir).contains(TreeFlags::STORE));
+        let (dir, dir_fd) = match store {
+            Some(dir) => (Arc::clone(&dir), self.nodes.fd(&dir)?),
+            None => self.parent(dir, b"tmpfile")?,
+        };
         self.nodes.reserve()?;
+        let store = self.flags(&dir).contains(TreeFlags::STORE);
         let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(dir_fd.as_fd(), ".", flags, perm(new)).map_err(errno)?;
+        let flags = if store { flags | OFlags::EXCL } else { flags };
+        let file = match rustix::fs::openat(dir_fd.as_fd(), ".", flags, perm(new)).map_err(errno) {
+            Err(Errno::EOPNOTSUPP | Errno::EISDIR) if store => self.named_for_a_moment(dir_fd.as_fd(), new)?,
+            made => made?,
+        };
         let path = self.proc_fds.reopen(file.as_fd(), OFlags::PATH)?;
         let attr = self.dress(path.as_fd(), new)?;
         let node = self.nodes.give(dir.tree(), path, &attr, None)?;
         Ok(Answer::EntryFd(Entry { handle: node.handle(), attr }, file))
+    }
+
+    /// Makes a file and takes its name away, where the host's file system knows no unnamed ones.
+    fn named_for_a_moment(&self, dir: BorrowedFd<'_>, new: &NewNode) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let mut attempt = 0_u32;
+        loop {
+            let name = format!(".runsc.filestore.{}.{attempt}", std::process::id());
+            match host::open_beneath(dir, name.as_bytes(), flags, perm(new)) {
+                Err(Errno::EEXIST) if attempt < 1000 => attempt += 1,
+                made => {
+                    let file = made?;
+                    rustix::fs::unlinkat(dir, name, AtFlags::empty()).map_err(errno)?;
+                    return Ok(file);
+                }
+            }
+        }
     }
 
     pub(super) fn mkdir(&self, dir: Handle, name: &[u8], new: &NewNode) -> Outcome {

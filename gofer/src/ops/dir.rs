@@ -12,7 +12,7 @@ use rustix::fs::{FileType, OFlags, RawDir, SeekFrom};
 use super::{Answer, Outcome};
 use crate::host::errno;
 use crate::policy;
-use crate::server::Server;
+use crate::server::{Server, TreeFlags};
 
 /// Part of a directory's listing.
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ impl Server {
         if !policy::is_dir(node.kind()) {
             return Err(Errno::ENOTDIR);
         }
-        if node.sealed() {
+        if node.sealed() || self.flags(&node).contains(TreeFlags::STORE) {
             return Ok(Answer::Dir(Listing::default()));
         }
         let fd = self.nodes.fd(&node)?;

@@ -2,7 +2,8 @@
 //!
 //! The one request that comes with a descriptor. Opening it again must give the sentry nothing but a second way to read
 //! what it could write already, so only what lies in the host's internal tmpfs is opened: no path leads there, on any
-//! host, and only memory files, System V segments and shared anonymous memory are in it.
+//! host, and only memory files, System V segments and shared anonymous memory are in it. A sentry that keeps files in a
+//! [store](crate::TreeFlags::STORE) may also have opened again what has no name and what its descriptor lets it read.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -31,18 +32,22 @@ impl MemoryFiles {
         Ok(MemoryFiles { dev: host::stat(probe.as_fd())?.dev })
     }
 
-    /// Checks that an open file is one: `EACCES`.
-    fn check(&self, file: &OwnedFd) -> Result<(), Errno> {
+    /// Checks that an open file is one, or is of a store: `EACCES`.
+    fn check(&self, file: &OwnedFd, stores: bool) -> Result<(), Errno> {
         let WireAttr { dev, mode, nlink, .. } = host::stat(file.as_fd())?;
-        let tmpfs = rustix::fs::fstatfs(file).is_ok_and(|figures| figures.f_type == TMPFS);
-        if dev == self.dev && policy::is_regular(mode) && nlink == 0 && tmpfs { Ok(()) } else { Err(Errno::EACCES) }
+        let tmpfs = dev == self.dev && rustix::fs::fstatfs(file).is_ok_and(|figures| figures.f_type == TMPFS);
+        let stored = || {
+            let rights = rustix::fs::fcntl_getfl(file).map(|flags| flags & OFlags::RWMODE);
+            stores && rights == Ok(OFlags::RDWR)
+        };
+        if policy::is_regular(mode) && nlink == 0 && (tmpfs || stored()) { Ok(()) } else { Err(Errno::EACCES) }
     }
 }
 
 impl Server {
     /// Opens a memory file for reading only and gives the descriptor away.
     pub(super) fn memory_file(&self, given: &OwnedFd) -> Outcome {
-        self.memory.check(given)?;
+        self.memory.check(given, self.has_store())?;
         self.proc_fds.reopen(given.as_fd(), OFlags::RDONLY | OFlags::LARGEFILE).map(Answer::Fd)
     }
 }

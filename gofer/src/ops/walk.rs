@@ -8,7 +8,7 @@ use gofer_proto::{Entry, Handle, Walked, check_name};
 
 use super::{Answer, Outcome};
 use crate::node::Node;
-use crate::server::Server;
+use crate::server::{Server, TreeFlags};
 use crate::{host, policy};
 
 impl Server {
@@ -36,7 +36,7 @@ impl Server {
         if !policy::is_dir(dir.kind()) {
             return Err(Errno::ENOTDIR);
         }
-        if dir.sealed() {
+        if dir.sealed() || self.flags(dir).contains(TreeFlags::STORE) {
             return Err(Errno::ENOENT);
         }
         self.nodes.reserve()?;

@@ -16,6 +16,7 @@ mod fds;
 mod file;
 mod inode;
 mod node;
+mod store;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -31,6 +32,7 @@ use sentry_sync::{Level, Mutex};
 use crate::{CachePolicy, DeviceId, FileSystem, InodeRef, next_anon_device};
 pub use client::{Client, ConnectError, Mount};
 use node::GoferInode;
+pub use store::FileStore;
 
 /// One mounted tree.
 #[derive(Debug)]

@@ -308,7 +308,7 @@ impl State {
     /// Moves the content to the host, where it isn't yet.
     fn promote(&mut self) -> Result<(), Errno> {
         let Store::Small(small) = &self.store else { return Ok(()) };
-        let host = HostFile::create(small, self.size)?;
+        let host = HostFile::create(small, self.size, self.quota.backing.as_deref())?;
         seal_host(&host, self.seals)?;
         self.store = Store::Host(host);
         Ok(())

@@ -17,6 +17,7 @@ mod store;
 mod tests;
 mod tree;
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -34,6 +35,12 @@ pub use options::TmpfsOptions;
 
 /// `TMPFS_MAGIC`.
 const MAGIC: i64 = 0x0102_1994;
+
+/// Makes the files of the host that hold what is too large for the sentry's own memory.
+pub trait Backing: Send + Sync + std::fmt::Debug {
+    /// Makes an empty file, open for reading and writing, that nobody else has.
+    fn make(&self) -> Result<OwnedFd, Errno>;
+}
 
 /// What all inodes of one file system share.
 #[derive(Debug)]
@@ -67,9 +74,18 @@ impl TmpFs {
 
     /// Makes an empty one that calls itself otherwise in `/proc/mounts` (`"devtmpfs"`, `"ramfs"`, …).
     pub fn with_kind(kind: &'static str, options: TmpfsOptions) -> Result<TmpFs, Errno> {
+        TmpFs::make(kind, options, None)
+    }
+
+    /// Makes an empty one whose larger files lie in files of the host's instead of its memory.
+    pub fn backed(options: TmpfsOptions, backing: Arc<dyn Backing>) -> Result<TmpFs, Errno> {
+        TmpFs::make("tmpfs", options, Some(backing))
+    }
+
+    fn make(kind: &'static str, options: TmpfsOptions, backing: Option<Arc<dyn Backing>>) -> Result<TmpFs, Errno> {
         let shared = Arc::new(Shared {
             dev: anon_dev::next_anon_device(),
-            quota: Arc::new(Quota::new(options.max_pages(), options.max_inodes())),
+            quota: Arc::new(Quota::new(options.max_pages(), options.max_inodes(), backing)),
             next_ino: AtomicU64::new(1),
             tree: RwLock::new(Level::Inode, Tree::default()),
         });

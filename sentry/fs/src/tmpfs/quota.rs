@@ -1,8 +1,11 @@
-//! How much one tmpfs may hold: pages of data, and memory for inodes and their attributes.
+//! How much one tmpfs may hold: pages of data, and memory for inodes and their attributes; and where the data may lie.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use abi::Errno;
+
+use super::Backing;
 
 /// Bytes that an inode counts for (`BOGO_INODE_SIZE` of the kernel's `mm/shmem.c`).
 pub(super) const INODE_COST: u64 = 1024;
@@ -64,11 +67,13 @@ pub(crate) struct Quota {
     pub(crate) pages: Budget,
     /// Bytes of inodes and extended attributes.
     pub(crate) inodes: Budget,
+    /// What makes files for content; `None` is the host's memory.
+    pub(crate) backing: Option<Arc<dyn Backing>>,
 }
 
 impl Quota {
-    pub(crate) fn new(max_pages: u64, max_inodes: u64) -> Quota {
+    pub(crate) fn new(max_pages: u64, max_inodes: u64, backing: Option<Arc<dyn Backing>>) -> Quota {
         let inode_space = if max_inodes == u64::MAX { u64::MAX } else { max_inodes.saturating_mul(INODE_COST) };
-        Quota { pages: Budget::new(max_pages), inodes: Budget::new(inode_space) }
+        Quota { pages: Budget::new(max_pages), inodes: Budget::new(inode_space), backing }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use abi::{Errno, PAGE_SIZE};
 use rustix::fs::{FallocateFlags, SeekFrom};
 
+use super::Backing;
 use super::ranges::Ranges;
 use crate::host;
 
@@ -135,7 +136,7 @@ pub(super) fn index(pos: u64) -> usize {
     usize::try_from(pos.min(SMALL_MAX)).unwrap_or(usize::MAX)
 }
 
-/// A memfd with the content of one file.
+/// A file of the host with the content of one file: a memfd, or what the file system's [`Backing`] makes.
 #[derive(Debug)]
 pub(super) struct HostFile {
     pub(super) file: Arc<OwnedFd>,
@@ -152,8 +153,8 @@ pub(super) struct HostFile {
 }
 
 impl HostFile {
-    pub(super) fn create(small: &Small, size: u64) -> Result<HostFile, Errno> {
-        let file = host::memfd("tmpfs")?;
+    pub(super) fn create(small: &Small, size: u64, backing: Option<&dyn Backing>) -> Result<HostFile, Errno> {
+        let file = backing.map_or_else(|| host::memfd("tmpfs"), Backing::make)?;
         let mut preallocated = Ranges::default();
         rustix::fs::ftruncate(&file, size).map_err(host::errno)?;
         for page in (0..SMALL_MAX / PAGE_SIZE).filter(|page| small.has(*page)) {

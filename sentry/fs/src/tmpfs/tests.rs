@@ -284,6 +284,38 @@ fn a_read_only_file_is_mapped_through_a_descriptor_that_cannot_write() {
     assert_eq!(read_at(&open(&inode, OpenFlags::empty()), 0, 9), b"Data");
 }
 
+/// Makes unnamed files in a directory, and notes them.
+#[derive(Debug, Default)]
+struct Disk(std::sync::Mutex<Vec<std::fs::File>>);
+
+impl super::Backing for Disk {
+    fn make(&self) -> Result<std::os::fd::OwnedFd, Errno> {
+        let file = tempfile::tempfile().map_err(|_| Errno::EIO)?;
+        self.0.lock().unwrap().push(file.try_clone().unwrap());
+        Ok(file.into())
+    }
+}
+
+#[test]
+fn large_files_lie_where_the_backing_makes_them() {
+    let disk = Arc::new(Disk::default());
+    let fs = TmpFs::backed(TmpfsOptions::unlimited(), Arc::clone(&disk) as Arc<dyn super::Backing>).unwrap();
+    let small = open(&file(&fs.root(), b"small"), OpenFlags::RDWR);
+    write_at(&small, 0, &[1; 1000]).unwrap();
+    assert!(disk.0.lock().unwrap().is_empty());
+    let inode = file(&fs.root(), b"large");
+    let large = open(&inode, OpenFlags::RDWR);
+    write_at(&large, 0, &[2; 1000]).unwrap();
+    write_at(&large, 100_000, &[3; 5000]).unwrap();
+    assert_eq!(disk.0.lock().unwrap().iter().map(|file| file.metadata().unwrap().len()).collect::<Vec<_>>(), [105_000]);
+    assert_eq!(
+        (read_at(&large, 500, 1000), read_at(&large, 100_500, 9000)),
+        ([vec![2; 500], vec![0; 500]].concat(), vec![3; 4500])
+    );
+    inode.set_attr(&SetAttr { size: Some(0), ..SetAttr::default() }).unwrap();
+    assert_eq!(read_at(&large, 0, 10), []);
+}
+
 #[test]
 fn seals_hold() {
     let fs = fs();
