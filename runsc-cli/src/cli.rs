@@ -2,6 +2,7 @@
 //! `=true` or `=false`.
 
 mod lifecycle;
+mod overrides;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -103,8 +104,8 @@ pub(crate) struct Global {
     /// Format of that log.
     #[arg(long, global = true, value_enum, default_value = "text")]
     pub(crate) log_format: LogFormat,
-    /// Where writes to the root file system go: none, root:memory, all:memory, root:self.
-    #[arg(long, global = true, default_value = "root:memory")]
+    /// Where writes to the root file system (root) or bind mounts too (all) go: none, {root|all}:{memory|self|dir=PATH}[,size=SIZE].
+    #[arg(long, global = true, default_value = "root:self")]
     pub(crate) overlay2: String,
     /// Whether others change the root file system meanwhile.
     #[arg(long, global = true, value_enum, default_value = "exclusive")]
@@ -112,9 +113,15 @@ pub(crate) struct Global {
     /// Leave the host's cgroups alone.
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) ignore_cgroups: bool,
-    /// Have systemd make cgroups: not supported yet.
+    /// Have systemd make cgroups: linux.cgroupsPath is slice:prefix:name then.
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) systemd_cgroup: bool,
+    /// Let annotations of config.json (dev.gvisor.flag.NAME) set any flag, not only harmless ones.
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub(crate) allow_flag_override: bool,
+    /// Enforce the seccomp profile of config.json inside the sandbox.
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true")]
+    pub(crate) oci_seccomp: bool,
     /// Run as an ordinary user, in a user namespace.
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) rootless: bool,
@@ -193,9 +200,9 @@ pub(crate) enum Command {
     Restore(AnyArgs),
     /// Print what this runtime knows of the OCI specification.
     Features,
-    /// Add this program as a runtime to Docker's configuration.
+    /// Add this program as a runtime to the configuration of Docker, containerd or Podman.
     Install(InstallArgs),
-    /// Remove the runtime from Docker's configuration.
+    /// Remove the runtime from such a configuration.
     Uninstall(InstallArgs),
     /// Write a template config.json.
     Spec(SpecArgs),
@@ -281,9 +288,12 @@ pub(crate) struct RunArgs {
     /// Return once the first process runs.
     #[arg(long, short, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) detach: bool,
-    /// No meaning: runc's way to keep a container's state after its end.
+    /// Leave the container's state once its first process has ended, for `state` and `delete`.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) keep: bool,
+    /// No meaning: nobody but the sandbox's own processes would come to it.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub(crate) no_subreaper: bool,
 }
 
 /// Arguments of `spec`.
@@ -295,6 +305,12 @@ pub(crate) struct SpecArgs {
     /// Working directory of the process.
     #[arg(long, default_value = "/")]
     pub(crate) cwd: String,
+    /// Network namespace to join.
+    #[arg(long)]
+    pub(crate) netns: Option<PathBuf>,
+    /// For an ordinary user: with a user namespace that has the caller's ids.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub(crate) for_user: bool,
     /// The command and its arguments.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) command: Vec<String>,
@@ -342,7 +358,7 @@ const COMMANDS: &[&str] = &[
 /// Parses a command line, gVisor's single-dash flags included.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let mut ignored = Vec::new();
-    let mut cli = Cli::try_parse_from(normalise(args, &mut ignored))?;
+    let mut cli = Cli::try_parse_from(normalise(args, &mut ignored)?)?;
     cli.global.ignored = ignored;
     Ok(cli)
 }
@@ -368,7 +384,10 @@ pub(crate) fn log_flags(args: impl IntoIterator<Item = OsString>) -> (Option<Pat
 
 /// Gives single-dash long flags their second dash, up to the guest's own command; `--version` becomes the command; flags
 /// without effect go to `ignored`.
-fn normalise(args: impl IntoIterator<Item = OsString>, ignored: &mut Vec<String>) -> Vec<OsString> {
+fn normalise(
+    args: impl IntoIterator<Item = OsString>,
+    ignored: &mut Vec<String>,
+) -> Result<Vec<OsString>, clap::Error> {
     let mut out = Vec::new();
     let mut command: Option<String> = None;
     let mut done = false;
@@ -384,9 +403,14 @@ fn normalise(args: impl IntoIterator<Item = OsString>, ignored: &mut Vec<String>
             let name = text.trim_start_matches('-');
             let (bare, value) = name.split_once('=').map_or((name, None), |(bare, value)| (bare, Some(value)));
             if let Some(takes) = compat_flags::ignored(bare) {
-                if takes == compat_flags::Takes::Value && value.is_none() {
-                    args.next();
-                }
+                let value = match value {
+                    None if takes != compat_flags::Takes::Switch && !compat_flags::is_switch(bare) => {
+                        args.next().and_then(|(_, value)| value.into_string().ok()).unwrap_or_default()
+                    }
+                    value => value.unwrap_or("true").to_owned(),
+                };
+                compat_flags::check(bare, &value)
+                    .map_err(|text| clap::Error::raw(clap::error::ErrorKind::InvalidValue, text))?;
                 ignored.push(bare.to_owned());
                 continue;
             }
@@ -395,7 +419,13 @@ fn normalise(args: impl IntoIterator<Item = OsString>, ignored: &mut Vec<String>
             } else if name.len() > 1 {
                 // gVisor's `do` has a flag --root of its own, after the command.
                 let own_root = command.as_deref() == Some("do") && (name == "root" || name.starts_with("root="));
-                let name = if own_root { name.replacen("root", "root-dir", 1) } else { name.to_owned() };
+                // runc's `spec` has a flag --rootless of its own.
+                let own_rootless = command.as_deref() == Some("spec") && bare == "rootless";
+                let name = match (own_root, own_rootless) {
+                    (true, _) => name.replacen("root", "root-dir", 1),
+                    (_, true) => name.replacen("rootless", "for-user", 1),
+                    _ => name.to_owned(),
+                };
                 out.push(format!("--{name}").into());
             } else {
                 out.push(arg);
@@ -412,7 +442,7 @@ fn normalise(args: impl IntoIterator<Item = OsString>, ignored: &mut Vec<String>
             out.push(arg);
         }
     }
-    out
+    Ok(out)
 }
 
 /// Tells whether the last word is a flag whose value comes next.
@@ -446,6 +476,14 @@ fn takes_value(last: Option<&OsString>) -> bool {
         "--internal-pid-file",
         "--console-socket",
         "--preserve-fds",
+        "--user-log",
+        "--engine",
+        "--config_file",
+        "--config-file",
+        "--runtime",
+        "--cgroupdriver",
+        "--pass-fd",
+        "--netns",
         "--process-label",
         "--apparmor",
         "--format",

@@ -8,6 +8,8 @@ pub(crate) enum Takes {
     Switch,
     /// A value, after `=` or as the next word.
     Value,
+    /// The same, but only certain values are what this runtime does.
+    Known,
 }
 
 /// Switches without effect: compatibility flags of gVisor itself, and tunings of parts that are built differently here.
@@ -22,7 +24,6 @@ const SWITCHES: &[&str] = &[
     "directfs",
     "app-huge-pages",
     "cpu-num-from-quota",
-    "systemd-cgroup",
     "gso",
     "software-gso",
     "gvisor-gro",
@@ -72,12 +73,57 @@ const VALUES: &[&str] = &[
     "sidecar-release-enforcement-policy",
 ];
 
+/// Flags that stand for something which is not here, or always is: only these values are true.
+const KNOWN: &[(&str, &[&str])] = &[
+    ("host-uds", &["none"]),
+    ("host-fifo", &["none"]),
+    ("net-raw", &["false"]),
+    ("enable-core-tags", &["false"]),
+    ("nvproxy", &["false"]),
+    ("nvproxy-docker", &["false"]),
+    ("tpuproxy", &["false"]),
+    ("rdmaproxy", &["false"]),
+    ("character-device-policy", &["emulated-only"]),
+    ("EXPERIMENTAL-xdp", &["", "off"]),
+    ("reproduce-nat", &["false"]),
+    ("reproduce-nftables", &["false"]),
+    ("TESTONLY-nftables", &["false"]),
+    ("TESTONLY-unsafe-nonroot", &["false"]),
+    ("gvisor-marker-file", &["false"]),
+    ("mount-cgroup-v2", &["true", "false"]),
+    ("pod-init-config", &[""]),
+    ("pcap-log", &[""]),
+    ("allow-rootfs-tar-annotation", &["false"]),
+    ("pause-external-networking", &["false"]),
+    ("allow-connected-on-save", &["true", "false"]),
+    ("restore-spec-validation", &["enforce", "warning", "ignore"]),
+    ("profiling-metrics", &[""]),
+    ("trace", &[""]),
+];
+
+/// Refuses a value of such a flag that would promise what is not so.
+pub(crate) fn check(name: &str, value: &str) -> Result<(), String> {
+    match KNOWN.iter().find(|(known, _)| *known == name) {
+        Some((_, values)) if !values.contains(&value) => {
+            Err(format!("--{name}={value} is not supported; what there is: {}", values.join(", ")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Tells whether a flag may stand without a value.
+pub(crate) fn is_switch(name: &str) -> bool {
+    SWITCHES.contains(&name) || KNOWN.iter().any(|(known, values)| *known == name && values.contains(&"false"))
+}
+
 /// Tells what a flag takes that is accepted and ignored; `None` for all others. The name is without dashes and value.
 pub(crate) fn ignored(name: &str) -> Option<Takes> {
     if SWITCHES.contains(&name) {
         Some(Takes::Switch)
     } else if VALUES.contains(&name) {
         Some(Takes::Value)
+    } else if KNOWN.iter().any(|(known, _)| *known == name) {
+        Some(Takes::Known)
     } else {
         None
     }
@@ -89,8 +135,17 @@ mod tests {
 
     #[test]
     fn what_confines_the_guest_is_never_ignored() {
-        for name in ["oci-seccomp", "network", "overlay2", "platform", "rootless", "enable-core-tags"] {
+        for name in ["oci-seccomp", "network", "overlay2", "platform", "rootless", "systemd-cgroup"] {
             assert_eq!(ignored(name), None, "{name}");
         }
+        assert!(check("enable-core-tags", "true").is_err());
+    }
+
+    #[test]
+    fn what_is_not_there_can_only_be_turned_off() {
+        assert!(check("host-uds", "none").is_ok());
+        assert!(check("host-uds", "open").is_err());
+        assert!(check("nvproxy", "false").is_ok());
+        assert!(check("qdisc", "anything").is_ok());
     }
 }

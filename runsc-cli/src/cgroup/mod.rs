@@ -1,14 +1,19 @@
 //! Cgroups of the host: the sandbox as a whole is put into the one that config.json names, with its limits.
 //!
-//! [`v1`] and [`v2`] know the files of the two hierarchies; here is what they have in common. The guest's own processes
+//! [`v1`] and [`v2`] know the files of the two hierarchies; here is what they have in common. [`systemd`] has them made and
+//! owned by systemd, where the engine wants that. The guest's own processes
 //! are processes of the host in that cgroup too (stubs), so limits of memory and processor time hold for them as they are.
 //! The limit of processes holds in the guest; on the host it leaves room for the sandbox's own threads.
 
+mod dbus;
 mod mounts;
+mod oom;
 mod stats;
+mod systemd;
 mod v1;
 mod v2;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,16 +23,43 @@ use anyhow::{Context, Result, bail};
 use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use oom::OomWatch;
+
 /// Processes and threads of the host that a sandbox needs besides those of its guests: gofer, workers, pooled stubs.
 const OWN_TASKS: i64 = 64;
 
 /// A sandbox's place in the host's cgroups.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Cgroup {
+pub(crate) struct Cgroup {
+    place: Place,
+    /// Made by systemd, with its first process.
+    unit: Option<systemd::Unit>,
+}
+
+/// Where it is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Place {
     /// A directory per controller.
     V1(v1::Cgroup),
     /// One directory.
     V2(v2::Cgroup),
+}
+
+/// What hierarchies the host has.
+enum Host {
+    V1(BTreeMap<String, PathBuf>),
+    V2(PathBuf),
+}
+
+impl Host {
+    fn look() -> Result<Host> {
+        let mounts = mounts::read().context("finding the host's cgroups")?;
+        match mounts.v2 {
+            Some(root) if mounts.v1.is_empty() => Ok(Host::V2(root)),
+            _ if !mounts.v1.is_empty() => Ok(Host::V1(mounts.v1)),
+            _ => bail!("no cgroups are mounted on this host; use --ignore-cgroups to run without limits"),
+        }
+    }
 }
 
 impl Cgroup {
@@ -37,14 +69,13 @@ impl Cgroup {
         if path.split('/').any(|part| part == "..") || path.is_empty() || path.contains('\0') {
             bail!("config.json: linux.cgroupsPath {path:?} is not a path below the root of the cgroups");
         }
-        let mounts = mounts::read().context("finding the host's cgroups")?;
-        let mut cgroup = match &mounts.v2 {
-            Some(root) if mounts.v1.is_empty() => Cgroup::V2(v2::Cgroup::create(root, path)?),
-            _ if !mounts.v1.is_empty() => Cgroup::V1(v1::Cgroup::create(&mounts.v1, path)?),
-            _ => bail!("no cgroups are mounted on this host; use --ignore-cgroups to run without limits"),
+        let place = match Host::look()? {
+            Host::V2(root) => Place::V2(v2::Cgroup::create(&root, path)?),
+            Host::V1(roots) => Place::V1(v1::Cgroup::create(&roots, path)?),
         };
+        let mut cgroup = Cgroup { place, unit: None };
         if let Some(resources) = resources
-            && let Err(error) = cgroup.apply(resources)
+            && let Err(error) = cgroup.write_limits(resources)
         {
             cgroup.remove();
             return Err(error);
@@ -52,31 +83,69 @@ impl Cgroup {
         Ok(cgroup)
     }
 
-    /// Sets limits.
-    pub(crate) fn apply(&mut self, resources: &LinuxResources) -> Result<()> {
-        match self {
-            Cgroup::V1(cgroup) => cgroup.apply(resources),
-            Cgroup::V2(cgroup) => cgroup.apply(resources),
+    /// Plans a cgroup that systemd is to make: `slice:prefix:name`. It is there once it is [started](Cgroup::start).
+    /// Annotations may name further properties of its unit.
+    pub(crate) fn of_systemd<'a>(
+        path: &str,
+        annotations: impl Iterator<Item = (&'a String, &'a String)>,
+    ) -> Result<Cgroup> {
+        let unit = systemd::Unit::new(path, annotations)?;
+        let below = unit.path()?;
+        let place = match Host::look()? {
+            Host::V2(root) => Place::V2(v2::Cgroup::owned(root.join(below))),
+            Host::V1(roots) => {
+                let dirs = roots.into_iter().map(|(controller, root)| (controller, root.join(&below)));
+                Place::V1(v1::Cgroup::owned(dirs.collect()))
+            }
+        };
+        Ok(Cgroup { place, unit: Some(unit) })
+    }
+
+    /// Puts the first process in. What systemd makes is made for it, and gets its limits.
+    pub(crate) fn start(&mut self, pid: i32, resources: Option<&LinuxResources>) -> Result<()> {
+        if let Some(unit) = &self.unit {
+            unit.start(pid, resources, matches!(self.place, Place::V2(_)))?;
+            match &self.place {
+                Place::V1(cgroup) => cgroup.make_missing()?,
+                Place::V2(cgroup) => cgroup.turn_on_above(),
+            }
+            resources.map_or(Ok(()), |resources| self.write_limits(resources))?;
+        }
+        self.join(pid)
+    }
+
+    /// Sets other limits.
+    pub(crate) fn update(&mut self, resources: &LinuxResources) -> Result<()> {
+        if let Some(unit) = &self.unit {
+            unit.update(resources, matches!(self.place, Place::V2(_)))?;
+        }
+        self.write_limits(resources)
+    }
+
+    fn write_limits(&mut self, resources: &LinuxResources) -> Result<()> {
+        match &self.place {
+            Place::V1(cgroup) => cgroup.apply(resources),
+            Place::V2(cgroup) => cgroup.apply(resources),
         }
     }
 
     /// Puts a process in.
-    pub(crate) fn join(&self, pid: i32) -> io::Result<()> {
-        self.dirs().iter().try_for_each(|dir| fs::write(dir.join("cgroup.procs"), pid.to_string()))
+    pub(crate) fn join(&self, pid: i32) -> Result<()> {
+        self.dirs().iter().try_for_each(|dir| write(dir, "cgroup.procs", pid))
     }
 
     /// The directories.
     fn dirs(&self) -> Vec<&Path> {
-        match self {
-            Cgroup::V1(cgroup) => cgroup.dirs.values().map(PathBuf::as_path).collect(),
-            Cgroup::V2(cgroup) => vec![&cgroup.dir],
+        match &self.place {
+            Place::V1(cgroup) => cgroup.dirs.values().map(PathBuf::as_path).collect(),
+            Place::V2(cgroup) => vec![&cgroup.dir],
         }
     }
 
     fn made(&self) -> &[PathBuf] {
-        match self {
-            Cgroup::V1(cgroup) => &cgroup.made,
-            Cgroup::V2(cgroup) => &cgroup.made,
+        match &self.place {
+            Place::V1(cgroup) => &cgroup.made,
+            Place::V2(cgroup) => &cgroup.made,
         }
     }
 
@@ -90,17 +159,22 @@ impl Cgroup {
 
     /// Figures in the form of runc's `events`.
     pub(crate) fn stats(&self) -> serde_json::Value {
-        match self {
-            Cgroup::V1(cgroup) => stats::v1(cgroup),
-            Cgroup::V2(cgroup) => stats::v2(cgroup),
+        match &self.place {
+            Place::V1(cgroup) => stats::v1(cgroup),
+            Place::V2(cgroup) => stats::v2(cgroup),
         }
+    }
+
+    /// Waits for the host to kill a process in it for want of memory.
+    pub(crate) fn watch_oom(&self) -> io::Result<OomWatch> {
+        OomWatch::new(self)
     }
 
     /// How many processes the host has killed in it for want of memory.
     pub(crate) fn oom_kills(&self) -> u64 {
-        let (file, key) = match self {
-            Cgroup::V1(cgroup) => (cgroup.dirs.get("memory").map(|dir| dir.join("memory.oom_control")), "oom_kill"),
-            Cgroup::V2(cgroup) => (Some(cgroup.dir.join("memory.events")), "oom_kill"),
+        let (file, key) = match &self.place {
+            Place::V1(cgroup) => (cgroup.dirs.get("memory").map(|dir| dir.join("memory.oom_control")), "oom_kill"),
+            Place::V2(cgroup) => (Some(cgroup.dir.join("memory.events")), "oom_kill"),
         };
         file.map_or(0, |file| stats::keyed(&file, key))
     }
@@ -108,6 +182,9 @@ impl Cgroup {
     /// Removes the directories that were made for it, as far as nobody else uses them. Its processes have ended; the host
     /// may need a moment to see that.
     pub(crate) fn remove(&self) {
+        if let Some(Err(error)) = self.unit.as_ref().map(systemd::Unit::stop) {
+            tracing::warn!("having systemd stop a unit: {error:#}");
+        }
         for dir in self.made().iter().rev() {
             for _ in 0..100 {
                 match fs::remove_dir(dir) {

@@ -27,12 +27,31 @@ impl Cgroup {
             match make_dirs(root, path, &mut cgroup.made, each) {
                 Ok(dir) => drop(cgroup.dirs.insert(controller.clone(), dir)),
                 Err(error) => {
-                    super::Cgroup::V1(cgroup).remove();
+                    super::Cgroup { place: super::Place::V1(cgroup), unit: None }.remove();
                     return Err(error);
                 }
             }
         }
         Ok(cgroup)
+    }
+
+    /// One whose directories are its own, and made by others.
+    pub(super) fn owned(dirs: BTreeMap<String, PathBuf>) -> Cgroup {
+        Cgroup { made: dirs.values().cloned().collect(), dirs }
+    }
+
+    /// Makes the directories in hierarchies that systemd leaves alone.
+    pub(super) fn make_missing(&self) -> Result<()> {
+        for (controller, dir) in &self.dirs {
+            let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.is_dir()).collect();
+            for dir in missing.into_iter().rev() {
+                fs::create_dir(dir).with_context(|| format!("making the cgroup {}", dir.display()))?;
+                if controller == "cpuset" {
+                    inherit_cpuset(dir)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn dir(&self, controller: &str) -> Result<&Path> {

@@ -35,6 +35,18 @@ impl Cgroup {
         Ok(Cgroup { dir: above, made })
     }
 
+    /// One whose directory is its own, and made by others.
+    pub(super) fn owned(dir: PathBuf) -> Cgroup {
+        Cgroup { made: vec![dir.clone()], dir }
+    }
+
+    /// Has the directories above offer what limits need.
+    pub(super) fn turn_on_above(&self) {
+        let above: Vec<&Path> =
+            self.dir.ancestors().skip(1).take_while(|dir| dir.join("cgroup.procs").exists()).collect();
+        above.into_iter().rev().for_each(turn_on);
+    }
+
     pub(super) fn apply(&self, resources: &LinuxResources) -> Result<()> {
         if let Some(memory) = resources.memory() {
             self.apply_memory(memory)?;
@@ -136,7 +148,7 @@ fn amount(value: i64) -> String {
 }
 
 /// Turns shares (2 … 262144) into a weight (1 … 10000), as runc does.
-fn weight(shares: u64) -> u64 {
+pub(super) fn weight(shares: u64) -> u64 {
     1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
 }
 

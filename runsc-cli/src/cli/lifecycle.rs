@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 /// Arguments of `create` and `run`.
 #[derive(Debug, Args)]
@@ -21,6 +21,9 @@ pub(crate) struct CreateArgs {
     /// How many descriptors from 3 on the first process gets.
     #[arg(long, default_value_t = 0)]
     pub(crate) preserve_fds: usize,
+    /// File for messages to the user: why the container could not be started.
+    #[arg(long)]
+    pub(crate) user_log: Option<PathBuf>,
     /// No meaning: the sandbox's processes change their root by pivot_root in any case.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) no_pivot: bool,
@@ -208,6 +211,15 @@ pub(crate) struct UpdateArgs {
     /// Shares of the processors.
     #[arg(long, alias = "cpu-shares")]
     pub(crate) cpu_share: Option<u64>,
+    /// Run only what no other cgroup wants (1), or not (0).
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) cpu_idle: Option<i64>,
+    /// Period of the quota of processes of real time, in microseconds.
+    #[arg(long)]
+    pub(crate) cpu_rt_period: Option<u64>,
+    /// Processor time of processes of real time per period, in microseconds.
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) cpu_rt_runtime: Option<i64>,
     /// Processors.
     #[arg(long)]
     pub(crate) cpuset_cpus: Option<String>,
@@ -238,19 +250,39 @@ pub(crate) struct AnyArgs {
     pub(crate) rest: Vec<OsString>,
 }
 
+/// Whose configuration is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Engine {
+    /// daemon.json.
+    Docker,
+    /// config.toml: a runtime of its CRI plugin, for Kubernetes.
+    Containerd,
+    /// A file of its own in containers.conf.d.
+    Podman,
+}
+
 /// Arguments of `install` and `uninstall`.
 #[derive(Debug, Args)]
 pub(crate) struct InstallArgs {
-    /// Docker's configuration file.
-    #[arg(long = "config_file", default_value = "/etc/docker/daemon.json")]
-    pub(crate) config_file: PathBuf,
+    /// Whose configuration is changed.
+    #[arg(long, value_enum, default_value = "docker")]
+    pub(crate) engine: Engine,
+    /// The configuration file, where it isn't the engine's usual one.
+    #[arg(long = "config_file", alias = "config-file")]
+    pub(crate) config_file: Option<PathBuf>,
+    /// Have the engine's cgroups made by systemd or by itself: systemd or cgroupfs; left as it is by default.
+    #[arg(long = "cgroupdriver", value_parser = ["", "systemd", "cgroupfs"], default_value = "")]
+    pub(crate) cgroup_driver: String,
+    /// No meaning: Docker's experimental features are not needed.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub(crate) experimental: bool,
     /// Name of the runtime.
     #[arg(long, default_value = "runsc")]
     pub(crate) runtime: String,
     /// Replace an entry of that name.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true")]
     pub(crate) clobber: bool,
-    /// Flags that Docker is to run the runtime with, after --.
+    /// Flags that Docker is to run the runtime with, after --. The other engines pass none.
     #[arg(last = true)]
     pub(crate) arguments: Vec<String>,
 }

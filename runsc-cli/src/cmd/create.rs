@@ -5,12 +5,12 @@
 //! along, and its network namespace is the container's. An engine's shim, which the sentry becomes a child of when this
 //! command ends, waits for it as for any container.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use oci_spec::runtime::Spec;
 
 use crate::cgroup::Cgroup;
@@ -73,7 +73,16 @@ impl Drop for Draft {
 
 /// Creates a container whose first process waits for its start.
 pub(super) fn create(global: &Global, args: &CreateArgs, extra: Vec<OwnedFd>, life: Life) -> Result<(Draft, Sandbox)> {
+    let created = try_create(global, args, extra, life);
+    if let (Err(error), Some(path)) = (&created, &args.user_log) {
+        crate::log::record(path, global.log_format, &format!("{error:#}"));
+    }
+    created
+}
+
+fn try_create(global: &Global, args: &CreateArgs, extra: Vec<OwnedFd>, life: Life) -> Result<(Draft, Sandbox)> {
     let (bundle, spec) = oci::read_bundle(&args.bundle)?;
+    let global = &global.overridden(spec.annotations().iter().flatten())?;
     let mut config = oci::convert(global, &bundle, &spec, &args.id)?;
     config.waits = true;
     config.detached = life == Life::Detached;
@@ -136,14 +145,15 @@ fn cgroup(global: &Global, spec: &Spec, id: &str) -> Result<Option<Cgroup>> {
     let resources = linux.and_then(|linux| linux.resources().as_ref());
     let path = match linux.and_then(|linux| linux.cgroups_path().as_ref()) {
         Some(path) => path.to_str().context("config.json: linux.cgroupsPath is not UTF-8")?.to_owned(),
-        None if resources.is_some() => format!("runsc/{id}"),
-        None => return Ok(None),
+        None if resources.is_none() => return Ok(None),
+        None if global.systemd_cgroup => format!(":runsc:{id}"),
+        None => format!("runsc/{id}"),
     };
-    ensure!(
-        !global.systemd_cgroup && !path.contains(':'),
-        "cgroups made by systemd are not supported yet; configure the engine's cgroup driver as cgroupfs"
-    );
-    match Cgroup::create(&path, resources) {
+    let made = match global.systemd_cgroup {
+        true => Cgroup::of_systemd(&path, spec.annotations().iter().flatten()),
+        false => Cgroup::create(&path, resources),
+    };
+    match made {
         Ok(cgroup) => Ok(Some(cgroup)),
         Err(error) if !crate::user::is_host_root() => {
             tracing::warn!("running without limits: {error:#}");
@@ -162,7 +172,9 @@ fn start(
     listener: OwnedFd,
     extra: Vec<OwnedFd>,
 ) -> Result<Sandbox> {
-    let cgroup = draft.record.cgroup.clone();
+    let cgroup = RefCell::new(draft.record.cgroup.clone());
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let first = Cell::new(true);
     let oom = spec.process().as_ref().and_then(|process| process.oom_score_adj());
     let before_program = |pid: i32| {
         if let Some(adjustment) = oom {
@@ -172,7 +184,17 @@ fn start(
                 _ => {}
             }
         }
-        cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.join(pid))
+        let mut cgroup = cgroup.borrow_mut();
+        match cgroup.as_mut().map(|cgroup| if first.take() { cgroup.start(pid, resources) } else { cgroup.join(pid) }) {
+            // As above: an ordinary user's container does without limits where it must.
+            Some(Err(error)) if !crate::user::is_host_root() => {
+                tracing::warn!("running without limits: {error:#}");
+                *cgroup = None;
+                Ok(())
+            }
+            Some(Err(error)) => Err(std::io::Error::other(format!("{error:#}"))),
+            _ => Ok(()),
+        }
     };
     let sentry = Cell::new(None);
     let (container, record) = (&draft.container, &draft.record);
@@ -200,6 +222,11 @@ fn start(
     };
     let sandbox = launch::launch(global, config, extras);
     draft.record.sentry = sentry.get();
+    if cgroup.borrow().is_none()
+        && let Some(unused) = draft.record.cgroup.take()
+    {
+        unused.remove();
+    }
     sandbox
 }
 

@@ -7,7 +7,8 @@ use sentry_platform::caller;
 
 use crate::cli::{DoArgs, FileAccess, Global, NetworkKind};
 use crate::sandbox::config::{
-    CapsConfig, MountConfig, MountSource, NetworkMode, ProcessConfig, RootConfig, SandboxConfig, TreeConfig,
+    CapsConfig, MountConfig, MountSource, NetworkMode, OverlayConfig, ProcessConfig, RootConfig, SandboxConfig,
+    TreeConfig,
 };
 use crate::sandbox::network::Place;
 use crate::sandbox::{launch, wait};
@@ -26,17 +27,19 @@ pub(crate) fn run(global: &Global, args: &DoArgs) -> Result<u8> {
     if !rootfs.is_dir() {
         bail!("the root {} is not a directory", rootfs.display());
     }
-    let mut trees = vec![TreeConfig { path: text(rootfs)?, readonly: args.force_overlay }];
+    let mut trees = vec![TreeConfig { path: text(rootfs)?, readonly: args.force_overlay, store: false }];
     let mut mounts = crate::oci::kernel_mounts();
     for volume in &args.volume {
         let (source, destination) = volume.split_once(':').unwrap_or((volume, volume));
         let id = u32::try_from(trees.len()).context("too many volumes")?;
-        trees.push(TreeConfig { path: source.to_owned(), readonly: false });
+        trees.push(TreeConfig { path: source.to_owned(), readonly: false, store: false });
         mounts.push(MountConfig {
             destination: destination.to_owned(),
             source: MountSource::Tree(id),
             name: "none".to_owned(),
             options: Vec::new(),
+            overlay: None,
+            exclusive: false,
             copy_up: false,
         });
     }
@@ -83,7 +86,7 @@ pub(crate) fn run(global: &Global, args: &DoArgs) -> Result<u8> {
         seccomp: Vec::new(),
         devices: Vec::new(),
         root: RootConfig {
-            overlay: args.force_overlay,
+            overlay: args.force_overlay.then_some(OverlayConfig { store: None, size: None }),
             readonly: false,
             exclusive: global.file_access == FileAccess::Exclusive,
         },

@@ -23,8 +23,10 @@ pub(crate) fn run(global: &Global, args: &RunArgs) -> Result<u8> {
     start::begin(&draft.container, &mut draft.record)?;
     let (container, record) = draft.unlock();
     let status = wait::wait(sandbox, &signals);
-    let lock = container.lock();
-    delete::finish(&container, &record);
-    drop(lock);
+    if !args.keep {
+        let lock = container.lock();
+        delete::finish(&container, &record);
+        drop(lock);
+    }
     status
 }

@@ -21,7 +21,7 @@ pub(crate) fn run(global: &Global, args: &UpdateArgs) -> Result<u8> {
         bail!("container not running: {:?}", args.id);
     }
     let Some(cgroup) = &mut record.cgroup else { bail!("container {:?} has no cgroup", args.id) };
-    cgroup.apply(&resources)?;
+    cgroup.update(&resources)?;
     if resources.pids().as_ref().is_some_and(|pids| pids.limit() != 0) {
         Client::connect(&container)?.call(&Request::LimitTasks(max_tasks(&resources)))?;
     }
@@ -44,6 +44,7 @@ fn resources(args: &UpdateArgs) -> Result<LinuxResources> {
     resources.set_memory(Some(memory));
     let mut cpu = LinuxCpu::default();
     cpu.set_shares(args.cpu_share).set_quota(args.cpu_quota).set_period(args.cpu_period).set_burst(args.cpu_burst);
+    cpu.set_idle(args.cpu_idle).set_realtime_period(args.cpu_rt_period).set_realtime_runtime(args.cpu_rt_runtime);
     cpu.set_cpus(args.cpuset_cpus.clone()).set_mems(args.cpuset_mems.clone());
     resources.set_cpu(Some(cpu));
     if let Some(limit) = args.pids_limit {

@@ -3,8 +3,10 @@
 
 mod caps;
 mod devices;
+mod hints;
 mod mounts;
 mod namespaces;
+mod overlay;
 mod process;
 mod seccomp;
 mod sysctl;
@@ -21,6 +23,7 @@ use crate::sandbox::config::{NetworkMode, RootConfig, SandboxConfig, TreeConfig}
 pub(crate) use caps::add as add_capability;
 pub(crate) use mounts::{absolute, kernel_mounts};
 pub(crate) use namespaces::ids;
+use overlay::Overlay;
 pub(crate) use process::convert as process;
 
 /// Longest host or domain name.
@@ -50,13 +53,17 @@ pub(crate) fn convert(global: &Global, bundle: &Path, spec: &Spec, id: &str) -> 
         bail!("the root file system {} is not a directory", rootfs.display());
     }
     let readonly = root.readonly().unwrap_or(false);
-    let overlay = match global.overlay2.as_str() {
-        "none" => false,
-        text if text.starts_with("root:memory") || text.starts_with("all:memory") => true,
-        other => bail!("--overlay2={other} is not supported; use none, root:memory or all:memory"),
-    };
-    let mut trees = vec![TreeConfig { path: mounts::utf8(rootfs)?, readonly: readonly || overlay }];
-    let mounts = mounts::convert(spec.mounts().as_deref().unwrap_or_default(), bundle, &mut trees)?;
+    let hints = hints::Hints::new(spec.annotations().iter().flatten())?;
+    let mut overlay = Overlay::parse(&global.overlay2)?;
+    if let Some(medium) = &hints.root_overlay {
+        overlay = overlay.with_medium(medium)?;
+    }
+    let mut trees = vec![TreeConfig { path: mounts::utf8(rootfs.clone())?, readonly, store: false }];
+    // Nothing is written to a root that can only be read.
+    let root_overlay = if readonly { overlay.of_root_in_memory() } else { overlay.of_root(&rootfs, &mut trees)? };
+    trees[0].readonly |= root_overlay.is_some();
+    let given = mounts::Given { bundle, hints: &hints, overlay: &overlay };
+    let mounts = mounts::convert(spec.mounts().as_deref().unwrap_or_default(), &given, &mut trees)?;
     let process = spec.process().as_ref().with_context(|| format!("{} has no \"process\"", path.display()))?;
     let linux = spec.linux().clone().unwrap_or_default();
     let propagation = linux.rootfs_propagation().as_deref().unwrap_or("");
@@ -85,8 +92,8 @@ pub(crate) fn convert(global: &Global, bundle: &Path, spec: &Spec, id: &str) -> 
         closed_streams: sentry_platform::caller::closed_streams(),
         terminals: [false; 3],
         process: process::convert(process)?,
-        seccomp: seccomp(&linux)?,
-        root: RootConfig { overlay, readonly, exclusive: global.file_access == FileAccess::Exclusive },
+        seccomp: if global.oci_seccomp { seccomp(&linux)? } else { Vec::new() },
+        root: RootConfig { overlay: root_overlay, readonly, exclusive: global.file_access == FileAccess::Exclusive },
         mounts,
         devices: devices::convert(linux.devices().as_deref().unwrap_or_default())?,
         masked_paths: paths("maskedPaths", linux.masked_paths().as_deref().unwrap_or_default())?,

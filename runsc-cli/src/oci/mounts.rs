@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::Mount;
 
-use crate::sandbox::config::{MountConfig, MountSource, TreeConfig};
+use super::hints::{Hints, Use};
+use super::overlay::Overlay;
+use crate::sandbox::config::{MountConfig, MountSource, OverlayConfig, TreeConfig};
 
 /// File systems that the guest kernel makes itself.
 const KERNEL_TYPES: &[&str] = &["proc", "sysfs", "tmpfs", "devpts", "devtmpfs", "mqueue", "cgroup", "cgroup2"];
@@ -17,6 +19,8 @@ pub(crate) fn kernel_mounts() -> Vec<MountConfig> {
         source: MountSource::Kernel(kind.to_owned()),
         name: kind.to_owned(),
         options: options.iter().map(|option| (*option).to_owned()).collect(),
+        overlay: None,
+        exclusive: false,
         copy_up: false,
     };
     vec![
@@ -28,11 +32,18 @@ pub(crate) fn kernel_mounts() -> Vec<MountConfig> {
     ]
 }
 
+/// What mounts are converted by.
+pub(super) struct Given<'a> {
+    pub(super) bundle: &'a Path,
+    pub(super) hints: &'a Hints,
+    pub(super) overlay: &'a Overlay,
+}
+
 /// Turns a bundle's mounts into ours, in their order; binds become trees of the gofer.
-pub(super) fn convert(mounts: &[Mount], bundle: &Path, trees: &mut Vec<TreeConfig>) -> Result<Vec<MountConfig>> {
+pub(super) fn convert(mounts: &[Mount], given: &Given<'_>, trees: &mut Vec<TreeConfig>) -> Result<Vec<MountConfig>> {
     let mut converted = Vec::new();
     for mount in mounts {
-        converted.extend(convert_one(mount, bundle, trees)?);
+        converted.extend(convert_one(mount, given, trees)?);
     }
     add_missing(&mut converted);
     Ok(converted)
@@ -60,28 +71,38 @@ fn add_missing(mounts: &mut Vec<MountConfig>) {
     }
 }
 
-fn convert_one(mount: &Mount, bundle: &Path, trees: &mut Vec<TreeConfig>) -> Result<Option<MountConfig>> {
+fn convert_one(mount: &Mount, given: &Given<'_>, trees: &mut Vec<TreeConfig>) -> Result<Option<MountConfig>> {
     // As in runc: a relative one starts at the root.
     let destination = &Path::new("/").join(mount.destination());
     if !mount.destination().is_absolute() {
         tracing::warn!(destination = %destination.display(), "a mount destination is not absolute");
     }
     super::namespaces::check_mount(mount)?;
-    let options = mount.options().clone().unwrap_or_default();
+    let mut options = mount.options().clone().unwrap_or_default();
     let kind = mount.typ().as_deref().unwrap_or("none");
     let bind = kind == "bind" || options.iter().any(|option| option == "bind" || option == "rbind");
     let name = mount.source().as_ref().map_or_else(|| kind.to_owned(), |source| source.to_string_lossy().into_owned());
+    let (mut overlay, mut exclusive) = (None, false);
     let source = if bind {
         let source = mount.source().as_ref();
         let source = source.with_context(|| format!("the bind mount on {} has no source", destination.display()))?;
-        let source = absolute(bundle, source);
-        let source = std::fs::canonicalize(&source).with_context(|| {
-            format!("finding {}, the source of the mount on {}", source.display(), destination.display())
+        let named = absolute(given.bundle, source);
+        let source = std::fs::canonicalize(&named).with_context(|| {
+            format!("finding {}, the source of the mount on {}", named.display(), destination.display())
         })?;
-        let id = u32::try_from(trees.len()).context("too many mounts")?;
-        let readonly = options.iter().any(|option| option == "ro" || option == "rro");
-        trees.push(TreeConfig { path: utf8(source)?, readonly });
-        MountSource::Tree(id)
+        let used = given.hints.of(&named);
+        exclusive = used == Use::Exclusive;
+        if used == Use::Memory {
+            options.extend(like(&source)?);
+            MountSource::Kernel("tmpfs".to_owned())
+        } else {
+            // The last one counts.
+            let rights = options.iter().rfind(|option| matches!(option.as_str(), "ro" | "rro" | "rw" | "rrw"));
+            let readonly = rights.is_some_and(|option| option == "ro" || option == "rro");
+            let (source, covered) = bind_tree(&source, readonly, given.overlay, trees)?;
+            overlay = covered;
+            source
+        }
     } else if kind == "tmpfs" && destination == Path::new("/dev") {
         // What runtimes put on /dev is filled with device nodes by them; here the guest kernel does that.
         MountSource::Kernel("devtmpfs".to_owned())
@@ -93,7 +114,34 @@ fn convert_one(mount: &Mount, bundle: &Path, trees: &mut Vec<TreeConfig>) -> Res
     };
     let copy_up = options.iter().any(|option| option == "tmpcopyup");
     ensure!(!copy_up || kind == "tmpfs", "the mount on {} is no tmpfs: it can't tmpcopyup", destination.display());
-    Ok(Some(MountConfig { destination: utf8(destination.clone())?, source, name, options, copy_up }))
+    let destination = utf8(destination.clone())?;
+    Ok(Some(MountConfig { destination, source, name, options, overlay, exclusive, copy_up }))
+}
+
+/// Has the gofer serve what is bound, and what covers it where writes are to go elsewhere.
+fn bind_tree(
+    source: &Path,
+    readonly: bool,
+    overlay: &Overlay,
+    trees: &mut Vec<TreeConfig>,
+) -> Result<(MountSource, Option<OverlayConfig>)> {
+    let id = u32::try_from(trees.len()).context("too many mounts")?;
+    // A single file can't be covered, and its writes must not reach the host.
+    let readonly = readonly || overlay.covers_mounts();
+    trees.push(TreeConfig { path: utf8(source.to_owned())?, readonly, store: false });
+    let covered = overlay.of_mount(source, trees)?;
+    Ok((MountSource::Tree(id), covered))
+}
+
+/// Options that give a new file system's root the owner and mode of a directory.
+fn like(dir: &Path) -> Result<Vec<String>> {
+    use std::os::unix::fs::MetadataExt;
+    let found = std::fs::metadata(dir).with_context(|| format!("looking at {}", dir.display()))?;
+    Ok(vec![
+        format!("mode={:o}", found.mode() & 0o7777),
+        format!("uid={}", found.uid()),
+        format!("gid={}", found.gid()),
+    ])
 }
 
 /// Resolves a path that is relative to the bundle.
@@ -121,6 +169,8 @@ mod tests {
             source: MountSource::Kernel("tmpfs".to_owned()),
             name: "tmpfs".to_owned(),
             options: Vec::new(),
+            overlay: None,
+            exclusive: false,
             copy_up: false,
         };
         let mut mounts: Vec<MountConfig> = given.iter().map(mount).collect();

@@ -81,12 +81,21 @@ pub(crate) enum NetworkMode {
 /// The root file system: tree 0 of the gofer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RootConfig {
-    /// Writes go to memory.
-    pub(crate) overlay: bool,
+    /// Writes go elsewhere.
+    pub(crate) overlay: Option<OverlayConfig>,
     /// Writes are refused.
     pub(crate) readonly: bool,
     /// Nobody else changes the tree.
     pub(crate) exclusive: bool,
+}
+
+/// Where writes go that the files below are spared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OverlayConfig {
+    /// A tree of the gofer's that makes unnamed files for them; memory by default.
+    pub(crate) store: Option<u32>,
+    /// Most bytes.
+    pub(crate) size: Option<u64>,
 }
 
 /// A mount below the root.
@@ -96,6 +105,10 @@ pub(crate) struct MountConfig {
     pub(crate) destination: String,
     /// What is mounted.
     pub(crate) source: MountSource,
+    /// Writes go elsewhere.
+    pub(crate) overlay: Option<OverlayConfig>,
+    /// Nobody else changes the tree.
+    pub(crate) exclusive: bool,
     /// Start with a copy of what is there (`tmpcopyup`).
     pub(crate) copy_up: bool,
     /// What `/proc/mounts` shows as the device.
@@ -144,6 +157,8 @@ pub(crate) struct TreeConfig {
     pub(crate) path: String,
     /// Writes are refused.
     pub(crate) readonly: bool,
+    /// Holds unnamed files only, which the sentry has it make.
+    pub(crate) store: bool,
 }
 
 impl SandboxConfig {

@@ -13,7 +13,7 @@ use sentry::vfs::change::{NewFile, create_in};
 use sentry::vfs::{Mount, MountFlags, MountNamespace, MountRequest, Path, Propagation, WalkFlags, Walker, walk};
 use sentry_fs::dev::{self, Devices};
 use sentry_fs::devpts::{DevPts, DevPtsOptions};
-use sentry_fs::gofer::{Client, GoferFs, Mount as Tree};
+use sentry_fs::gofer::{Client, FileStore, GoferFs, Mount as Tree};
 use sentry_fs::hostfd::HostTerminal;
 use sentry_fs::overlay::OverlayFs;
 use sentry_fs::proc::{KernelView, ProcFs};
@@ -22,7 +22,7 @@ use sentry_fs::tmpfs::{TmpFs, TmpfsOptions};
 use sentry_fs::tty::{Terminal, TtyHost};
 use sentry_fs::{CachePolicy, DeviceId, FileKind, FileSystem};
 
-use super::config::{MountConfig, MountSource, SandboxConfig};
+use super::config::{MountConfig, MountSource, OverlayConfig, SandboxConfig};
 use super::{cover, devices};
 
 /// Sets up the kernel's mount namespace.
@@ -43,11 +43,9 @@ pub(crate) fn build(
     kernel.vfs.set_devices(devices);
     let policy = if config.root.exclusive { CachePolicy::Exclusive } else { CachePolicy::Shared };
     let root = tree(&client, &trees, 0, policy)?;
-    let root: Arc<dyn FileSystem> = if config.root.overlay {
-        let upper = TmpFs::new(TmpfsOptions::default()).context("making the root's memory overlay")?;
-        Arc::new(OverlayFs::new(vec![root], Arc::new(upper)).context("making the root's memory overlay")?)
-    } else {
-        root
+    let root = match &config.root.overlay {
+        Some(overlay) => cover_tree(&client, &trees, root, overlay).context("making the root's overlay")?,
+        None => root,
     };
     // Read-only only once the places for mounts have been made.
     let root_mount = Mount::of(root, b"none", MountFlags::RELATIME).context("mounting the root file system")?;
@@ -122,6 +120,27 @@ fn boot_id() -> Result<[u8; 16]> {
     Ok(id)
 }
 
+/// Has writes to a tree go elsewhere.
+fn cover_tree(
+    client: &Arc<Client>,
+    trees: &[Tree],
+    below: Arc<dyn FileSystem>,
+    overlay: &OverlayConfig,
+) -> Result<Arc<dyn FileSystem>> {
+    let options = TmpfsOptions { size: overlay.size, ..TmpfsOptions::default() };
+    let upper = match overlay.store {
+        None => TmpFs::new(options)?,
+        Some(id) => {
+            let tree = trees.iter().find(|tree| tree.id == id);
+            let tree = tree.with_context(|| format!("the gofer does not serve tree {id}"))?;
+            // The host's file system has a limit of its own.
+            let options = TmpfsOptions { size: overlay.size.or(Some(0)), ..options };
+            TmpFs::backed(options, Arc::new(FileStore::new(client, tree)))?
+        }
+    };
+    Ok(Arc::new(OverlayFs::new(vec![below], Arc::new(upper))?))
+}
+
 fn add(
     kernel: &Arc<Kernel>,
     namespace: &Arc<MountNamespace>,
@@ -131,7 +150,15 @@ fn add(
 ) -> Result<()> {
     let (flags, data) = split_options(&mount.options);
     let fs: Arc<dyn FileSystem> = match &mount.source {
-        MountSource::Tree(id) => tree(client, trees, *id, CachePolicy::Shared)?,
+        MountSource::Tree(id) => {
+            let alone = mount.exclusive || mount.overlay.is_some();
+            let policy = if alone { CachePolicy::Exclusive } else { CachePolicy::Shared };
+            let below = tree(client, trees, *id, policy)?;
+            match &mount.overlay {
+                Some(overlay) => cover_tree(client, trees, below, overlay)?,
+                None => below,
+            }
+        }
         MountSource::Kernel(kind) => {
             let request = MountRequest { source: mount.name.as_bytes(), data: &data };
             match kernel.vfs.types.make(kind.as_bytes(), &request) {
@@ -178,10 +205,18 @@ fn split_options(options: &[String]) -> (MountFlags, String) {
             "strictatime" | "rstrictatime" => flags -= MountFlags::RELATIME,
             "nodiratime" => flags |= MountFlags::NODIRATIME,
             "sync" => flags |= MountFlags::SYNCHRONOUS,
-            "defaults" | "rw" | "rrw" | "suid" | "dev" | "exec" | "rsuid" | "rdev" | "rexec" | "relatime"
-            | "rrelatime" | "norelatime" | "atime" | "diratime" | "nostrictatime" | "async" | "bind" | "rbind"
-            | "private" | "rprivate" | "slave" | "rslave" | "shared" | "rshared" | "unbindable" | "runbindable"
-            | "silent" | "loud" | "mand" | "nomand" | "lazytime" | "nolazytime" | "iversion" | "noiversion" => {}
+            // The last of those that contradict each other counts.
+            "rw" | "rrw" => flags -= MountFlags::RDONLY,
+            "suid" | "rsuid" => flags -= MountFlags::NOSUID,
+            "dev" | "rdev" => flags -= MountFlags::NODEV,
+            "exec" | "rexec" => flags -= MountFlags::NOEXEC,
+            "atime" | "ratime" => flags -= MountFlags::NOATIME,
+            "diratime" => flags -= MountFlags::NODIRATIME,
+            "relatime" | "rrelatime" => flags = (flags | MountFlags::RELATIME) - MountFlags::NOATIME,
+            "async" => flags -= MountFlags::SYNCHRONOUS,
+            "defaults" | "norelatime" | "nostrictatime" | "bind" | "rbind" | "private" | "rprivate" | "slave"
+            | "rslave" | "shared" | "rshared" | "unbindable" | "runbindable" | "silent" | "loud" | "mand"
+            | "nomand" | "lazytime" | "nolazytime" | "iversion" | "noiversion" => {}
             // Done when it is mounted.
             "tmpcopyup" => {}
             other => data.push(other),

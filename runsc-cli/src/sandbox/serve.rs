@@ -25,7 +25,11 @@ pub(crate) fn main() -> Result<u8> {
     // The trees are mounted from their paths: a descriptor of the host's mount namespace would have a way up.
     let mut trees = Vec::new();
     for (index, tree) in config.trees.iter().enumerate() {
-        let flags = if tree.readonly { TreeFlags::READONLY } else { TreeFlags::empty() };
+        let flags = match (tree.store, tree.readonly) {
+            (true, _) => TreeFlags::STORE,
+            (_, true) => TreeFlags::READONLY,
+            _ => TreeFlags::empty(),
+        };
         let source = PathBuf::from(&tree.path);
         trees.push(TreeSpec { id: u32::try_from(index)?, source, flags, recursion: Recursion::Yes });
     }

@@ -36,6 +36,14 @@ impl HostProcess {
         }
     }
 
+    /// Returns a descriptor that becomes readable when the process ends (`man 2 pidfd_open`).
+    pub(crate) fn end(self) -> std::io::Result<OwnedFd> {
+        let gone = std::io::Error::from(rustix::io::Errno::SRCH);
+        let process = pidfd_open(Pid::from_raw(self.pid).ok_or(rustix::io::Errno::SRCH)?, PidfdFlags::empty())?;
+        // Whoever has the number by now.
+        if self.lives() { Ok(process) } else { Err(gone) }
+    }
+
     /// Waits until the process has ended; returns whether it has.
     pub(crate) fn wait_for_end(self, limit: Duration) -> bool {
         // The descriptor stands for whoever has the number by now; if that is our process, its end is what it tells.
