@@ -37,6 +37,11 @@ case_ the name server; r --network "$id" busy grep nameserver /etc/resolv.conf
 case_ datagrams; d exec -d "$id" sh -c 'timeout 20 nc -u -l -p 5000 >/tmp/got'
 for _ in $(seq 40); do r --network "$id" busy sh -c "echo datagram | timeout 1 nc -u $id 5000" >/dev/null; d exec "$id" grep -q datagram /tmp/got && break; done; d exec "$id" head -n 1 /tmp/got
 d rm -f "$id" >/dev/null; d network rm "$id" >/dev/null
+case_ services of one file that talk by name
+printf '%s\n' 'version: "2.4"' 'services:' "  web: {image: busy, runtime: $RUNTIME, command: [httpd, -f, -p, '80', -h, /www], volumes: ['$WORK/www:/www']}" \
+    "  client: {image: busy, runtime: $RUNTIME, command: [sh, -c, 'until wget -q -O /out/got http://web/; do sleep 0.1; done; sleep 1000'], volumes: ['$WORK/out:/out'], depends_on: [web]}" >"$WORK/compose.yml"
+c() { timeout 60 docker-compose -p "$id" -f "$WORK/compose.yml" "$@" 2>&1; }
+c up -d >"$WORK/said" || cat "$WORK/said"; until_ test -s "$WORK/out/got"; cat "$WORK/out/got"; c exec -T web wget -q -O - http://web/; c exec -T client wget -q -O - http://web/; c down -t 0 >/dev/null; d ps -aq --filter "name=$id"; rm -rf "$WORK/out"
 case_ no network; r --network none busy ip -o -4 addr | awk '{print $2, $4}'; r --network none busy sh -c 'wget -q -O - http://172.17.0.1:9000/ >/dev/null 2>&1 || echo unreachable'
 case_ loopback without a network; both r --network none -v "$WORK/www:/www" busy sh -c 'httpd -p 127.0.0.1:80 -h /www && wget -q -O - http://127.0.0.1/'
 case_ the network of the host; d run --rm --network host --runtime "$RUNTIME-host" busy ip -o -4 addr | awk '{print $2, $4}'

@@ -1,6 +1,8 @@
 # Everyday use of Podman. Run once with runc and once with runsc: each case must print the same.
-# $PODMAN is the command with its storage, $WORK a directory of our own.
+# $PODMAN is the command with its storage, $PODMAN_SHARED the same for containers whose files the host sees, $WORK a directory of our own.
 p() { timeout 30 $PODMAN "$@" 2>&1; }
+# The same with a root file system whose changes the host sees.
+s() { timeout 30 $PODMAN_SHARED "$@" 2>&1; }
 r() { p run --network none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 "$@"; }
 tty() { timeout 30 script -qec "$PODMAN $*" /dev/null </dev/null | tr -d '\000\004\b' | sed 's/\^[@D]//g'; }
 case_() { echo "== $*"; }
@@ -17,6 +19,11 @@ case_ a volume in both directions; mkdir -p "$WORK/volume"; echo host >"$WORK/vo
 both r --rm -v "$WORK/volume:/v" busy sh -c 'cat /v/in; echo guest >/v/out'; cat "$WORK/volume/out"
 case_ a read-only root; both r --rm --read-only busy sh -c 'touch /no 2>/dev/null || echo refused; touch /tmp/yes && echo taken'
 case_ a terminal; tty run --network none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --rm -it busy sh -c "'test -t 0 && echo terminal; sleep 0.5'"
+case_ capabilities, limits, host name; both r --rm --cap-drop ALL --cap-add CHOWN --pids-limit 50 --hostname named busy sh -c 'grep CapEff /proc/self/status; hostname'
+case_ a tmpfs; both r --rm --tmpfs /t busy sh -c 'echo a >/t/a; cat /t/a'
+case_ an init process; both r --rm --init busy sh -c 'cat /proc/1/comm'
+case_ copied out and in; s run -d --name "$id-c" --network none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 busy sh -c 'echo made >/made; sleep 1000' >/dev/null; until_ $PODMAN_SHARED exec "$id-c" test -e /made
+s cp "$id-c:/made" "$WORK/made"; cat "$WORK/made"; echo in >"$WORK/in"; s cp "$WORK/in" "$id-c:/in"; s exec "$id-c" cat /in; s diff "$id-c" | sort; s rm -f -t 0 "$id-c" >/dev/null
 case_ detached; r -d --name "$id" --memory 100m busy sh -c 'echo one; trap "echo bye; exit 3" TERM; while :; do sleep 0.05; done' >/dev/null
 until_ sh -c "$PODMAN logs $id | grep one"; p logs "$id"
 case_ exec; both p exec "$id" sh -c 'echo inside; exit 9'

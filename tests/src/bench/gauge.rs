@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::competitor::Competitor;
+use super::competitor::{Competitor, Kind};
 use super::idle;
 use super::items::{Item, What};
+use crate::engines::Dockerd;
 use crate::host::{Ended, run};
 use crate::setup::workspace;
 
@@ -35,13 +36,24 @@ pub(super) struct Gauge {
     bundle: PathBuf,
     limit: Duration,
     containers: AtomicUsize,
+    docker: Option<Dockerd>,
 }
 
 impl Gauge {
     /// Compiles the operations and makes the bundle, both in this directory.
     pub(super) fn new(out: &Path, limit: u64) -> Result<Gauge> {
         let (ops, bundle) = (compile(out)?, make_bundle(out)?);
-        Ok(Gauge { ops, bundle, limit: Duration::from_secs(limit), containers: AtomicUsize::new(0) })
+        Ok(Gauge { ops, bundle, limit: Duration::from_secs(limit), containers: AtomicUsize::new(0), docker: None })
+    }
+
+    /// Starts a daemon of Docker's that knows these by their names.
+    pub(super) fn start_docker(&mut self, all: &[Competitor]) -> Result<()> {
+        let runtimes = all.iter().filter_map(|who| match &who.kind {
+            Kind::Runsc { program, flags } => Some((runtime_name(who), program.clone(), flags.clone())),
+            _ => None,
+        });
+        self.docker = Some(Dockerd::start(runtimes)?);
+        Ok(())
     }
 
     /// Measures once, in the item's unit; why that failed otherwise.
@@ -63,6 +75,10 @@ impl Gauge {
             What::RunBundle => {
                 let number = self.containers.fetch_add(1, Ordering::Relaxed);
                 self.whole(&mut who.run(&self.bundle, &format!("bench-{}-{number}", std::process::id())))
+            }
+            What::DockerRun => {
+                let docker = self.docker.as_ref().context("Docker was not started")?;
+                self.whole(&mut docker.run(&runtime_name(who), "true"))
             }
             What::IdleCpu => idle::cpu(who),
             What::IdlePss => idle::memory(who),
@@ -91,6 +107,11 @@ impl Gauge {
             code => bail!("exit status {code}: {}", ended.complaint()),
         }
     }
+}
+
+/// What Docker calls a competitor.
+fn runtime_name(who: &Competitor) -> String {
+    who.name.replace(' ', "-")
 }
 
 /// Microseconds for each request, from the line of redis-benchmark's CSV that isn't its heading.

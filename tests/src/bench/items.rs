@@ -33,6 +33,8 @@ pub(super) enum What {
     DoTrue,
     /// The whole command `run` on a bundle with busybox; milliseconds.
     RunBundle,
+    /// The whole command `docker run --rm` of `/bin/true`; milliseconds.
+    DockerRun,
     /// Processor time of all processes of an idle sandbox; per cent of one CPU over ten seconds.
     IdleCpu,
     /// Proportional set size of all processes of an idle sandbox, the waiting command line included; MB.
@@ -44,7 +46,7 @@ impl What {
     pub(super) fn unit(&self) -> &'static str {
         match self {
             What::Operation { .. } => "ns",
-            What::Program(..) | What::DoTrue | What::RunBundle => "ms",
+            What::Program(..) | What::DoTrue | What::RunBundle | What::DockerRun => "ms",
             What::Redis(_) => "µs",
             What::IdleCpu => "% CPU",
             What::IdlePss => "MB",
@@ -131,6 +133,7 @@ pub(super) const ITEMS: &[Item] = &[
     Item { name: "redis GET", what: What::Redis("get"), target: Some(REDIS), slow: true },
     whole("do /bin/true", What::DoTrue, 10.0, false),
     whole("run of a busybox bundle", What::RunBundle, 10.0, false),
+    Item { name: "docker run --rm", what: What::DockerRun, target: None, slow: false },
     whole("idle CPU", What::IdleCpu, 0.1, true),
     whole("idle PSS", What::IdlePss, 4.0, true),
 ];

@@ -48,12 +48,15 @@ pub(crate) fn run(common: &Common, peers: &[std::path::PathBuf], rounds: usize, 
     };
     std::fs::create_dir_all(&out)?;
     let all = Competitor::all(&runsc(common)?, &common.platform, peers)?;
-    let gauge = Gauge::new(&output("bench")?, common.limit.min(120))?;
-    let mut samples = Samples::new(&all);
     let chosen: Vec<_> = ITEMS.iter().filter(|i| common.filter.as_deref().is_none_or(|f| i.name.contains(f))).collect();
     if chosen.is_empty() {
         bail!("no item has that in its name; the names are in tests/src/bench/items.rs");
     }
+    let mut gauge = Gauge::new(&output("bench")?, common.limit.min(120))?;
+    if chosen.iter().any(|item| matches!(item.what, What::DockerRun)) {
+        gauge.start_docker(&all)?;
+    }
+    let mut samples = Samples::new(&all);
     for (number, item) in chosen.iter().enumerate() {
         eprintln!("[{}/{}] {}", number + 1, chosen.len(), item.name);
         let rounds = if item.slow { rounds.min(SLOW_ROUNDS) } else { rounds.max(1) };
@@ -69,6 +72,7 @@ pub(crate) fn run(common: &Common, peers: &[std::path::PathBuf], rounds: usize, 
         report::keep(&samples, &chosen, &out)?;
     }
     report::print(&samples, &chosen);
+    report::print_against_runc(&samples, &chosen);
     plot::draw(&samples, &chosen, &out.join("bench.svg"))?;
     println!("kept in {} and bench.svg beside it", out.join("bench.json").display());
     match samples.failures_of("ours") {
@@ -79,8 +83,8 @@ pub(crate) fn run(common: &Common, peers: &[std::path::PathBuf], rounds: usize, 
 
 fn takes_part(who: &Competitor, what: &What) -> bool {
     match (&who.kind, what) {
-        (Kind::Native, What::RunBundle | What::IdleCpu | What::IdlePss) => false,
+        (Kind::Native, What::RunBundle | What::DockerRun | What::IdleCpu | What::IdlePss) => false,
         (Kind::Native | Kind::Runsc { .. }, _) => true,
-        (Kind::Runc, what) => matches!(what, What::RunBundle),
+        (Kind::Runc, what) => matches!(what, What::RunBundle | What::DockerRun),
     }
 }

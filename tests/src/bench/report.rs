@@ -83,6 +83,19 @@ pub(super) fn print(samples: &Samples, items: &[&Item]) {
     }
 }
 
+/// Prints what whole commands cost against runc in the same run, which native has no figure for.
+pub(super) fn print_against_runc(samples: &Samples, items: &[&Item]) {
+    for item in items {
+        let median = |who: &str| samples.get(item.name, who).and_then(|cell| cell.median());
+        let Some(runc) = median("runc") else { continue };
+        for who in samples.names.iter().filter(|who| *who != "runc") {
+            if let Some(median) = median(who) {
+                println!("{}: {who} {:.2} × runc ({} to {} ms)", item.name, median / runc, shown(median), shown(runc));
+            }
+        }
+    }
+}
+
 fn cell(samples: &Samples, item: &Item, who: &str) -> String {
     let Some(cell) = samples.get(item.name, who) else { return " – |".to_owned() };
     let Some(median) = cell.median() else { return " failed |".to_owned() };

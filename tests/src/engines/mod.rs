@@ -3,8 +3,11 @@
 //! A script under `engines/` says what is done, case by case (`== name` begins one). It runs with runc and with runsc, and
 //! each case must print the same with both.
 
+mod conformance;
 mod crash;
 mod daemon;
+mod dockerd;
+mod machine;
 mod network;
 mod rootless;
 
@@ -25,6 +28,7 @@ use crate::pty::Session;
 use crate::setup::{need, root, runsc, workspace};
 use crate::tally::Tally;
 use daemon::Daemon;
+pub(crate) use dockerd::Dockerd;
 
 /// What each engine needs: programs and their packages.
 const COMMON: &[(&str, &str)] = &[("/bin/busybox", "busybox-static"), ("runc", "runc"), ("script", "bsdutils")];
@@ -34,7 +38,7 @@ const PODMAN: &[(&str, &str)] = &[("podman", "podman"), ("conmon", "conmon")];
 const CONTAINERD: &[(&str, &str)] = &[("containerd", "containerd"), ("ctr", "containerd")];
 
 /// Longest time that all cases of one script with one runtime may take.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(400);
 
 /// Says what it hears of its terminal.
 const KEYS: &str = "trap 'echo interrupted' INT; trap 'stty size' WINCH; trap 'exit 6' QUIT; \
@@ -48,13 +52,15 @@ pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
     let runsc = runsc(common)?;
     let before = processes(&runsc);
     let wanted = |name: &str| common.filter.as_deref().is_none_or(|filter| name.contains(filter));
-    let engines: [(&str, fn(&Path, &Path, &mut Tally) -> Result<()>); 6] = [
+    let engines: [(&str, fn(&Path, &Path, &mut Tally) -> Result<()>); 8] = [
         ("runtime", runtime),
+        ("conformance", conformance::run),
         ("docker", docker),
         ("network", network::run),
         ("podman", podman),
         ("rootless", rootless::run),
         ("containerd", containerd),
+        ("systemd", machine::run),
     ];
     for (name, engine) in engines.into_iter().filter(|(name, _)| wanted(name)) {
         let work = tempfile::Builder::new().prefix("runsc-engines-").tempdir().context("make a directory")?;
@@ -92,39 +98,32 @@ fn image(work: &Path) -> Result<PathBuf> {
     Ok(tar)
 }
 
+/// Makes a bundle for a runtime, whose program is `sh -c "$(cat /script)"`; returns what the script is told of both.
+fn bundle_of(work: &Path, name: &str, program: &str) -> Result<Vec<(&'static str, String)>> {
+    let bundle = work.join(name).join("bundle");
+    fs::create_dir_all(bundle.join("rootfs")).context("make a bundle")?;
+    crate::bundles::busybox_rootfs(&bundle.join("rootfs"))?;
+    let config = crate::bundles::plain("eval \"$(cat /script)\"");
+    fs::write(bundle.join("config.json"), config.to_string()).context("write config.json")?;
+    let root = work.join(name).join("root");
+    Ok(vec![("RT", format!("{program} --root {}", root.display())), ("BUNDLE", bundle.display().to_string())])
+}
+
 fn runtime(runsc: &Path, work: &Path, tally: &mut Tally) -> Result<()> {
     need(&[("python3", "python3")])?;
-    let place = |name: &str, program: &str| -> Result<Vec<(&'static str, String)>> {
-        let bundle = work.join(name).join("bundle");
-        fs::create_dir_all(bundle.join("rootfs")).context("make a bundle")?;
-        crate::bundles::busybox_rootfs(&bundle.join("rootfs"))?;
-        let config = crate::bundles::plain("eval \"$(cat /script)\"");
-        fs::write(bundle.join("config.json"), config.to_string()).context("write config.json")?;
-        let root = work.join(name).join("root");
-        Ok(vec![("RT", format!("{program} --root {}", root.display())), ("BUNDLE", bundle.display().to_string())])
-    };
-    let (theirs, ours) = (place("runc", "runc")?, place("runsc", &runsc.display().to_string())?);
+    let theirs = bundle_of(work, "runc", "runc")?;
+    let ours = bundle_of(work, "runsc", &runsc.display().to_string())?;
     compare("runtime", work, &theirs, &ours, tally)?;
     crash::run(runsc, &work.join("runsc/bundle"), work, tally)
 }
 
 fn docker(runsc: &Path, work: &Path, tally: &mut Tally) -> Result<()> {
     need(DOCKER)?;
-    let tar = image(work)?;
-    let socket = format!("unix://{}", work.join("sock").display());
     let config = work.join("daemon.json");
-    let runtimes = serde_json::json!({
-        "runsc": { "path": runsc },
-        "runsc-shared": { "path": runsc, "runtimeArgs": ["--overlay2=none"] },
-    });
-    fs::write(&config, serde_json::json!({ "runtimes": runtimes }).to_string()).context("write daemon.json")?;
-    let mut command = Command::new("dockerd");
-    command.arg("--data-root").arg(work.join("data")).arg("--exec-root").arg(work.join("exec"));
-    command.arg("--pidfile").arg(work.join("pid")).args(["-H", &socket]).arg("--config-file").arg(&config);
-    command.args(["--storage-driver=vfs", "--iptables=false", "--ip6tables=false", "--bridge=none"]);
+    let runtimes = [("runsc", vec![]), ("runsc-shared", vec!["--overlay2=none".to_owned()])];
+    let runtimes = runtimes.into_iter().map(|(name, flags)| (name.to_owned(), runsc.to_owned(), flags));
+    let (_daemon, socket) = dockerd::start(work, runtimes)?;
     let client = format!("docker -H {socket}");
-    let _daemon = Daemon::start(command, &work.join("log"), &format!("{client} version"))?;
-    shell(&format!("{client} import {} busy", tar.display()))?;
     let environment = |runtime: &str, shared: &str| {
         vec![
             ("DOCKER", client.clone()),
@@ -178,7 +177,17 @@ fn podman(runsc: &Path, work: &Path, tally: &mut Tally) -> Result<()> {
     for podman in [&theirs, &ours] {
         shell(&format!("{podman} import {} busy", tar.display()))?;
     }
-    compare("podman", work, &[("PODMAN", theirs)], &[("PODMAN", ours)], tally)
+    let shared = format!("{ours} --runtime-flag overlay2=none");
+    let (theirs, ours) =
+        ([("PODMAN", theirs.clone()), ("PODMAN_SHARED", theirs)], [("PODMAN", ours), ("PODMAN_SHARED", shared)]);
+    compare("podman", work, &theirs, &ours, tally)?;
+    // As `runsc install` has it, named by its name.
+    let conf = work.join("installed.conf");
+    shell(&format!("{} install --engine podman --config_file {}", runsc.display(), conf.display()))?;
+    let named = place("runsc", "runsc");
+    let line = format!("CONTAINERS_CONF={} {named} run --rm --network none busy echo installed", conf.display());
+    tally.check("podman: installed", shows(&line, "installed")?);
+    Ok(())
 }
 
 fn containerd(runsc: &Path, work: &Path, tally: &mut Tally) -> Result<()> {
@@ -207,7 +216,20 @@ fn containerd(runsc: &Path, work: &Path, tally: &mut Tally) -> Result<()> {
             ("IMAGE", "docker.io/library/busy:latest".to_owned()),
         ]
     };
-    compare("containerd", work, &environment("runc"), &environment(&runsc.display().to_string()), tally)
+    compare("containerd", work, &environment("runc"), &environment(&runsc.display().to_string()), tally)?;
+    let install = format!("{} install --engine containerd --config_file {}", runsc.display(), config.display());
+    shell(&format!("{install} --cgroupdriver cgroupfs"))?;
+    let line = format!("containerd -c {} config dump | grep -A 40 runtimes.runsc", config.display());
+    tally.check("containerd: installed", shows(&line, &format!("BinaryName = \"{}\"", runsc.display()))?);
+    Ok(())
+}
+
+/// Runs a command line that must print a text; says what it prints instead.
+fn shows(line: &str, text: &str) -> Result<Option<String>> {
+    let ended = run_command(Command::new("sh").arg("-c").arg(line), LIMIT)?;
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    Ok((ended.code != 0 || !said.contains(text))
+        .then(|| format!("status {}: {said} {}", ended.code, ended.complaint())))
 }
 
 /// Packs the image as `docker save` does: one layer, a configuration and a manifest.
@@ -247,39 +269,48 @@ fn compare(
     ours: &[(&str, String)],
     tally: &mut Tally,
 ) -> Result<()> {
-    let script = workspace().join(format!("tests/engines/{name}.sh"));
-    let cases = |which: &str, environment: &[(&str, String)]| -> Result<BTreeMap<usize, (String, String)>> {
-        let dir = work.join(format!("work-{which}"));
-        fs::create_dir_all(&dir).context("make a directory")?;
-        let mut command = Command::new("bash");
-        command.arg(&script).env("WORK", &dir).envs(environment.iter().map(|(key, value)| (key, value)));
-        let started = Instant::now();
-        let ended = run_command(&mut command, LIMIT)?;
-        println!("     {name} with {which}: {:.1} s", started.elapsed().as_secs_f64());
-        if ended.code != 0 {
-            tally_note(&ended.complaint());
-        }
-        Ok(split(&String::from_utf8_lossy(&ended.stdout)))
+    let cases = |which: &str, environment: &[(&str, String)]| -> Result<Cases> {
+        Ok(split(&script(name, work, which, environment)?))
     };
     let (expected, got) = (cases("runc", theirs)?, cases("runsc", ours)?);
-    for (number, (case, text)) in &expected {
+    judge(name, &expected, &got, tally);
+    Ok(())
+}
+
+/// Runs a script with one runtime; returns what it prints.
+fn script(name: &str, work: &Path, which: &str, environment: &[(&str, String)]) -> Result<String> {
+    let dir = work.join(format!("work-{which}"));
+    fs::create_dir_all(&dir).context("make a directory")?;
+    let mut command = Command::new("bash");
+    command.arg(workspace().join(format!("tests/engines/{name}.sh")));
+    command.env("WORK", &dir).envs(environment.iter().map(|(key, value)| (key, value)));
+    let started = Instant::now();
+    let ended = run_command(&mut command, LIMIT)?;
+    println!("     {name} with {which}: {:.1} s", started.elapsed().as_secs_f64());
+    if ended.code != 0 {
+        println!("     {}", ended.complaint());
+    }
+    Ok(String::from_utf8_lossy(&ended.stdout).into_owned())
+}
+
+/// What a script printed, by the number of the case, with the case's name.
+type Cases = BTreeMap<usize, (String, String)>;
+
+/// Compares what the cases have printed with runc and with runsc.
+fn judge(name: &str, expected: &Cases, got: &Cases, tally: &mut Tally) {
+    for (number, (case, text)) in expected {
         let ours = got.get(number).map_or("", |(_, text)| text.as_str());
         let problem = (ours != text).then(|| first_difference(text.as_bytes(), ours.as_bytes()));
         tally.check(&format!("{name}: {case}"), problem);
     }
-    Ok(())
-}
-
-fn tally_note(text: &str) {
-    println!("     {text}");
 }
 
 /// What runc says about its own work when the host is slow.
 const NOISE: &[&str] = &["container's cgroup is not empty"];
 
 /// Splits a script's output into its cases.
-fn split(text: &str) -> BTreeMap<usize, (String, String)> {
-    let mut cases: BTreeMap<usize, (String, String)> = BTreeMap::new();
+fn split(text: &str) -> Cases {
+    let mut cases = Cases::new();
     for line in text.lines().filter(|line| !NOISE.iter().any(|noise| line.contains(noise))) {
         if let Some(name) = line.strip_prefix("== ") {
             cases.insert(cases.len(), (name.to_owned(), String::new()));

@@ -45,7 +45,13 @@ pub(super) fn run(runsc: &Path, work: &Path, tally: &mut Tally) -> Result<()> {
     let pid = fs::read_to_string(work.join("pid")).context("read the daemon's process id")?;
     let host = format!("nsenter --net --target {}", pid.trim());
     shell(&format!("{client} import {} busy", tar.display()))?;
-    let environment =
-        |runtime: &str| vec![("DOCKER", client.clone()), ("RUNTIME", runtime.to_owned()), ("HOST", host.clone())];
+    let environment = |runtime: &str| {
+        vec![
+            ("DOCKER", client.clone()),
+            ("DOCKER_HOST", socket.clone()),
+            ("RUNTIME", runtime.to_owned()),
+            ("HOST", host.clone()),
+        ]
+    };
     compare("network", work, &environment("runc"), &environment("runsc"), tally)
 }

@@ -11,7 +11,13 @@ use crate::setup::need;
 use crate::tally::Tally;
 
 /// What an ordinary user's containers need besides.
-const NEEDS: &[(&str, &str)] = &[("newuidmap", "uidmap"), ("runuser", "util-linux"), ("useradd", "passwd")];
+const NEEDS: &[(&str, &str)] = &[
+    ("newuidmap", "uidmap"),
+    ("runuser", "util-linux"),
+    ("useradd", "passwd"),
+    ("slirp4netns", "slirp4netns"),
+    ("curl", "curl"),
+];
 
 /// The user; the name is long so that it is nobody's.
 const USER: &str = "runsc-engines-test";
@@ -48,6 +54,9 @@ pub(super) fn run(runsc: &Path, work: &Path, tally: &mut Tally) -> Result<()> {
     for path in [work, &ours] {
         fs::set_permissions(path, Permissions::from_mode(0o755)).context("open up a path")?;
     }
+    // What makes a user's network; on many hosts everybody may use it.
+    let tun = work.join("tun");
+    shell(&format!("mknod {0} c 10 200 && chmod 666 {0}", tun.display()))?;
     let place = |runtime: &str, binary: &str| -> Result<String> {
         let dir = work.join(runtime);
         fs::create_dir_all(dir.join("xdg")).context("make a directory")?;
@@ -57,9 +66,10 @@ pub(super) fn run(runsc: &Path, work: &Path, tally: &mut Tally) -> Result<()> {
         shell(&format!("chown -R {USER} {} {}", dir.display(), made.display()))?;
         shell(&format!("chown -R 0:0 {0} && chmod 700 {0}", made.join("secret").display()))?;
         Ok(format!(
-            "runuser -u {USER} -- env -C / HOME={0} XDG_RUNTIME_DIR={0}/xdg podman --root {0}/root --runroot {0}/run \
+            "unshare --mount sh -c 'mount --bind {tun} /dev/net/tun && exec \"$@\"' sh runuser -u {USER} -- env -C / HOME={0} XDG_RUNTIME_DIR={0}/xdg podman --root {0}/root --runroot {0}/run \
              --tmpdir {0}/tmp --storage-driver vfs --cgroup-manager cgroupfs --events-backend file --runtime {binary}",
-            dir.display()
+            dir.display(),
+            tun = tun.display()
         ))
     };
     let (theirs, ours) = (place("runc", "runc")?, place("runsc", &ours.display().to_string())?);
