@@ -11,6 +11,6 @@ docker import /mnt/image.tar busy >/dev/null
 for runtime in runc runsc; do
     echo "##### $runtime"
     rm -rf $WORK/*; cp -a /mnt/bundle $WORK/bundle
-    BUNDLE=$WORK/bundle RUNTIME=$runtime timeout 400 bash /mnt/systemd.sh
+    BUNDLE=$WORK/bundle RUNTIME=$runtime timeout 800 bash /mnt/systemd.sh
 done
 echo "##### end"

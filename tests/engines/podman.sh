@@ -22,8 +22,9 @@ case_ a terminal; tty run --network none --ulimit nofile=1024:1024 --ulimit npro
 case_ capabilities, limits, host name; both r --rm --cap-drop ALL --cap-add CHOWN --pids-limit 50 --hostname named busy sh -c 'grep CapEff /proc/self/status; hostname'
 case_ a tmpfs; both r --rm --tmpfs /t busy sh -c 'echo a >/t/a; cat /t/a'
 case_ an init process; both r --rm --init busy sh -c 'cat /proc/1/comm'
-case_ copied out and in; s run -d --name "$id-c" --network none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 busy sh -c 'echo made >/made; sleep 1000' >/dev/null; until_ $PODMAN_SHARED exec "$id-c" test -e /made
-s cp "$id-c:/made" "$WORK/made"; cat "$WORK/made"; echo in >"$WORK/in"; s cp "$WORK/in" "$id-c:/in"; s exec "$id-c" cat /in; s diff "$id-c" | sort; s rm -f -t 0 "$id-c" >/dev/null
+case_ copied out and in while it is stopped; s run -d --name "$id-c" --network none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 busy sh -c 'echo made >/made; sleep 1000' >/dev/null; until_ $PODMAN_SHARED exec "$id-c" test -e /made
+s stop -t 0 "$id-c" >/dev/null
+s cp "$id-c:/made" "$WORK/made"; cat "$WORK/made"; echo in >"$WORK/in"; s cp "$WORK/in" "$id-c:/in"; s start "$id-c" >/dev/null; until_ $PODMAN_SHARED exec "$id-c" true; s exec "$id-c" cat /in; s diff "$id-c" | sort; s rm -f -t 0 "$id-c" >/dev/null
 case_ detached; r -d --name "$id" --memory 100m busy sh -c 'echo one; trap "echo bye; exit 3" TERM; while :; do sleep 0.05; done' >/dev/null
 until_ sh -c "$PODMAN logs $id | grep one"; p logs "$id"
 case_ exec; both p exec "$id" sh -c 'echo inside; exit 9'

