@@ -19,8 +19,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use oci_spec::runtime::LinuxResources;
+use anyhow::{Context, Result, bail, ensure};
+use oci_spec::runtime::{LinuxHugepageLimit, LinuxResources};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use oom::OomWatch;
@@ -226,6 +226,14 @@ fn make_dirs(root: &Path, path: &str, made: &mut Vec<PathBuf>, each: impl Fn(&Pa
 fn write(dir: &Path, name: &str, value: impl std::fmt::Display) -> Result<()> {
     let path = dir.join(name);
     fs::write(&path, value.to_string()).with_context(|| format!("writing {value} to {}", path.display()))
+}
+
+/// The size of a huge page, as names of files have it.
+fn huge_page(limit: &LinuxHugepageLimit) -> Result<&str> {
+    let size = limit.page_size().as_str();
+    let proper = !size.is_empty() && size.chars().all(|c| c.is_ascii_alphanumeric());
+    ensure!(proper, "config.json: linux.resources.hugepageLimits has the page size {size:?}");
+    Ok(size)
 }
 
 /// The limit of processes as the host gets it.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, LinuxThrottleDevice};
 use serde::{Deserialize, Serialize};
 
-use super::{make_dirs, pids_max, write};
+use super::{huge_page, make_dirs, pids_max, write};
 
 /// A directory in each hierarchy.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -74,6 +74,10 @@ impl Cgroup {
         }
         if let Some(io) = resources.block_io() {
             self.apply_io(io)?;
+        }
+        for limit in resources.hugepage_limits().iter().flatten() {
+            let file = format!("hugetlb.{}.limit_in_bytes", huge_page(limit)?);
+            write(self.dir("hugetlb")?, &file, limit.limit())?;
         }
         Ok(())
     }

@@ -7,10 +7,10 @@ use anyhow::{Result, ensure};
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources};
 use serde::{Deserialize, Serialize};
 
-use super::{make_dirs, pids_max, write};
+use super::{huge_page, make_dirs, pids_max, write};
 
 /// Controllers that are turned on for a sandbox.
-const CONTROLLERS: &[&str] = &["cpuset", "cpu", "io", "memory", "pids"];
+const CONTROLLERS: &[&str] = &["cpuset", "cpu", "hugetlb", "io", "memory", "pids"];
 
 /// A directory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,6 +59,9 @@ impl Cgroup {
         }
         if let Some(io) = resources.block_io() {
             self.apply_io(io)?;
+        }
+        for limit in resources.hugepage_limits().iter().flatten() {
+            write(&self.dir, &format!("hugetlb.{}.max", huge_page(limit)?), limit.limit())?;
         }
         for (file, value) in resources.unified().iter().flatten() {
             let proper = !file.contains('/') && file.contains('.') && !file.starts_with("cgroup.");

@@ -4,6 +4,7 @@
 mod caps;
 mod devices;
 mod hints;
+mod ignored;
 mod mounts;
 mod namespaces;
 mod overlay;
@@ -111,6 +112,7 @@ fn parse(path: &Path) -> Result<Spec> {
     ensure!(file.metadata().with_context(reading)?.is_file(), "reading {}: it is not a file", path.display());
     let mut text = Vec::new();
     file.take(CONFIG_MAX).read_to_end(&mut text).with_context(reading)?;
+    ignored::warn(&text);
     document(&text).with_context(|| format!("parsing {}", path.display()))
 }
 
