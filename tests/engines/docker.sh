@@ -80,7 +80,7 @@ case_ always restarted until stopped; r -d --name "$id" --restart always busy sh
 until_ sh -c "test \$($DOCKER logs $id | grep -c try) -ge 3"; d stop "$id" >/dev/null; d inspect -f '{{.State.Status}}' "$id"; d rm -f "$id" >/dev/null
 case_ out of memory; r --name "$id" --memory 30m --memory-swap 30m busy sh -c 'exec tail /dev/zero'; echo "status $?"
 d inspect -f '{{.State.ExitCode}} {{.State.OOMKilled}}' "$id"; d rm "$id" >/dev/null
-case_ out of memory, survived by the first process; r --rm --memory 30m --memory-swap 30m busy sh -c 'tail /dev/zero; echo "status $?"' 2>/dev/null
+case_ out of memory, survived by the first process; r --rm --memory 30m --memory-swap 30m busy sh -c 'exec 2>&1; tail /dev/zero; echo "status $?"'
 case_ a share of the processor; r -d --name "$id" --cpus 0.2 busy sh -c 'while :; do :; done' >/dev/null
 stat=/sys/fs/cgroup/cpu/docker/$($DOCKER inspect -f '{{.Id}}' "$id"); until_ sh -c "! grep -q 'nr_throttled 0' $stat/cpu.stat"; cat "$stat/cpu.cfs_quota_us" "$stat/cpu.cfs_period_us"; d rm -f "$id" >/dev/null
 case_ a limit of processes, and a lower one

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Common;
@@ -26,8 +27,20 @@ const DELAYS: &[u64] = &[0, 1, 2, 3, 4, 6, 8, 10, 13, 16, 20, 25, 32, 40, 60, 10
 /// How long the gofer rests.
 const STALL: Duration = Duration::from_secs(4);
 
+/// Moves to mounts of our own, which others on this machine don't change: what changes is a sandbox's doing then. An ordinary
+/// user's sandboxes can't reach the host's mounts in the first place.
+fn leave_the_hosts_mounts() -> Result<()> {
+    if rustix::process::geteuid().is_root() {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).context("make a mount namespace")?;
+        let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        mount_change("/", flags).context("keep others' mounts away")?;
+    }
+    Ok(())
+}
+
 /// Kills each victim after each delay on each platform.
 pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
+    leave_the_hosts_mounts()?;
     // A name of its own: other sandboxes of this machine are none of this suite's business.
     let dir = tempfile::Builder::new().prefix("runsc-faults").tempdir().context("make a directory")?;
     let own = dir.path().join("runsc-under-test");
