@@ -16,6 +16,7 @@ mod v2;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -126,6 +127,22 @@ impl Cgroup {
         match &self.place {
             Place::V1(cgroup) => cgroup.apply(resources),
             Place::V2(cgroup) => cgroup.apply(resources),
+        }
+    }
+
+    /// Opens the lists of tasks through which a process puts itself in, by writing `0`. The host moves it at once then; to
+    /// move another process it waits until none is about to fork or end, some twenty milliseconds. Empty where the host
+    /// knows no such way: the process is to be [put in](Cgroup::join).
+    pub(crate) fn doors(&self) -> io::Result<Vec<OwnedFd>> {
+        match &self.place {
+            // What systemd makes isn't there before the process.
+            _ if self.unit.is_some() => Ok(Vec::new()),
+            Place::V1(cgroup) => {
+                let lists = cgroup.dirs.values().map(|dir| fs::File::options().write(true).open(dir.join("tasks")));
+                lists.map(|list| list.map(OwnedFd::from)).collect()
+            }
+            // By itself, too, only whole processes can be moved.
+            Place::V2(_) => Ok(Vec::new()),
         }
     }
 

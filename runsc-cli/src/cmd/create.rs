@@ -172,6 +172,11 @@ fn start(
     listener: OwnedFd,
     extra: Vec<OwnedFd>,
 ) -> Result<Sandbox> {
+    let doors = match &draft.record.cgroup {
+        // An ordinary user's container does without limits where it must, which only the way below can tell.
+        Some(cgroup) if crate::user::is_host_root() => cgroup.doors().context("opening the cgroup")?,
+        _ => Vec::new(),
+    };
     let cgroup = RefCell::new(draft.record.cgroup.clone());
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     let first = Cell::new(true);
@@ -183,6 +188,9 @@ fn start(
                 Err(error) if crate::user::is_host_root() => return Err(error),
                 _ => {}
             }
+        }
+        if !doors.is_empty() {
+            return Ok(());
         }
         let mut cgroup = cgroup.borrow_mut();
         match cgroup.as_mut().map(|cgroup| if first.take() { cgroup.start(pid, resources) } else { cgroup.join(pid) }) {
@@ -217,6 +225,7 @@ fn start(
         network,
         ids: spec.linux().as_ref().map(oci::ids).transpose()?.flatten(),
         before_program: &before_program,
+        joins: &doors,
         gofer_last: spec.hooks().is_some(),
         namespaces_made: &namespaces_made,
     };

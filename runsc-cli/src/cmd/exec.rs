@@ -140,6 +140,7 @@ fn detach(args: &ExecArgs, channel: &Channel, console: Option<&OwnedFd>) -> Resu
         stdio: Stdio::Null,
         dies_with_caller: false,
         before_program: &|_| Ok(()),
+        joins: Vec::new(),
     };
     let child = spawn.start().context("starting a process that waits for the executed one")?;
     if let Some(path) = &args.pid_file {

@@ -49,6 +49,8 @@ pub(crate) struct Extras<'a> {
     pub(crate) ids: Option<IdMaps>,
     /// Called with the id of each process before its program runs.
     pub(crate) before_program: &'a dyn Fn(i32) -> std::io::Result<()>,
+    /// Files that each process writes `0` to after that.
+    pub(crate) joins: &'a [OwnedFd],
     /// What is called by `namespaces_made` may change the trees, so that the gofer has to come after it.
     pub(crate) gofer_last: bool,
     /// Called with the sentry's id when its namespaces are made.
@@ -64,6 +66,7 @@ impl Default for Extras<'_> {
             network: Place::New,
             ids: None,
             before_program: &|_| Ok(()),
+            joins: &[],
             gofer_last: false,
             namespaces_made: &|_| Ok(()),
         }
@@ -111,6 +114,7 @@ pub(crate) fn launch(global: &Global, mut config: SandboxConfig, extras: Extras<
         own_ids: extras.ids.is_some(),
         ids: extras.ids.unwrap_or_else(IdMaps::of_caller),
         before_program: extras.before_program,
+        joins: extras.joins,
     };
     let begin_gofer = || plan.begin_gofer(&gofer_ends, &gofer_stderr);
     // The sentry waits for it sooner or later.
@@ -178,6 +182,7 @@ struct Plan<'a> {
     /// These ids are not the caller's.
     own_ids: bool,
     before_program: &'a dyn Fn(i32) -> std::io::Result<()>,
+    joins: &'a [OwnedFd],
 }
 
 impl Plan<'_> {
@@ -234,6 +239,7 @@ impl Plan<'_> {
             stdio,
             dies_with_caller: !self.config.detached,
             before_program: self.before_program,
+            joins: self.joins.iter().map(AsFd::as_fd).collect(),
         };
         explained(spawn.begin())
     }

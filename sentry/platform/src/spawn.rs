@@ -49,6 +49,8 @@ pub struct Spawn<'a> {
     pub dies_with_caller: bool,
     /// Called with the process's id before its program runs.
     pub before_program: &'a dyn Fn(i32) -> io::Result<()>,
+    /// Files that the process writes `0` to after that: its name for itself in lists of a cgroup's tasks.
+    pub joins: Vec<BorrowedFd<'a>>,
 }
 
 /// What a new process has as its standard streams.
@@ -132,9 +134,11 @@ impl Spawn<'_> {
         }
         if pid == 0 {
             let sources: Vec<RawFd> = held.iter().map(AsRawFd::as_raw_fd).collect();
+            let joins: Vec<RawFd> = self.joins.iter().map(AsRawFd::as_raw_fd).collect();
             let plan = Plan {
                 program: program.as_raw_fd(),
                 sources: &sources,
+                joins: &joins,
                 stdio: stdio.as_ref().map(AsRawFd::as_raw_fd),
                 becomes_root: self.becomes_root,
                 dies_with_caller: self.dies_with_caller,
@@ -189,6 +193,7 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
 struct Plan<'a> {
     program: RawFd,
     sources: &'a [RawFd],
+    joins: &'a [RawFd],
     stdio: Option<RawFd>,
     becomes_root: bool,
     dies_with_caller: bool,
@@ -225,6 +230,12 @@ fn prepare(plan: &Plan<'_>) -> Result<(), i32> {
     let got = unsafe { libc::read(plan.go, (&raw mut byte).cast(), 1) };
     if got != 1 {
         return Err(libc::EPIPE);
+    }
+    for list in plan.joins {
+        // SAFETY: writes one byte from a constant.
+        if unsafe { libc::write(*list, b"0".as_ptr().cast(), 1) } != 1 {
+            return Err(last_errno());
+        }
     }
     if plan.becomes_root {
         become_root()?;
