@@ -59,6 +59,13 @@ impl Competitor {
 
     /// The command line that runs a bundle there under this name.
     pub(super) fn run(&self, bundle: &Path, name: &str) -> Command {
+        let mut command = self.runtime("run");
+        command.arg("--bundle").arg(bundle).arg(name);
+        command
+    }
+
+    /// The command line of a runtime's subcommand.
+    pub(super) fn runtime(&self, subcommand: &str) -> Command {
         let mut command = match &self.kind {
             Kind::Native | Kind::Runc => Command::new("runc"),
             Kind::Runsc { program, flags } => {
@@ -67,7 +74,7 @@ impl Competitor {
                 command
             }
         };
-        command.args(["run", "--bundle"]).arg(bundle).arg(name);
+        command.arg(subcommand);
         quiet(&mut command);
         command
     }

@@ -33,7 +33,7 @@ cat rows";
 /// What samples need.
 pub(super) struct Gauge {
     ops: PathBuf,
-    bundle: PathBuf,
+    bundles: Bundles,
     limit: Duration,
     containers: AtomicUsize,
     docker: Option<Dockerd>,
@@ -42,8 +42,8 @@ pub(super) struct Gauge {
 impl Gauge {
     /// Compiles the operations and makes the bundle, both in this directory.
     pub(super) fn new(out: &Path, limit: u64) -> Result<Gauge> {
-        let (ops, bundle) = (compile(out)?, make_bundle(out)?);
-        Ok(Gauge { ops, bundle, limit: Duration::from_secs(limit), containers: AtomicUsize::new(0), docker: None })
+        let (ops, bundles) = (compile(out)?, Bundles::make(out)?);
+        Ok(Gauge { ops, bundles, limit: Duration::from_secs(limit), containers: AtomicUsize::new(0), docker: None })
     }
 
     /// Starts a daemon of Docker's that knows these by their names.
@@ -54,6 +54,12 @@ impl Gauge {
         });
         self.docker = Some(Dockerd::start(runtimes)?);
         Ok(())
+    }
+
+    /// A name that no container had before.
+    fn new_name(&self) -> String {
+        let number = self.containers.fetch_add(1, Ordering::Relaxed);
+        format!("bench-{}-{number}", std::process::id())
     }
 
     /// Measures once, in the item's unit; why that failed otherwise.
@@ -72,16 +78,14 @@ impl Gauge {
                 redis_time(&String::from_utf8_lossy(&ended.stdout))
             }
             What::DoTrue => self.whole(&mut who.command(&["/bin/true".into()])),
-            What::RunBundle => {
-                let number = self.containers.fetch_add(1, Ordering::Relaxed);
-                self.whole(&mut who.run(&self.bundle, &format!("bench-{}-{number}", std::process::id())))
-            }
+            What::RunBundle => self.whole(&mut who.run(&self.bundles.of_true, &self.new_name())),
             What::DockerRun => {
                 let docker = self.docker.as_ref().context("Docker was not started")?;
                 self.whole(&mut docker.run(&runtime_name(who), "true"))
             }
             What::IdleCpu => idle::cpu(who),
-            What::IdlePss => idle::memory(who),
+            What::IdlePss => idle::container(who, &self.bundles.of_shell, &self.new_name()),
+            What::IdleDo => idle::command(who),
         }
     }
 
@@ -137,25 +141,38 @@ fn compile(out: &Path) -> Result<PathBuf> {
     Ok(program)
 }
 
-fn make_bundle(out: &Path) -> Result<PathBuf> {
-    let dir = out.join("bundle");
+/// Bundles with busybox in them.
+struct Bundles {
+    of_true: PathBuf,
+    of_shell: PathBuf,
+}
+
+impl Bundles {
+    fn make(out: &Path) -> Result<Bundles> {
+        let make = |name: &str, program: &str| make_bundle(&out.join(name), program);
+        Ok(Bundles { of_true: make("bundle", "true")?, of_shell: make("bundle-shell", "sh")? })
+    }
+}
+
+/// Makes a bundle that runs this applet of busybox.
+fn make_bundle(dir: &Path, program: &str) -> Result<PathBuf> {
     fs::create_dir_all(dir.join("rootfs/bin")).context("make a rootfs")?;
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|p| Path::new(p).exists());
-    fs::copy(busybox.context("find busybox")?, dir.join("rootfs/bin/true")).context("copy busybox")?;
+    fs::copy(busybox.context("find busybox")?, dir.join("rootfs/bin").join(program)).context("copy busybox")?;
     let path = dir.join("config.json");
     let _ = fs::remove_file(&path);
-    let status = Command::new("runc").arg("spec").current_dir(&dir).status().context("run runc spec")?;
+    let status = Command::new("runc").arg("spec").current_dir(dir).status().context("run runc spec")?;
     if !status.success() {
         bail!("runc spec fails");
     }
     let mut config: Value = serde_json::from_str(&fs::read_to_string(&path)?).context("read config.json")?;
     if let Some(process) = config.get_mut("process").and_then(Value::as_object_mut) {
-        process.insert("args".into(), json!(["/bin/true"]));
+        process.insert("args".into(), json!([format!("/bin/{program}")]));
         process.insert("terminal".into(), json!(false));
         process.remove("rlimits");
     }
     fs::write(&path, config.to_string()).context("write config.json")?;
-    Ok(dir)
+    Ok(dir.to_path_buf())
 }
 
 #[cfg(test)]

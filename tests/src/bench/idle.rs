@@ -1,7 +1,9 @@
-//! What a sandbox costs that does nothing: a program inside sleeps, and everything it needs on the host is counted.
+//! What a sandbox costs that does nothing: a program inside sleeps or waits for input, and every process that is there for
+//! it on the host is counted.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -35,22 +37,11 @@ impl Sleeper {
         if let Some(status) = self.child.try_wait().context("wait for the idle sandbox")? {
             bail!("the idle sandbox has ended by itself: {status}");
         }
-        let parents = parents();
-        let mut found = BTreeSet::from([self.child.id()]);
-        loop {
-            let more: Vec<u32> = parents
-                .iter()
-                .filter(|(id, of)| found.contains(of) && !found.contains(id))
-                .map(|(id, _)| *id)
-                .collect();
-            if more.is_empty() {
-                break;
-            }
-            found.extend(more);
-        }
-        if found.len() < 2 {
+        let mut found = descendants(self.child.id());
+        if found.is_empty() {
             bail!("the idle sandbox has no process besides its command line");
         }
+        found.insert(self.child.id());
         Ok(found)
     }
 }
@@ -74,14 +65,71 @@ pub(super) fn cpu(who: &Competitor) -> Result<f64> {
     Ok(after.saturating_sub(before) as f64 / took * 100.0)
 }
 
-/// Proportional set size of all processes of an idle sandbox, in MB.
-pub(super) fn memory(who: &Competitor) -> Result<f64> {
+/// Proportional set size of all processes of an idle `do`, in MB.
+pub(super) fn command(who: &Competitor) -> Result<f64> {
     let mut sleeper = Sleeper::start(who)?;
+    memory(&sleeper.processes()?)
+}
+
+/// The same of a detached container whose shell waits for words; of that no command line is left.
+pub(super) fn container(who: &Competitor, bundle: &Path, name: &str) -> Result<f64> {
+    // What loses its parent comes to this process.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).context("become a subreaper")?;
+    let before = descendants(std::process::id());
+    let (stdin, words) = std::io::pipe().context("make a pipe")?;
+    let mut command = who.runtime("run");
+    command.arg("--detach").arg("--bundle").arg(bundle).arg(name);
+    let started = command.stdin(stdin).stdout(Stdio::null()).stderr(Stdio::null()).status().context("start it")?;
+    drop(command);
+    let measured = if started.success() {
+        std::thread::sleep(START);
+        let found: BTreeSet<u32> = descendants(std::process::id()).difference(&before).copied().collect();
+        memory(&found)
+    } else {
+        Err(anyhow::anyhow!("it could not be started: {started}"))
+    };
+    for words in [["kill", name, "KILL"].as_slice(), &["delete", "--force", name]] {
+        let mut command = who.runtime(words[0]);
+        // What has failed to start can't be ended.
+        let _ = command.args(&words[1..]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    }
+    drop(words);
+    reap(&before);
+    measured
+}
+
+fn memory(processes: &BTreeSet<u32>) -> Result<f64> {
+    if processes.is_empty() {
+        bail!("there is no process of the idle sandbox");
+    }
     let mut total = 0.0;
-    for id in sleeper.processes()? {
-        total += pss(id).with_context(|| format!("no memory of process {id} to be seen"))?;
+    for id in processes {
+        total += pss(*id).with_context(|| format!("no memory of process {id} to be seen"))?;
     }
     Ok(total / 1024.0)
+}
+
+/// Waits, at most some seconds, for the end of all children that were not there before.
+fn reap(before: &BTreeSet<u32>) {
+    let deadline = Instant::now() + START;
+    while Instant::now() < deadline && descendants(std::process::id()).difference(before).next().is_some() {
+        let _ = rustix::process::wait(rustix::process::WaitOptions::NOHANG);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Everything that descends from a process.
+fn descendants(of: u32) -> BTreeSet<u32> {
+    let parents = parents();
+    let mut found = BTreeSet::new();
+    loop {
+        let is_new = |&&(id, parent): &&(u32, u32)| (parent == of || found.contains(&parent)) && !found.contains(&id);
+        let more: Vec<u32> = parents.iter().filter(is_new).map(|(id, _)| *id).collect();
+        if more.is_empty() {
+            return found;
+        }
+        found.extend(more);
+    }
 }
 
 /// Every process with its parent.

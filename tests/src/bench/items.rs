@@ -37,8 +37,10 @@ pub(super) enum What {
     DockerRun,
     /// Processor time of all processes of an idle sandbox; per cent of one CPU over ten seconds.
     IdleCpu,
-    /// Proportional set size of all processes of an idle sandbox, the waiting command line included; MB.
+    /// Proportional set size of all processes of a detached container with a shell that waits for words; MB.
     IdlePss,
+    /// The same of `do` with a program that sleeps, the waiting command line included; MB.
+    IdleDo,
 }
 
 impl What {
@@ -49,7 +51,7 @@ impl What {
             What::Program(..) | What::DoTrue | What::RunBundle | What::DockerRun => "ms",
             What::Redis(_) => "µs",
             What::IdleCpu => "% CPU",
-            What::IdlePss => "MB",
+            What::IdlePss | What::IdleDo => "MB",
         }
     }
 }
@@ -136,6 +138,7 @@ pub(super) const ITEMS: &[Item] = &[
     Item { name: "docker run --rm", what: What::DockerRun, target: None, slow: false },
     whole("idle CPU", What::IdleCpu, 0.1, true),
     whole("idle PSS", What::IdlePss, 4.0, true),
+    Item { name: "idle PSS of do", what: What::IdleDo, target: None, slow: true },
 ];
 
 #[cfg(test)]

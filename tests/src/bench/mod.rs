@@ -83,8 +83,8 @@ pub(crate) fn run(common: &Common, peers: &[std::path::PathBuf], rounds: usize, 
 
 fn takes_part(who: &Competitor, what: &What) -> bool {
     match (&who.kind, what) {
-        (Kind::Native, What::RunBundle | What::DockerRun | What::IdleCpu | What::IdlePss) => false,
+        (Kind::Native, What::RunBundle | What::DockerRun | What::IdleCpu | What::IdlePss | What::IdleDo) => false,
         (Kind::Native | Kind::Runsc { .. }, _) => true,
-        (Kind::Runc, what) => matches!(what, What::RunBundle | What::DockerRun),
+        (Kind::Runc, what) => matches!(what, What::RunBundle | What::DockerRun | What::IdlePss),
     }
 }
