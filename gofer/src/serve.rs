@@ -2,6 +2,9 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::Thread;
+use std::time::Duration;
 
 use gofer_proto::{MAX_MESSAGE, Request, SeqPacket, Transport, TransportError, Writer};
 
@@ -21,25 +24,84 @@ pub enum ServeError {
 /// Stack of a connection's thread: requests are decoded in place and nothing recurses.
 const STACK: usize = 256 * 1024;
 
+/// Rest after which the caller is told of it.
+const LONG_REST: Duration = Duration::from_millis(500);
+
+/// What the thread that has started all others knows of them.
+struct Watch {
+    starter: Thread,
+    /// Connections that are served.
+    open: AtomicUsize,
+    /// Requests answered.
+    answered: AtomicUsize,
+    /// Something has been asked since the last rest.
+    busy: AtomicBool,
+}
+
+impl Watch {
+    /// A request has been answered.
+    fn answered(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        if !self.busy.load(Ordering::Relaxed) && !self.busy.swap(true, Ordering::SeqCst) {
+            self.starter.unpark();
+        }
+    }
+
+    /// Watches until no connection is served.
+    fn keep(&self, mut at_rest: impl FnMut()) {
+        while self.open.load(Ordering::SeqCst) > 0 {
+            if !self.busy.load(Ordering::SeqCst) {
+                std::thread::park();
+                continue;
+            }
+            let before = self.answered.load(Ordering::Relaxed);
+            std::thread::park_timeout(LONG_REST);
+            if self.answered.load(Ordering::Relaxed) == before {
+                self.busy.store(false, Ordering::SeqCst);
+                at_rest();
+            }
+        }
+    }
+}
+
+/// A connection that is served; tells of its end when dropped.
+struct Open<'a>(&'a Watch);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
+        self.0.starter.unpark();
+    }
+}
+
 /// Answers requests on all sockets until the peers have closed every one of them. `ready` is called once all threads
-/// exist: the place to install a seccomp filter for all of them.
+/// exist: the place to install a seccomp filter for all of them; `at_rest` when nothing has been asked for a while.
 ///
 /// If `ready` fails nothing has been answered; the threads wait for ever, so the caller must end the process.
 pub fn serve(
     server: Server,
     sockets: Vec<OwnedFd>,
     ready: impl FnOnce() -> Result<(), Box<dyn std::error::Error + Send + Sync>>,
+    at_rest: impl FnMut(),
 ) -> Result<(), ServeError> {
     let server = Arc::new(server);
     let gate = Arc::new(std::sync::Barrier::new(sockets.len() + 1));
+    let watch = Arc::new(Watch {
+        starter: std::thread::current(),
+        open: AtomicUsize::new(sockets.len()),
+        answered: AtomicUsize::new(0),
+        busy: AtomicBool::new(false),
+    });
     let mut threads = Vec::new();
     for (index, socket) in sockets.into_iter().enumerate() {
-        let (server, gate) = (Arc::clone(&server), Arc::clone(&gate));
+        let (server, gate, watch) = (Arc::clone(&server), Arc::clone(&gate), Arc::clone(&watch));
         let body = move || {
             // Once when the thread has set itself up, which needs more host calls than serving, and once to begin.
             gate.wait();
             gate.wait();
-            connection(&server, &mut SeqPacket::new(socket));
+            let open = Open(&watch);
+            connection(&server, &mut SeqPacket::new(socket), || watch.answered());
+            drop(open);
         };
         let thread = std::thread::Builder::new().name(format!("gofer-{index}")).stack_size(STACK).spawn(body);
         threads.push(thread.map_err(ServeError::Thread)?);
@@ -47,6 +109,7 @@ pub fn serve(
     gate.wait();
     ready().map_err(ServeError::Ready)?;
     gate.wait();
+    watch.keep(at_rest);
     for thread in threads {
         if thread.join().is_err() {
             tracing::error!("a gofer thread panicked");
@@ -55,8 +118,8 @@ pub fn serve(
     Ok(())
 }
 
-/// Answers the requests of one connection until it is closed or its peer breaks the protocol.
-pub(crate) fn connection(server: &Server, transport: &mut dyn Transport) {
+/// Answers the requests of one connection until it is closed or its peer breaks the protocol; tells of each.
+pub(crate) fn connection(server: &Server, transport: &mut dyn Transport, answered: impl Fn()) {
     let mut buf = vec![0; MAX_MESSAGE];
     let mut out = Writer::new();
     loop {
@@ -86,5 +149,6 @@ pub(crate) fn connection(server: &Server, transport: &mut dyn Transport) {
         if let Err(error) = sent {
             return tracing::debug!(%error, "gofer connection ended");
         }
+        answered();
     }
 }

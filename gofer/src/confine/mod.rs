@@ -130,12 +130,18 @@ impl Confined {
 }
 
 /// Serves the trees on the sockets in confinement until the last of them is closed. Log lines go to `log` or standard
-/// error; all other descriptors are closed, those that objects of the caller still own included.
-pub fn run(trees: &[TreeSpec], sockets: Vec<OwnedFd>, log: Option<RawFd>) -> Result<(), ConfineError> {
+/// error; all other descriptors are closed, those that objects of the caller still own included. `at_rest` is called when
+/// nothing has been asked for a while, with the filter installed.
+pub fn run(
+    trees: &[TreeSpec],
+    sockets: Vec<OwnedFd>,
+    log: Option<RawFd>,
+    at_rest: impl FnMut(),
+) -> Result<(), ConfineError> {
     let kept: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).chain(log).collect();
     shed_descriptors(&kept)?;
     let confined = enter(trees)?;
-    crate::serve(confined.server, sockets, || Confined::lock(log).map_err(Into::into))?;
+    crate::serve(confined.server, sockets, || Confined::lock(log).map_err(Into::into), at_rest)?;
     Ok(())
 }
 

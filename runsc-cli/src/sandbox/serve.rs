@@ -34,7 +34,7 @@ pub(crate) fn main() -> Result<u8> {
         trees.push(TreeSpec { id: u32::try_from(index)?, source, flags, recursion: Recursion::Yes });
     }
     let sockets: Vec<OwnedFd> = (3..).map_while(inherited_fd).collect();
-    gofer::confine::run(&trees, sockets, Some(log_fd)).context("serving files")?;
+    gofer::confine::run(&trees, sockets, Some(log_fd), sentry_platform::trim::trim).context("serving files")?;
     Ok(0)
 }
 

@@ -47,6 +47,8 @@ pub(crate) fn block_signals() -> Result<SignalFd> {
 
 /// Waits for the end of a sandbox; returns the exit status for the caller.
 pub(crate) fn wait(sandbox: Sandbox, signals: &SignalFd) -> Result<u8> {
+    // Whatever comes now takes its time: nothing that was needed until here is.
+    sentry_platform::trim::trim();
     let status = serve(&sandbox, signals);
     abandon(&sandbox);
     status

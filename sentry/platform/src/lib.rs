@@ -28,6 +28,7 @@ pub mod refused;
 pub mod regs;
 pub mod spawn;
 pub mod systrap;
+pub mod trim;
 
 pub use error::PlatformError;
 pub use ext::{ContextExt, auxiliary};

@@ -19,6 +19,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 const QUIET_LOOKS: u32 = 3;
 /// Most spare threads. When as many are held up, their sandbox waits for the host.
 const MOST_SPARES: usize = 32;
+/// Rest after which memory is given back.
+const LONG_REST: Duration = Duration::from_millis(500);
+/// Least time between two times that it is.
+const TRIM_EVERY: Duration = Duration::from_secs(10);
 /// How long a spare thread that nobody needs stays.
 const SPARE_STAYS: Duration = Duration::from_secs(3);
 
@@ -88,6 +92,7 @@ impl Executor {
     fn keep_watch(self: &Arc<Executor>) {
         let mut looked = Instant::now();
         let mut quiet = 0;
+        let mut trimmed: Option<Instant> = None;
         while !self.is_stopping() {
             // Looks that follow each other closely would take a short wait for a long one.
             if looked.elapsed() >= LOOK_EVERY / 2 {
@@ -102,8 +107,19 @@ impl Executor {
                 continue;
             }
             self.watching.store(false, Ordering::SeqCst);
+            let rests = || {
+                let called = self.watching.load(Ordering::SeqCst) || self.is_stopping();
+                !called && self.posts.lock().iter().all(|post| !post.is_working())
+            };
             // Pairs with `stir`: a worker that gets up now either is seen here or sees that nobody watches.
-            if self.posts.lock().iter().all(|post| !post.is_working()) && !self.is_stopping() {
+            if trimmed.is_none_or(|at| at.elapsed() > TRIM_EVERY) && rests() {
+                std::thread::park_timeout(LONG_REST);
+                if rests() {
+                    sentry_platform::trim::trim();
+                    trimmed = Some(Instant::now());
+                }
+            }
+            if rests() {
                 std::thread::park();
             }
             self.watching.store(true, Ordering::SeqCst);

@@ -34,7 +34,7 @@ impl World {
         let trees = vec![gofer::Tree { id: 7, root, flags }];
         let server = gofer::Server::with_limits(trees, budget, 100_000).unwrap();
         let (ours, theirs): (Vec<OwnedFd>, Vec<OwnedFd>) = (0..2).map(|_| SeqPacket::pair().unwrap()).unzip();
-        let server = std::thread::spawn(move || gofer::serve(server, theirs, || Ok(())).unwrap());
+        let server = std::thread::spawn(move || gofer::serve(server, theirs, || Ok(()), || ()).unwrap());
         let (client, mounts) = Client::connect(ours).unwrap();
         assert_eq!(mounts[0].id, 7);
         let fs = GoferFs::new(&Arc::new(client), &mounts[0], policy).unwrap();
@@ -394,7 +394,7 @@ fn a_reader_follows_the_hosts_own_copy_up() {
     let trees = vec![gofer::Tree { id: 7, root, flags: gofer::TreeFlags::empty() }];
     let server = gofer::Server::with_limits(trees, 100, 1000).unwrap();
     let (ours, theirs) = SeqPacket::pair().unwrap();
-    let server = std::thread::spawn(move || gofer::serve(server, vec![theirs], || Ok(())).unwrap());
+    let server = std::thread::spawn(move || gofer::serve(server, vec![theirs], || Ok(()), || ()).unwrap());
     {
         let (client, mounts) = Client::connect(vec![ours]).unwrap();
         let fs = GoferFs::new(&Arc::new(client), &mounts[0], CachePolicy::Exclusive).unwrap();
