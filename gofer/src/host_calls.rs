@@ -77,7 +77,7 @@ pub const HOST_CALLS: &[HostCall] = calls! {
     mprotect SYS_mprotect Check::NoBits(2, EXEC), "memory, never executable";
     mremap SYS_mremap Check::Any, "seldom: memory";
     munmap SYS_munmap Check::Any, "memory";
-    madvise SYS_madvise Check::Any, "memory, the stacks of threads that end";
+    madvise SYS_madvise Check::Any, "memory, the stacks of threads that end, code at rest";
     brk SYS_brk Check::Any, "seldom: memory";
     clock_gettime SYS_clock_gettime Check::Any, "seldom: the time in log lines where the vDSO has none";
     write SYS_write Check::Log(0), "seldom: log lines and last words";

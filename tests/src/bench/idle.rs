@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -14,6 +14,8 @@ use crate::host::kill;
 
 /// How long a sandbox has for its start.
 const START: Duration = Duration::from_secs(2);
+/// How long it has for its end.
+const END: Duration = Duration::from_secs(10);
 /// How long the processor time is watched.
 const WATCH: Duration = Duration::from_secs(10);
 
@@ -90,12 +92,31 @@ pub(super) fn container(who: &Competitor, bundle: &Path, name: &str) -> Result<f
     };
     for words in [["kill", name, "KILL"].as_slice(), &["delete", "--force", name]] {
         let mut command = who.runtime(words[0]);
-        // What has failed to start can't be ended.
-        let _ = command.args(&words[1..]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        finish(command, &before)?;
     }
     drop(words);
-    reap(&before);
     measured
+}
+
+/// Runs a command that ends a container, and takes notice of the ends of what has lost its parent meanwhile: some runtimes
+/// wait for that. What has failed to start can't be ended: its status doesn't matter.
+fn finish(mut command: Command, before: &BTreeSet<u32>) -> Result<()> {
+    let mut child = command.spawn().context("end the idle container")?;
+    let deadline = Instant::now() + END;
+    while child.try_wait().context("wait for its end")?.is_none() {
+        if Instant::now() > deadline {
+            kill(&mut child);
+            bail!("the idle container doesn't end");
+        }
+        for id in descendants(std::process::id()).difference(before).filter(|id| **id != child.id()) {
+            let id = i32::try_from(*id).ok().and_then(rustix::process::Pid::from_raw);
+            // Those that are not our own children, or live, are none of our business.
+            let _ = id.map(|id| rustix::process::waitpid(Some(id), rustix::process::WaitOptions::NOHANG));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
 }
 
 fn memory(processes: &BTreeSet<u32>) -> Result<f64> {
@@ -107,15 +128,6 @@ fn memory(processes: &BTreeSet<u32>) -> Result<f64> {
         total += pss(*id).with_context(|| format!("no memory of process {id} to be seen"))?;
     }
     Ok(total / 1024.0)
-}
-
-/// Waits, at most some seconds, for the end of all children that were not there before.
-fn reap(before: &BTreeSet<u32>) {
-    let deadline = Instant::now() + START;
-    while Instant::now() < deadline && descendants(std::process::id()).difference(before).next().is_some() {
-        let _ = rustix::process::wait(rustix::process::WaitOptions::NOHANG);
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// Everything that descends from a process.
