@@ -45,7 +45,7 @@ pub(crate) fn run() -> Result<u8> {
             "mountExtensions": { "idmap": { "enabled": false } },
         },
         "annotations": { "dev.runsc.version": env!("CARGO_PKG_VERSION") },
-        "potentiallyUnsafeConfigAnnotations": [],
+        "potentiallyUnsafeConfigAnnotations": ["dev.gvisor.flag.", "dev.gvisor.spec.", "org.systemd.property."],
     });
     println!("{}", serde_json::to_string_pretty(&features)?);
     Ok(0)
