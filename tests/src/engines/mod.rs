@@ -49,7 +49,10 @@ const KEYS: &str = "trap 'echo interrupted' INT; trap 'stty size' WINCH; trap 'e
 pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
     root("starting engines needs it")?;
     need(COMMON)?;
-    let runsc = runsc(common)?;
+    // A program of our own: others' sandboxes on this machine are none of this suite's business.
+    let own = tempfile::Builder::new().prefix("runsc-engines-").tempdir().context("make a directory")?;
+    fs::copy(runsc(common)?, own.path().join("runsc")).context("copy runsc")?;
+    let runsc = own.path().join("runsc").canonicalize().context("find the copy")?;
     let before = processes(&runsc);
     let wanted = |name: &str| common.filter.as_deref().is_none_or(|filter| name.contains(filter));
     let engines: [(&str, fn(&Path, &Path, &mut Tally) -> Result<()>); 8] = [
@@ -324,7 +327,11 @@ type Cases = BTreeMap<usize, (String, String)>;
 fn judge(name: &str, expected: &Cases, got: &Cases, tally: &mut Tally) {
     for (number, (case, text)) in expected {
         let ours = got.get(number).map_or("", |(_, text)| text.as_str());
-        let problem = (ours != text).then(|| first_difference(text.as_bytes(), ours.as_bytes()));
+        let problem = match text.lines().find(|line| line.starts_with("never: ")) {
+            // What fails with both proves nothing.
+            Some(line) => Some(format!("runc doesn't get there: {line}")),
+            None => (ours != text).then(|| first_difference(text.as_bytes(), ours.as_bytes())),
+        };
         tally.check(&format!("{name}: {case}"), problem);
     }
 }
