@@ -730,6 +730,7 @@ impl Context for SystrapContext {
 
 impl Drop for SystrapContext {
     fn drop(&mut self) {
+        copier::forget(&self.thread);
         self.life.end();
         answers::prepare(&self.thread.shared, self.thread.slot);
         if !reuse::keep(self) {

@@ -60,6 +60,15 @@ pub fn turn_away() {
     }
 }
 
+/// Hears that the thread which this worker serves is given up: its stub may serve another guest thread soon.
+pub(super) fn forget(thread: &Arc<Thread>) {
+    write_pending();
+    let serves = SERVED.with_borrow(|served| served.as_ref().is_some_and(|(_, known)| Arc::ptr_eq(known, thread)));
+    if serves {
+        SERVES.set(false);
+    }
+}
+
 /// Leaves bytes for the reply; returns whether that was possible.
 pub(super) fn write_later(proc: &Arc<Proc>, addr: u64, buf: &[u8], short: Short) -> bool {
     write_pending();

@@ -2,6 +2,7 @@
 //! host's notes in bytes 464 to 511 (`struct _fpx_sw_bytes`, arch/x86/include/uapi/asm/sigcontext.h).
 
 use std::arch::x86_64::__cpuid_count;
+use std::sync::OnceLock;
 
 use abi::Errno;
 
@@ -27,6 +28,9 @@ pub(super) struct Fpu {
     mxcsr_mask: u32,
     /// State of a new program.
     pub(super) initial: Vec<u8>,
+    /// Offset and size of each component of `features`. In a virtual machine it takes some ten microseconds to ask the
+    /// processor for one.
+    components: OnceLock<Vec<Option<(usize, usize)>>>,
 }
 
 impl Fpu {
@@ -51,7 +55,13 @@ impl Fpu {
             put(&mut initial, offset, &0x5555_5554_u32.to_le_bytes());
             put(&mut initial, HEADER, &(1u64 << PKRU).to_le_bytes());
         }
-        Some(Fpu { size, features, mxcsr_mask, initial })
+        Some(Fpu { size, features, mxcsr_mask, initial, components: OnceLock::new() })
+    }
+
+    /// Returns offset and size of a component that the host saves and restores.
+    fn known(&self, number: u32) -> Option<(usize, usize)> {
+        let ask = |number: u32| (self.features & 1 << number != 0).then(|| component(number)).flatten();
+        *self.components.get_or_init(|| (0..63).map(ask).collect()).get(number as usize)?
     }
 
     /// Makes of an image in a frame what the trait promises.
@@ -76,7 +86,7 @@ impl Fpu {
         if word(xsave, MXCSR).ok_or(Errno::EINVAL)? as u32 & !self.mxcsr_mask != 0 {
             return Err(Errno::EINVAL);
         }
-        let fits = |number: u32| component(number).is_some_and(|(offset, size)| offset + size <= xsave.len());
+        let fits = |number: u32| self.known(number).is_some_and(|(offset, size)| offset + size <= xsave.len());
         if (2..63).filter(|number| present & 1 << number != 0).any(|number| !fits(number)) {
             return Err(Errno::EINVAL);
         }

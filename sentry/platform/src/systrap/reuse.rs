@@ -122,10 +122,6 @@ pub(super) fn keep(context: &SystrapContext) -> bool {
     if !waits || leads || !context.is_plain() || !hub.begin_keeping() {
         return false;
     }
-    if !proc.keep(Kept { slot: thread.slot, entry: context.entry }, MOST) {
-        hub.end_keeping(1);
-        return false;
-    }
     thread.forget_waker();
     let shared = &thread.shared;
     shared.set(field::OPS, libc::SYS_getrusage.cast_unsigned());
@@ -134,7 +130,12 @@ pub(super) fn keep(context: &SystrapContext) -> bool {
     shared.u32(field::OP_COUNT).store(1, Ordering::Relaxed);
     thread.set_state(BUSY);
     thread.publish(hub, command::OPS);
-    true
+    // From here on it may be another guest thread's: nothing of it is touched any more.
+    let kept = proc.keep(Kept { slot: thread.slot, entry: context.entry }, MOST);
+    if !kept {
+        hub.end_keeping(1);
+    }
+    kept
 }
 
 /// Takes a kept stub of the parent's process for a new guest thread, which has not run yet.

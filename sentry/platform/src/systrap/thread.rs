@@ -85,6 +85,13 @@ pub(super) enum Found {
     Left,
 }
 
+/// How a stub sleeps on the CPU of the worker that is about to wake it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meeting {
+    InFutex,
+    InNotification,
+}
+
 /// How a new stub waits for its first request.
 pub(super) mod arrival {
     /// It has not arrived, or has gone on.
@@ -202,10 +209,17 @@ impl Thread {
     /// whether it sleeps. Both with full barriers, so that at least one sees the other.
     pub(super) fn publish(&self, hub: &Hub, what: u32) -> Found {
         let number = self.next_request();
-        let cpu = rustix::thread::sched_getcpu();
-        let parts = self.meets(cpu) && self.is_brief() && hub.crowd.meet(&self.company);
-        let worker = if parts { 0 } else { u16::try_from(cpu + 1).unwrap_or(0) };
+        let mut cpu = rustix::thread::sched_getcpu();
         let shared = &self.shared;
+        let meeting = self.meeting(cpu);
+        let mut parts = meeting.is_some() && self.is_brief() && hub.crowd.meet(&self.company);
+        let mut moved = false;
+        if parts && meeting == Some(Meeting::InFutex) {
+            // The host wakes a sleeper where it lay down, if nobody is there.
+            moved = hub.crowd.part(cpu);
+            (parts, cpu) = (moved, rustix::thread::sched_getcpu());
+        }
+        let worker = if parts { 0 } else { u16::try_from(cpu + 1).unwrap_or(0) };
         shared.u32(field::COMMAND).store(what | u32::from(worker) << 16, Ordering::Relaxed);
         if parts {
             // Until we are there it is to look for longer.
@@ -223,10 +237,26 @@ impl Thread {
         if self.release_notification(hub) {
             found = Found::AsleepHere;
         }
-        if parts && hub.crowd.part(cpu) {
+        // One that sleeps in a notification goes on here, and best before we leave.
+        if moved || parts && hub.crowd.part(cpu) {
             return Found::Left;
         }
         found
+    }
+
+    /// Tells how the stub seems to sleep, if that is on this CPU.
+    fn meeting(&self, cpu: usize) -> Option<Meeting> {
+        let shared = &self.shared;
+        let how = if self.notification.load(Ordering::Relaxed) != 0 {
+            (self.arrival.load(Ordering::Relaxed) == arrival::NONE).then_some(Meeting::InNotification)
+        } else {
+            (shared.u32(field::WAITING).load(Ordering::Relaxed) == waiting::FUTEX).then_some(Meeting::InFutex)
+        };
+        let how = how.filter(|_| shared.u32(field::CPU).load(Ordering::Relaxed) as usize == cpu);
+        if how.is_some() {
+            count(Counter::Met);
+        }
+        how
     }
 
     /// Has the stub look for its reply no longer, if it waits for one. Only for the owner: nobody else gives it a request.
@@ -234,17 +264,6 @@ impl Thread {
         if self.state() == IDLE {
             self.shared.u32(field::COMMAND).store(command::HOLD, Ordering::Relaxed);
         }
-    }
-
-    /// Tells whether the stub sleeps in a notification that it has made on this CPU.
-    fn meets(&self, cpu: usize) -> bool {
-        let meets = self.notification.load(Ordering::Relaxed) != 0
-            && self.arrival.load(Ordering::Relaxed) == arrival::NONE
-            && self.shared.u32(field::CPU).load(Ordering::Relaxed) as usize == cpu;
-        if meets {
-            count(Counter::Met);
-        }
-        meets
     }
 
     /// Tells whether the guest has taken little time when it last ran after a sleep of its stub.
