@@ -341,3 +341,18 @@ CASE(many_threads_one_after_another, "clone exit futex") {
     // Forks in between must not bring back what was left over.
     for (int i = 0; i < 5; i++) IN_CHILD(pthread_join(thread(adds_with_state, &rounding[0]), 0); _exit((int)rounding[0]));
 }
+
+static void *nothing(void *arg) { return arg; }
+
+// The id that the parent is given is written before the thread can end and have it cleared.
+CASE(thread_many_in_a_row, "clone3 futex exit set_tid_address") {
+    int good = 0;
+    for (int i = 0; i < 3000; i++) {
+        pthread_t thread;
+        if (pthread_create(&thread, 0, nothing, &good)) give_up("pthread_create", 0);
+        void *result = 0;
+        pthread_join(thread, &result);
+        good += result == &good;
+    }
+    R(good);
+}

@@ -1,9 +1,13 @@
 //! Copies of guest memory by the stub that waits for us anyway.
 //!
-//! While a worker serves a call, the calling thread's stub looks for the reply. It can copy a few bytes between guest memory
-//! and the window in its context in the time that two cache lines take to change hands, where the host's
+//! While a worker serves a call, the calling thread's stub looks for the reply. It can copy a few bytes of guest memory to
+//! the window in its context in the time that two cache lines take to change hands, where the host's
 //! `process_vm_readv` costs over a microsecond. What the stub says of it is as little to be trusted as guest memory
 //! itself, and can harm nobody else.
+//!
+//! It only reads. A stub that is late can't be called back, and what it wrote in the end would cover what others have
+//! written meanwhile: the id of a new thread, say, after that thread has ended and it was cleared. What goes to guest
+//! memory with a reply ([`super::later`]) is written before the guest, and so the call, goes on.
 //!
 //! Which stub that is stands in a variable of the worker's thread: from the event until the worker turns to another task
 //! ([`turn_away`]). A stub that doesn't answer in time (the host runs something else on its CPU) is left to answer
@@ -131,14 +135,6 @@ pub(super) fn read(proc: &Arc<Proc>, addr: u64, buf: &mut [u8]) -> Option<usize>
         let copied = copy(hub, thread, addr, window(thread), buf.len())?;
         thread.shared.read(field::WINDOW, buf.get_mut(..copied)?);
         Some(copied)
-    })
-}
-
-/// Copies to guest memory; `None`: not in this way.
-pub(super) fn write(proc: &Arc<Proc>, addr: u64, buf: &[u8]) -> Option<usize> {
-    with(proc, buf.len(), |hub, thread| {
-        thread.shared.write(field::WINDOW, buf);
-        copy(hub, thread, window(thread), addr, buf.len())
     })
 }
 

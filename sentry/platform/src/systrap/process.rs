@@ -208,9 +208,6 @@ impl AddressSpace for Process {
         copier::write_pending();
         copier::forget_input();
         let len = self.reach(addr, buf.len());
-        if let Some(copied) = copier::write(&self.proc, addr, &buf[..len]) {
-            return copied;
-        }
         let mut done = 0;
         while done < len {
             match host::write_memory(self.proc.pid, addr + done as u64, &buf[done..len]) {
