@@ -96,14 +96,19 @@ pub const HOST_CALLS: &[HostCall] = calls! {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
-    fn each_call_is_listed_once_with_a_reason() {
-        let mut numbers: Vec<c_long> = HOST_CALLS.iter().map(|call| call.number).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        assert_eq!(numbers.len(), HOST_CALLS.len());
+    fn each_call_is_listed_once_for_each_of_its_uses_with_a_reason() {
+        let uses: BTreeSet<(c_long, String)> =
+            HOST_CALLS.iter().map(|call| (call.number, format!("{:?}", call.check))).collect();
+        assert_eq!(uses.len(), HOST_CALLS.len());
+        // A line that asks for something beside one that doesn't would be in vain, or worse.
+        for free in HOST_CALLS.iter().filter(|call| matches!(call.check, Check::Any)) {
+            assert_eq!(HOST_CALLS.iter().filter(|call| call.number == free.number).count(), 1, "{}", free.name);
+        }
         assert!(HOST_CALLS.iter().all(|call| !call.why.is_empty()));
     }
 }
