@@ -319,20 +319,27 @@ impl Drop for Asleep<'_> {
 }
 
 impl FutexTable {
+    /// Takes a sleeper out. One that somebody has just taken out is looked for until it has been woken, or put back.
     fn forget(&self, entry: &Arc<Woken>) {
-        while !entry.done.load(Ordering::SeqCst) {
-            let key = *entry.key.lock();
-            let mut queues = self.lock(&key);
-            let Some(queue) = queues.get_mut(&key) else { continue };
-            let Some(at) = queue.iter().position(|sleeper| Arc::ptr_eq(&sleeper.woken, entry)) else {
-                // Requeued between reading its key and locking, or woken: look again.
-                continue;
-            };
-            queue.remove(at);
-            if queue.is_empty() {
-                queues.remove(&key);
-            }
-            return;
+        while !self.try_forget(entry) {
+            std::hint::spin_loop();
         }
+    }
+
+    /// Takes a sleeper out of its queue unless it has been woken; `false`: it is in none now, for somebody is about to wake
+    /// it, to put it back or to move it.
+    fn try_forget(&self, entry: &Arc<Woken>) -> bool {
+        if entry.done.load(Ordering::SeqCst) {
+            return true;
+        }
+        let key = *entry.key.lock();
+        let mut queues = self.lock(&key);
+        let Some(queue) = queues.get_mut(&key) else { return false };
+        let Some(at) = queue.iter().position(|sleeper| Arc::ptr_eq(&sleeper.woken, entry)) else { return false };
+        queue.remove(at);
+        if queue.is_empty() {
+            queues.remove(&key);
+        }
+        true
     }
 }

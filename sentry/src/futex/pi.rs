@@ -59,15 +59,14 @@ pub async fn lock(
             return Err(Errno::ESRCH.into());
         }
         let waiter = Waiter::new();
-        let asleep = enqueue(cur, key, &waiter);
+        let mut asleep = enqueue(cur, key, &waiter);
         if word & WAITERS == 0 {
-            let found = exchange(cur, addr, word, word | WAITERS).await?;
-            if found != word {
-                if asleep.first_woken().is_some() {
+            let found = exchange(cur, addr, word, word | WAITERS).await;
+            if found != Ok(word) {
+                if asleep.leave().await.is_some() {
                     return Ok(());
                 }
-                drop(asleep);
-                word = found;
+                word = found?;
                 continue;
             }
         }
@@ -75,7 +74,7 @@ pub async fn lock(
     }
 }
 
-/// A sleeper in its queue; dropped, it leaves.
+/// A sleeper in its queue. To be ended by [`Queued::leave`].
 pub(super) struct Queued {
     pub(super) kernel: Arc<crate::Kernel>,
     pub(super) woken: Arc<Woken>,
@@ -84,10 +83,14 @@ pub(super) struct Queued {
 
 impl Queued {
     /// Leaves the queue, once: a sleeper that is no longer there would be looked for until someone wakes it. Tells
-    /// whether someone had.
-    pub(super) fn leave(&mut self) -> Option<usize> {
-        if !std::mem::replace(&mut self.left, true) {
-            self.kernel.futexes.forget(&self.woken);
+    /// whether someone had. Whoever hands the word on has the host change it between taking a sleeper out and waking it,
+    /// so that may take a while, and perhaps this worker.
+    pub(super) async fn leave(&mut self) -> Option<usize> {
+        while !self.left {
+            self.left = self.kernel.futexes.try_forget(&self.woken);
+            if !self.left {
+                futures_lite::future::yield_now().await;
+            }
         }
         self.first_woken()
     }
@@ -99,7 +102,10 @@ impl Queued {
 
 impl Drop for Queued {
     fn drop(&mut self) {
-        self.leave();
+        // Only of a future that nobody polls to its end.
+        if !self.left {
+            self.kernel.futexes.try_forget(&self.woken);
+        }
     }
 }
 
@@ -129,7 +135,7 @@ async fn sleep(
     match task.wait_for(waiter, deadline, Interruptible::Signals, || asleep.first_woken()).await {
         Ok(_) => Ok(()),
         // Whoever took the sleeper out has made this thread the owner.
-        Err(error) => asleep.leave().map(drop).ok_or(FutexError::Wait(error)),
+        Err(error) => asleep.leave().await.map(drop).ok_or(FutexError::Wait(error)),
     }
 }
 

@@ -44,7 +44,7 @@ pub async fn wait(cur: &mut Current, from: Word, to: FutexKey, deadline: Option<
     match task.wait_for(&waiter, deadline, Interruptible::Signals, || asleep.first_woken()).await {
         Ok(_) => Ok(()),
         Err(error) => {
-            if asleep.leave().is_some() {
+            if asleep.leave().await.is_some() {
                 // Whoever took the sleeper out has made this thread the owner.
                 return Ok(());
             }
