@@ -374,14 +374,41 @@ CASE(exec_vfork, "vfork execve") {
     show_wait(p);
 }
 
-CASE(exec_timers_and_alarm, "execve setitimer timer_create") {
-    // Interval timers survive exec, POSIX timers don't.
-    IN_CHILD(struct itimerval v = {.it_value = {0, 40000}}; setitimer(ITIMER_REAL, &v, 0);
-             execl("/bin/sleep", "sleep", "5", NULL));
-    timer_t t;
+HELPER(timers) {
+    struct itimerval v;
+    getitimer(ITIMER_REAL, &v);
+    T(v.it_value.tv_sec > 0);
+    say("every %ld\n", (long)v.it_interval.tv_sec);
+    getitimer(ITIMER_VIRTUAL, &v);
+    T(v.it_value.tv_sec > 0);
+    struct itimerspec it;
+    R(syscall(SYS_timer_gettime, atoi(argv[0]), &it));
+    sigset_t pending;
+    sigpending(&pending);
+    T(sigismember(&pending, SIGUSR1));
+    return 0;
+}
+
+CASE(exec_timers_and_alarm, "execve setitimer getitimer timer_create timer_settime") {
+    // Interval timers survive exec, POSIX timers don't, nor do the signals that they have sent.
+    struct itimerval v = {.it_value = {1000, 0}, .it_interval = {7, 0}};
+    MUST(setitimer(ITIMER_REAL, &v, 0)), MUST(setitimer(ITIMER_VIRTUAL, &v, 0));
+    int id;
     struct sigevent ev = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
-    MUST(timer_create(CLOCK_MONOTONIC, &ev, &t));
-    struct itimerspec it = {.it_value = {0, 45000000}};
-    MUST(timer_settime(t, 0, &it, 0));
-    execl("/bin/sleep", "sleep", "0.05", NULL);
+    MUST(syscall(SYS_timer_create, CLOCK_MONOTONIC, &ev, &id));
+    block(SIGUSR1);
+    struct itimerspec it = {.it_value = {0, 1}};
+    MUST(syscall(SYS_timer_settime, id, 0, &it, 0));
+    sigset_t pending;
+    T(UNTIL(sigpending(&pending) == 0 && sigismember(&pending, SIGUSR1)));
+    it = (struct itimerspec){.it_value = {1000, 0}};
+    MUST(syscall(SYS_timer_create, CLOCK_MONOTONIC, &ev, &id));
+    MUST(syscall(SYS_timer_settime, id, 0, &it, 0));
+    char number[16];
+    snprintf(number, sizeof number, "%d", id);
+    // An alarm that is set before exec ends the new program.
+    IN_CHILD(execl(program("cases"), "x", "helper", "timers", number, NULL));
+    IN_CHILD(struct itimerval soon = {.it_value = {0, 1000}}; setitimer(ITIMER_REAL, &soon, 0);
+             execl("/bin/sleep", "sleep", "1000", NULL));
+    execl(program("cases"), "x", "helper", "timers", number, NULL);
 }

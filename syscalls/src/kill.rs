@@ -145,7 +145,7 @@ fn send_to_thread(
 
 /// Reads a `siginfo_t` that the caller made up. Only codes below 0 other than `SI_TKILL` may be sent to others.
 pub(crate) fn read_info(cur: &Current, sig: i32, info: UserRef<SigInfo>, to_self: bool) -> Result<SigInfo, Errno> {
-    let mut info = cur.mem.read(info)?;
+    let mut info = cur.mem.read(info)?.of_setting(0);
     info.signo = sig;
     if (info.code >= 0 || info.code == si::TKILL) && !to_self {
         return Err(Errno::EPERM);

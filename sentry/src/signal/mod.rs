@@ -16,7 +16,7 @@ pub use queue::SigQueue;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use abi::signal::{SIG_DFL, SIG_IGN, SigAction, SigInfo, SigSet, Signal, StackT, si};
+use abi::signal::{SIG_DFL, SIG_IGN, SigAction, SigInfo, SigSet, Signal, StackT};
 use arc_swap::ArcSwap;
 use sentry_sync::{Level, Mutex, WaitQueue};
 
@@ -154,6 +154,13 @@ impl ProcessSignals {
         self.shared.lock().pending.len()
     }
 
+    /// Drops what timers have sent.
+    pub fn discard_timers(&self) {
+        let mut shared = self.shared.lock();
+        shared.pending.discard_timers();
+        self.pending_set.store(shared.pending.set().0, Ordering::SeqCst);
+    }
+
     /// Drops pending instances of these signals.
     pub fn discard(&self, signals: SigSet) {
         let mut shared = self.shared.lock();
@@ -224,6 +231,13 @@ impl TaskSignals {
         self.waited.store(signals.0, Ordering::SeqCst);
     }
 
+    /// Drops what timers have sent.
+    pub fn discard_timers(&self) {
+        let mut pending = self.pending.lock();
+        pending.discard_timers();
+        self.pending_set.store(pending.set().0, Ordering::SeqCst);
+    }
+
     /// Drops pending instances of these signals.
     pub fn discard(&self, signals: SigSet) {
         let mut pending = self.pending.lock();
@@ -251,15 +265,19 @@ impl TaskSignals {
     /// Takes the next signal outside `blocked`, of this thread first, then of the process (`dequeue_signal`). `process`
     /// is the thread's own.
     pub fn dequeue(&self, process: &Process, blocked: SigSet) -> Option<SigInfo> {
-        let mut info = self.take(&process.signals, blocked)?;
-        if info.code == si::TIMER {
-            if let Ok(timer) = process.posix_timers.get(info.timer_id()) {
-                timer.delivered(&mut info);
+        loop {
+            let mut info = self.take(&process.signals, blocked)?;
+            if info.setting() == 0 {
+                process.interval_timers.delivered(&info);
+                return Some(info);
             }
-        } else {
-            process.interval_timers.delivered(&info);
+            // What a timer sent before it was set anew or deleted reaches nobody (kernel: `posixtimer_deliver_signal`).
+            if let Ok(timer) = process.posix_timers.get(info.timer_id())
+                && timer.delivered(&mut info)
+            {
+                return Some(info.of_setting(0));
+            }
         }
-        Some(info)
     }
 
     fn take(&self, shared: &ProcessSignals, blocked: SigSet) -> Option<SigInfo> {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use abi::signal::{SigInfo, SigSet, Signal, si};
+use abi::signal::{SigInfo, SigSet, Signal};
 
 /// Signals that hardware raises in the running thread: taken before all others (kernel: `SYNCHRONOUS_MASK`).
 const SYNCHRONOUS: SigSet =
@@ -32,19 +32,23 @@ impl SigQueue {
     }
 
     /// Adds an instance; a standard signal that is pending already is dropped. Each timer has one of its own pending, which
-    /// counts the others as overruns. Returns whether it was added.
+    /// counts the others as overruns, unless it is of an earlier setting. Returns whether it was added.
     pub fn push(&mut self, signal: Signal, info: SigInfo) -> bool {
-        if info.code == si::TIMER && self.set.contains(signal) {
+        if info.setting() != 0 && self.set.contains(signal) {
             let same = |other: &&mut SigInfo| {
-                other.signo == info.signo && other.code == si::TIMER && other.timer_id() == info.timer_id()
+                other.signo == info.signo && other.setting() != 0 && other.timer_id() == info.timer_id()
             };
             if let Some(pending) = self.list.iter_mut().find(same) {
-                pending.add_overrun(info.overrun().saturating_add(1));
+                if pending.setting() == info.setting() {
+                    pending.add_overrun(info.overrun().saturating_add(1));
+                } else {
+                    *pending = info;
+                }
                 return false;
             }
         }
         // A timer waits for its own signal to be taken.
-        if !signal.is_realtime() && info.code != si::TIMER && self.set.contains(signal) {
+        if !signal.is_realtime() && info.setting() == 0 && self.set.contains(signal) {
             return false;
         }
         self.set = self.set.union(SigSet::of(signal));
@@ -62,6 +66,17 @@ impl SigQueue {
             self.set = self.set.without(SigSet::of(signal));
         }
         Some(info)
+    }
+
+    /// Drops what timers have sent (kernel: `flush_itimer_signals`).
+    pub fn discard_timers(&mut self) {
+        self.list.retain(|info| info.setting() == 0);
+        self.set = self
+            .list
+            .iter()
+            .filter_map(|info| Signal::new(info.signo))
+            .map(SigSet::of)
+            .fold(SigSet::EMPTY, SigSet::union);
     }
 
     /// Drops all instances of these signals.
@@ -101,14 +116,28 @@ mod tests {
     fn a_timer_has_one_signal_pending_that_counts_the_others() {
         let mut queue = SigQueue::default();
         let realtime = Signal::new(40).unwrap();
-        for (timer, overrun) in [(1, 0), (2, 0), (1, 3), (1, 0)] {
-            queue.push(realtime, SigInfo::timer(realtime, timer, overrun, 0));
+        for (timer, overrun, setting) in [(1, 0, 1), (2, 0, 1), (1, 3, 1), (1, 0, 1), (2, 0, 2)] {
+            queue.push(realtime, SigInfo::timer(realtime, timer, overrun, 0).of_setting(setting));
         }
         let first = queue.pop(SigSet::EMPTY).unwrap();
         assert_eq!((first.timer_id(), first.overrun()), (1, 5));
         let second = queue.pop(SigSet::EMPTY).unwrap();
-        assert_eq!((second.timer_id(), second.overrun()), (2, 0));
+        assert_eq!(
+            (second.timer_id(), second.overrun(), second.setting()),
+            (2, 0, 2),
+            "the earlier setting's is stale"
+        );
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn what_timers_sent_can_be_dropped() {
+        let mut queue = SigQueue::default();
+        let realtime = Signal::new(40).unwrap();
+        queue.push(realtime, SigInfo::timer(realtime, 1, 0, 0).of_setting(1));
+        queue.push(Signal::SIGUSR1, SigInfo::timer(Signal::SIGUSR1, 1, 0, 0));
+        queue.discard_timers();
+        assert_eq!(queue.set(), SigSet::of(Signal::SIGUSR1), "a program may pretend to be a timer");
     }
 
     #[test]

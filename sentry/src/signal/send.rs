@@ -47,7 +47,7 @@ pub fn to_task(task: &Arc<Task>, info: SigInfo) -> Result<(), Errno> {
     let Some(signal) = Signal::new(info.signo) else { return Ok(()) };
     // Most signals are of no concern to the other threads.
     let all = signal.is_realtime()
-        || info.code == si::TIMER
+        || info.setting() != 0
         || matches!(signal, Signal::SIGCONT | Signal::SIGKILL)
         || STOPS.contains(signal);
     let threads = if all { threads_of(&task.kernel, &task.process) } else { Vec::new() };
@@ -159,8 +159,8 @@ fn admits(
     signal: Signal,
     info: &SigInfo,
 ) -> Result<bool, Errno> {
-    // Timers are limited in number; yet anybody may say that his signal comes from one.
-    let timer = info.code == si::TIMER;
+    // Timers are limited in number.
+    let timer = info.setting() != 0;
     if !signal.is_realtime() && !timer {
         return Ok(true);
     }

@@ -176,6 +176,8 @@ pub async fn exec(cur: &mut Current, request: ExecRequest) -> Result<(), Errno> 
     let hand = task.process.signals.hand.load().after_exec();
     task.process.signals.hand.store(Arc::new(hand));
     task.process.posix_timers.clear();
+    task.signals.discard_timers();
+    task.process.signals.discard_timers();
     close_on_exec(cur);
     if secure {
         task.parent_death_signal.store(0, Ordering::Relaxed);

@@ -47,6 +47,8 @@ struct State {
     next: Option<Duration>,
     /// Further expirations that the signal delivered last stood for.
     overrun: i32,
+    /// Counts the settings, from 1 on: a signal of an earlier one is stale.
+    setting: i32,
     /// The signal has been sent and not been seen since: later expirations are counted when it is.
     resting: bool,
 }
@@ -106,6 +108,7 @@ impl Timer {
         state.interval = setting.interval;
         state.next = (!setting.value.is_zero()).then(|| now.saturating_add(setting.value));
         state.overrun = 0;
+        state.setting = state.setting.checked_add(1).unwrap_or(1);
         // Nobody waits for a timer that is only read.
         state.resting = matches!(self.action, Action::Nothing);
         self.arm(&state, now);
@@ -131,10 +134,14 @@ impl Timer {
         self.state.lock().overrun
     }
 
-    /// Adds to a signal of this timer's that is being delivered the expirations since it was sent, and goes on.
-    pub(crate) fn delivered(&self, info: &mut SigInfo) {
+    /// Adds to a signal of this timer's that is being delivered the expirations since it was sent, and goes on. Tells
+    /// whether the signal is of the present setting.
+    pub(crate) fn delivered(&self, info: &mut SigInfo) -> bool {
         let now = self.elapsed();
         let mut state = self.state.lock();
+        if info.setting() != 0 && info.setting() != state.setting {
+            return false;
+        }
         if state.resting {
             state.resting = false;
             if let Some(missed) = expire(&mut state, now) {
@@ -143,6 +150,7 @@ impl Timer {
             self.arm(&state, now);
         }
         state.overrun = info.overrun();
+        true
     }
 
     /// Goes on if the timer rests: its signal, which may have been dropped, is no longer ignored.
@@ -169,20 +177,21 @@ impl Timer {
             let expired = expire(&mut state, now);
             state.resting |= expired.is_some() && self.rests;
             self.arm(&state, now);
-            expired
+            expired.map(|missed| (missed, state.setting))
         };
-        if let Some(missed) = expired {
-            self.fire(missed);
+        if let Some((missed, setting)) = expired {
+            self.fire(missed, setting);
         }
     }
 
-    fn fire(&self, missed: i32) {
+    fn fire(&self, missed: i32, setting: i32) {
         let Some(kernel) = self.kernel.upgrade() else { return };
         let counted = |mut info: SigInfo| {
-            if info.code == si::TIMER {
-                info.add_overrun(missed);
+            if info.code != si::TIMER {
+                return info;
             }
-            info
+            info.add_overrun(missed);
+            info.of_setting(setting)
         };
         // A signal that is pending already stands for this expiration too.
         let _ = match &self.action {

@@ -166,7 +166,8 @@ pub struct SigInfo {
     pub errno: i32,
     /// Why the signal was sent (`SI_*`, `SEGV_*`, `CLD_*`, …).
     pub code: i32,
-    pad: i32,
+    /// Padding to a program. While a timer's signal is pending: which setting of the timer sent it, from 1 on.
+    setting: i32,
     /// The union, from byte 16 on.
     pub fields: [u64; 14],
 }
@@ -175,7 +176,7 @@ impl SigInfo {
     fn with(signal: Signal, code: i32, words: &[u64]) -> SigInfo {
         let mut fields = [0; 14];
         fields[..words.len()].copy_from_slice(words);
-        SigInfo { signo: signal.number(), errno: 0, code, pad: 0, fields }
+        SigInfo { signo: signal.number(), errno: 0, code, setting: 0, fields }
     }
 
     /// `_kill` / `_rt`: sent by a process. `value` is `sigval` for `SI_QUEUE`.
@@ -191,6 +192,17 @@ impl SigInfo {
     /// `_sigfault`: at this address.
     pub fn fault(signal: Signal, code: i32, addr: u64) -> SigInfo {
         SigInfo::with(signal, code, &[addr])
+    }
+
+    /// Marks a signal as sent by a setting of a timer, or by none (0), which no program can claim or see.
+    #[must_use]
+    pub fn of_setting(self, setting: i32) -> SigInfo {
+        SigInfo { setting, ..self }
+    }
+
+    /// Returns the setting of a timer that sent it; 0 for any other signal.
+    pub fn setting(&self) -> i32 {
+        self.setting
     }
 
     /// `si_timerid` of a `_timer`.
