@@ -5,6 +5,12 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
+#include <linux/unix_diag.h>
+#include <sys/un.h>
 #define FAMILY "socket"
 
 static struct sockaddr_in lo(int port) {
@@ -387,4 +393,112 @@ CASE(udp_class_and_hops_by_message, "sendmsg recvmsg setsockopt") {
     R(send(f6, "m", 1, 0));
     char b[4];
     R(recv(t4, b, 4, 0));
+}
+
+// A line for each of our sockets: the order of answers is that of hash tables.
+static char lines[8][512];
+static void add(int n, const char *fmt, ...) {
+    size_t at = strlen(lines[n]);
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(lines[n] + at, sizeof lines[n] - at, fmt, ap);
+    va_end(ap);
+}
+
+// Asks for all sockets of a family and shows those of ours, by number.
+static void show_diag(const char *label, const void *body, size_t len, const int *fds, int count) {
+    struct { struct nlmsghdr h; char body[64]; } ask = {.h = {.nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_seq = 7}};
+    ask.h.nlmsg_len = NLMSG_LENGTH(len);
+    ask.h.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+    memcpy(ask.body, body, len);
+    int s = MUST(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
+    MUST(send(s, &ask, ask.h.nlmsg_len, 0));
+    static char answer[1 << 16];
+    memset(lines, 0, sizeof lines);
+    for (int done = 0; !done;) {
+        size_t got = MUST(recv(s, answer, sizeof answer, 0));
+        for (struct nlmsghdr *h = (void *)answer; NLMSG_OK(h, got); h = NLMSG_NEXT(h, got)) {
+            if (h->nlmsg_type == NLMSG_ERROR) say("%s: %s\n", label, err_name(-((struct nlmsgerr *)NLMSG_DATA(h))->error));
+            int status = h->nlmsg_type == NLMSG_DONE ? *(int *)NLMSG_DATA(h) : 0;
+            if (status) say("%s: done with %s\n", label, err_name(-status));
+            if (h->nlmsg_type == NLMSG_DONE || h->nlmsg_type == NLMSG_ERROR) done = 1;
+            if (h->nlmsg_type != SOCK_DIAG_BY_FAMILY) continue;
+            struct inet_diag_msg *i = NLMSG_DATA(h);
+            struct unix_diag_msg *u = NLMSG_DATA(h);
+            int is_unix = i->idiag_family == AF_UNIX;
+            for (int n = 0; n < count; n++) {
+                struct stat st;
+                MUST(fstat(fds[n], &st));
+                if (st.st_ino != (is_unix ? u->udiag_ino : i->idiag_inode)) continue;
+                if (is_unix) {
+                    add(n, "%s %d: type %d state %d", label, n, u->udiag_type, u->udiag_state);
+                } else {
+                    add(n, "%s %d: family %d state %d uid %d queues %d %d if %d src %08x port %s dst %08x%s", label, n,
+                        i->idiag_family, i->idiag_state, i->idiag_uid, i->idiag_rqueue, i->idiag_wqueue, i->id.idiag_if,
+                        ntohl(i->id.idiag_src[0]), i->id.idiag_sport ? "set" : "0", ntohl(i->id.idiag_dst[0]),
+                        i->id.idiag_dport ? " to a port" : "");
+                }
+                struct rtattr *a = (void *)((char *)NLMSG_DATA(h) + NLMSG_ALIGN(is_unix ? sizeof *u : sizeof *i));
+                int left = (char *)h + h->nlmsg_len - (char *)a;
+                for (; RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+                    int len = RTA_PAYLOAD(a), wanted = is_unix ? a->rta_type != UNIX_DIAG_PEER : a->rta_type == INET_DIAG_SKV6ONLY;
+                    if (!wanted || (a->rta_type == UNIX_DIAG_RQLEN && is_unix && u->udiag_state != TCP_LISTEN)) continue;
+                    add(n, " [%d:", a->rta_type);
+                    for (int b = 0; b < len; b++) add(n, "%02x", ((unsigned char *)RTA_DATA(a))[b]);
+                    add(n, "]");
+                }
+                add(n, "\n");
+            }
+        }
+    }
+    for (int n = 0; n < count; n++) say("%s", lines[n]);
+    close(s);
+}
+
+static void show_diag_inet(const char *label, int family, int protocol, unsigned states, const int *fds, int count) {
+    struct inet_diag_req_v2 r = {.sdiag_family = family, .sdiag_protocol = protocol, .idiag_states = states};
+    show_diag(label, &r, sizeof r, fds, count);
+}
+
+CASE(sock_diag_lists_sockets, "socket bind listen sendto recvfrom") {
+    int fds[8], n = 0;
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof a;
+    int l = fds[n++] = MUST(socket(AF_INET, SOCK_STREAM, 0));
+    MUST(bind(l, (void *)&a, sizeof a)), MUST(listen(l, 5)), MUST(getsockname(l, (void *)&a, &len));
+    int c = fds[n++] = MUST(socket(AF_INET, SOCK_STREAM, 0));
+    MUST(connect(c, (void *)&a, sizeof a));
+    struct pollfd p = {.fd = l, .events = POLLIN};
+    MUST(poll(&p, 1, 5000));
+    show_diag_inet("queued", AF_INET, IPPROTO_TCP, -1, fds, n);
+    fds[n++] = MUST(accept(l, 0, 0));
+    MUST(write(c, "four", 4));
+    p = (struct pollfd){.fd = fds[2], .events = POLLIN};
+    MUST(poll(&p, 1, 5000));
+    show_diag_inet("listen", AF_INET, IPPROTO_TCP, 1 << TCP_LISTEN, fds, n);
+    show_diag_inet("established", AF_INET, IPPROTO_TCP, 1 << TCP_ESTABLISHED, fds, n);
+    show_diag_inet("six", AF_INET6, IPPROTO_TCP, -1, fds, n);
+    int on = 1, six = fds[n++] = MUST(socket(AF_INET6, SOCK_STREAM, 0));
+    MUST(setsockopt(six, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on));
+    MUST(listen(six, 3));
+    show_diag_inet("six", AF_INET6, IPPROTO_TCP, -1, fds, n);
+    int u = fds[n++] = MUST(socket(AF_INET, SOCK_DGRAM, 0));
+    struct sockaddr_in any = {.sin_family = AF_INET};
+    MUST(bind(u, (void *)&any, sizeof any));
+    show_diag_inet("udp", AF_INET, IPPROTO_UDP, -1, fds, n);
+    show_diag_inet("nothing", AF_INET, 250, -1, fds, n);
+    show_diag_inet("nothing", 99, 250, -1, fds, n);
+    struct sockaddr_un name = {.sun_family = AF_UNIX, .sun_path = "\0compat-diag"};
+    int x = fds[n++] = MUST(socket(AF_UNIX, SOCK_STREAM, 0));
+    MUST(bind(x, (void *)&name, offsetof(struct sockaddr_un, sun_path) + 12)), MUST(listen(x, 9));
+    int d = fds[n++] = MUST(socket(AF_UNIX, SOCK_DGRAM, 0));
+    strcpy(name.sun_path, "path");
+    MUST(bind(d, (void *)&name, offsetof(struct sockaddr_un, sun_path) + 5));
+    struct unix_diag_req r = {.sdiag_family = AF_UNIX, .udiag_states = -1, .udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_RQLEN};
+    show_diag("unix", &r, sizeof r, fds, n);
+    r.udiag_states = 1 << TCP_LISTEN;
+    show_diag("unix listening", &r, sizeof r, fds, n);
+    r.udiag_show = 0;
+    show_diag("unix bare", &r, sizeof r, fds, n);
+    show_diag("short", &r, 4, fds, n);
 }

@@ -340,6 +340,80 @@ CASE(credentials_of_peer, "getsockopt setsockopt recvmsg") {
     }
 }
 
+#ifndef SO_PASSPIDFD
+#define SO_PASSPIDFD 76
+#define SO_PEERPIDFD 77
+#endif
+
+// Says which process a pidfd stands for.
+static void show_pidfd(int fd, pid_t child) {
+    char name[64], b[1024] = "", *at;
+    snprintf(name, sizeof name, "/proc/self/fdinfo/%d", fd);
+    int f = MUST(open(name, O_RDONLY));
+    MUST(read(f, b, sizeof b - 1));
+    close(f);
+    long pid = (at = strstr(b, "\nPid:")) ? atol(at + 5) : -2;
+    say("of %s%s\n", pid == getpid() ? "me" : pid == child ? "child" : "another",
+        fcntl(fd, F_GETFD) & FD_CLOEXEC ? ", cloexec" : "");
+}
+
+// Receives a byte and shows its control messages.
+static void show_senders(int fd, size_t room, int flags, pid_t child) {
+    char cb[256] __attribute__((aligned(8))), b[8];
+    struct iovec v = {b, 1};
+    struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = cb, .msg_controllen = room};
+    R(recvmsg(fd, &m, flags));
+    say("%s\n", m.msg_flags & MSG_CTRUNC ? "cut" : "whole");
+    for (struct cmsghdr *h = CMSG_FIRSTHDR(&m); h; h = CMSG_NXTHDR(&m, h)) {
+        say("type %d len %zu\n", h->cmsg_type, (size_t)h->cmsg_len);
+        if (h->cmsg_type != 4) continue;
+        int pidfd;
+        memcpy(&pidfd, CMSG_DATA(h), sizeof pidfd);
+        show_pidfd(pidfd, child);
+        close(pidfd);
+    }
+}
+
+CASE(pidfds_of_senders_and_peers, "setsockopt getsockopt recvmsg pidfd_open") {
+    int on = 1, kinds[] = {SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET};
+    for (int i = 0; i < 3; i++) {
+        int sv[2], fd = -1, got = -1;
+        pair(kinds[i], sv);
+        socklen_t n = sizeof got;
+        R(getsockopt(sv[1], SOL_SOCKET, SO_PASSPIDFD, &got, &n));
+        R(setsockopt(sv[1], SOL_SOCKET, SO_PASSPIDFD, &on, sizeof on));
+        R(getsockopt(sv[1], SOL_SOCKET, SO_PASSPIDFD, &got, &n));
+        say("%d\n", got);
+        MUST(write(sv[0], "a", 1)), MUST(write(sv[0], "b", 1)), MUST(write(sv[0], "c", 1)), MUST(write(sv[0], "d", 1));
+        show_senders(sv[1], 256, MSG_PEEK, 0);
+        show_senders(sv[1], CMSG_LEN(sizeof(int)), 0, 0);
+        show_senders(sv[1], CMSG_LEN(sizeof(int)) - 1, 0, 0);
+        show_senders(sv[1], 0, 0, 0);
+        R(setsockopt(sv[1], SOL_SOCKET, SO_PASSCRED, &on, sizeof on));
+        show_senders(sv[1], 256, 0, 0);
+        // One that lives while its message is read.
+        int go[2];
+        MUST(pipe(go));
+        pid_t c = FORK(char x; write(sv[0], "x", 1); close(go[1]); read(go[0], &x, 1));
+        show_senders(sv[1], 256, 0, c);
+        close(go[1]);
+        show_wait(c);
+        n = sizeof fd;
+        R(getsockopt(sv[0], SOL_SOCKET, SO_PEERPIDFD, &fd, &n) ? -1 : 0);
+        if (fd >= 0) say("len %d ", n), show_pidfd(fd, 0), close(fd);
+        n = sizeof fd;
+        R(getsockopt(sv[0], SOL_SOCKET, SO_PEERPIDFD, BAD, &n));
+    }
+    int before = count_fds(), s = socket(AF_INET, SOCK_STREAM, 0), u = socket(AF_UNIX, SOCK_STREAM, 0), fd;
+    socklen_t n = sizeof fd;
+    R(setsockopt(s, SOL_SOCKET, SO_PASSPIDFD, &on, sizeof on));
+    R(getsockopt(s, SOL_SOCKET, SO_PASSPIDFD, &fd, &n));
+    R(getsockopt(s, SOL_SOCKET, SO_PEERPIDFD, &fd, &n));
+    R(getsockopt(u, SOL_SOCKET, SO_PEERPIDFD, &fd, &n));
+    R(setsockopt(u, SOL_SOCKET, SO_PEERPIDFD, &on, sizeof on));
+    R(count_fds() - before);
+}
+
 CASE(credentials_forged, "sendmsg") {
     int sv[2];
     pair(SOCK_DGRAM, sv);

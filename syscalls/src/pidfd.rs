@@ -52,9 +52,14 @@ pub fn pidfd_open(cur: &mut Current, pid: Pid, flags: u32) -> Result<Fd, Errno> 
     if flags & !(PIDFD_NONBLOCK | PIDFD_THREAD) != 0 || pid.0 <= 0 {
         return Err(Errno::EINVAL);
     }
-    let pidfd = PidFd::open(cur.kernel(), pid, flags & PIDFD_THREAD != 0)?;
     let mut open = OpenFlags::RDWR;
     open.set(OpenFlags::NONBLOCK, flags & PIDFD_NONBLOCK != 0);
+    install(cur, pid, flags & PIDFD_THREAD != 0, open)
+}
+
+/// Opens a descriptor that stands for a process (or, with `thread`, a thread).
+pub(crate) fn install(cur: &Current, pid: Pid, thread: bool, open: OpenFlags) -> Result<Fd, Errno> {
+    let pidfd = PidFd::open(cur.kernel(), pid, thread)?;
     let file = File::new(pidfd, None, open);
     cur.task.files.load().install(file, FdFlags::CLOEXEC, 0, cur.process().fd_limit())
 }

@@ -1,10 +1,12 @@
 //! `setsockopt`, `getsockopt`.
 
-use abi::{Errno, Fd, UserAddr, UserRef};
+use abi::flags::OpenFlags;
+use abi::{Errno, Fd, Pid, UserAddr, UserRef};
 use sentry::Current;
 use sentry_net::opts;
-use sentry_net::uapi::sol;
+use sentry_net::uapi::{so, sol};
 
+use crate::pidfd;
 use crate::socket::{as_caller, find};
 
 /// Longest option value that any option looks at, bytes.
@@ -52,10 +54,28 @@ pub fn getsockopt(
     let lenp = UserRef::<i32>::new(optlen);
     let room = usize::try_from(cur.mem.read(lenp)?).map_err(|_| Errno::EINVAL)?;
     let value = match level {
+        sol::SOCKET if optname == so::PEERPIDFD => {
+            let peer = found.socket.peer_cred().ok_or(Errno::ENODATA)?;
+            let fd = pidfd::install(cur, Pid(peer.pid), false, OpenFlags::RDWR)?;
+            return peer_pidfd(cur, fd, optval, lenp, room);
+        }
         sol::SOCKET => opts::get(&*found.socket, optname, room)?,
         _ => found.socket.get_option(level, optname, room)?,
     };
+    put(cur, &value, optval, lenp, room)
+}
+
+fn put(cur: &Current, value: &[u8], optval: UserAddr, lenp: UserRef<i32>, room: usize) -> Result<(), Errno> {
     let shown = &value[..value.len().min(room)];
     cur.mem.write_bytes(optval, shown)?;
     cur.mem.write(lenp, &i32::try_from(shown.len()).unwrap_or(i32::MAX))
+}
+
+/// Hands out a descriptor of the peer's process, or closes it where that can't be told.
+fn peer_pidfd(cur: &Current, fd: Fd, optval: UserAddr, lenp: UserRef<i32>, room: usize) -> Result<(), Errno> {
+    let told = put(cur, &fd.0.to_ne_bytes(), optval, lenp, room);
+    if told.is_err() {
+        let _ = cur.task.files.load().remove(fd);
+    }
+    told
 }

@@ -102,6 +102,11 @@ impl Options {
         (0..128).contains(&name) && self.flags >> name & 1 == 1
     }
 
+    /// Tells whether messages are to say who sent them, in either form.
+    pub fn wants_sender(&self) -> bool {
+        self.has(so::PASSCRED) || self.has(so::PASSPIDFD)
+    }
+
     fn switch(&mut self, name: i32, on: bool) {
         if (0..128).contains(&name) {
             let bit = 1_u128 << name;
@@ -212,7 +217,7 @@ pub fn set(socket: &dyn Socket, caller: &Caller<'_>, name: i32, value: &[u8]) ->
             }
             opts.switch(name, number != 0);
         }
-        so::PASSCRED | so::PASSSEC => {
+        so::PASSCRED | so::PASSSEC | so::PASSPIDFD => {
             let takes = if name == so::PASSCRED { &[af::UNIX, af::NETLINK][..] } else { &[af::UNIX][..] };
             if !takes.contains(&core.domain) {
                 return Err(Errno::EOPNOTSUPP);
@@ -348,8 +353,8 @@ pub fn get(socket: &dyn Socket, name: i32, len: usize) -> Result<Vec<u8>, Errno>
     Ok(bytes(match name {
         _ if SWITCHES.contains(&name) => i32::from(opts.has(name)),
         so::DEBUG | so::REUSEPORT | so::LOCK_FILTER => i32::from(opts.has(name)),
-        so::PASSCRED | so::PASSSEC => {
-            if !matches!(core.domain, af::UNIX | af::NETLINK) {
+        so::PASSCRED | so::PASSSEC | so::PASSPIDFD => {
+            if core.domain != af::UNIX && (core.domain != af::NETLINK || name == so::PASSPIDFD) {
                 return Err(Errno::EOPNOTSUPP);
             }
             i32::from(opts.has(name))

@@ -62,7 +62,7 @@ const UDP_WIDTH: usize = 127;
 /// Bytes to receive and to send.
 type Queues = (usize, usize);
 
-fn queues(socket: &dyn Socket) -> Queues {
+pub(crate) fn queues(socket: &dyn Socket) -> Queues {
     (socket.inq().unwrap_or(0), socket.outq().unwrap_or(0))
 }
 
@@ -79,7 +79,9 @@ impl NetNamespace {
             "raw",
             "raw6",
             "route",
+            "snmp",
             "sockstat",
+            "sockstat6",
             "tcp",
             "tcp6",
             "udp",
@@ -137,11 +139,37 @@ impl NetNamespace {
                     lite = lite.len(),
                 )
             }
+            "sockstat6" => {
+                let lite = listed(&self.ports.udplite, af::INET6).len();
+                let (tcp, udp) = (self.tcp_sockets(af::INET6).len(), self.udp_sockets(af::INET6).len());
+                format!(
+                    "TCP6: inuse {tcp}\nUDP6: inuse {udp}\nUDPLITE6: inuse {lite}\nRAW6: inuse 0\n\
+                     FRAG6: inuse 0 memory 0\n"
+                )
+            }
+            "snmp" => self.snmp(),
             _ => return None,
         })
     }
 
-    fn tcp_sockets(&self, family: u16) -> Vec<Listed> {
+    /// Returns the counters of RFC 1213 that programs read, zeros where nothing is counted.
+    fn snmp(&self) -> String {
+        let open = |family| self.tcp_sockets(family).iter().filter(|listed| listed.state == 1).count();
+        let established = open(af::INET) + open(af::INET6);
+        let datagrams =
+            "InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti MemErrors";
+        let none = "0 0 0 0 0 0 0 0 0";
+        format!(
+            "Ip: Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors ForwDatagrams InUnknownProtos InDiscards \
+             InDelivers OutRequests OutDiscards OutNoRoutes ReasmTimeout ReasmReqds ReasmOKs ReasmFails FragOKs FragFails \
+             FragCreates OutTransmits\nIp: 2 64 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n\
+             Tcp: RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens PassiveOpens AttemptFails EstabResets CurrEstab InSegs \
+             OutSegs RetransSegs InErrs OutRsts InCsumErrors\nTcp: 1 200 120000 -1 0 0 0 0 {established} 0 0 0 0 0 0\n\
+             Udp: {datagrams}\nUdp: {none}\nUdpLite: {datagrams}\nUdpLite: {none}\n"
+        )
+    }
+
+    pub(crate) fn tcp_sockets(&self, family: u16) -> Vec<Listed> {
         if let Some(host) = self.host() {
             return host.listed(family, true);
         }
@@ -153,7 +181,7 @@ impl NetNamespace {
         listed.collect()
     }
 
-    fn udp_sockets(&self, family: u16) -> Vec<Listed> {
+    pub(crate) fn udp_sockets(&self, family: u16) -> Vec<Listed> {
         match self.host() {
             Some(host) => host.listed(family, false),
             None => listed(&self.ports.udp, family),
@@ -191,7 +219,7 @@ impl NetNamespace {
     }
 }
 
-fn listed(table: &Table<UdpSocket>, family: u16) -> Vec<Listed> {
+pub(crate) fn listed(table: &Table<UdpSocket>, family: u16) -> Vec<Listed> {
     let all = table.all().into_iter().filter(|socket| socket.core().domain == family);
     let listed = all.map(|socket| {
         let (local, remote) = socket.describe();

@@ -118,6 +118,8 @@ pub enum Control {
     Rights(Vec<FileRef>),
     /// `SCM_CREDENTIALS`; the sender's right to these ids has been checked.
     Credentials(Ucred),
+    /// `SCM_PIDFD`: the process that sent a received message; 0 where nobody knows.
+    Process(i32),
     /// Anything else, as bytes.
     Other {
         /// `cmsg_level`.
@@ -326,6 +328,16 @@ pub trait Socket: Send + Sync + Any {
     /// `SO_ACCEPTCONN`.
     fn is_listening(&self) -> bool {
         false
+    }
+
+    /// Connections that wait to be accepted, and how many may; `None` of a socket that doesn't listen.
+    fn backlog(&self) -> Option<(usize, usize)> {
+        None
+    }
+
+    /// Number of the connected unix socket.
+    fn peer_id(&self) -> Option<u64> {
+        None
     }
 
     /// `SO_PEERCRED`.

@@ -172,12 +172,15 @@ pub mod so {
     pub const RESERVE_MEM: i32 = 73;
     pub const TXREHASH: i32 = 74;
     pub const RCVMARK: i32 = 75;
+    pub const PASSPIDFD: i32 = 76;
+    pub const PEERPIDFD: i32 = 77;
 }
 
 /// Control messages of `SOL_SOCKET` (`SCM_*`).
 pub mod scm {
     pub const RIGHTS: i32 = 1;
     pub const CREDENTIALS: i32 = 2;
+    pub const PIDFD: i32 = 4;
 }
 
 /// `IP_*` options and control messages.

@@ -175,7 +175,7 @@ macro_rules! syscall_table {
             52 getpeername(sockfd: Fd, addr: Out("sockaddr"), addrlen: InOut("socklen")) = full socket;
             53 socketpair(domain: Op("af"), kind: Flags("sock"), protocol: Int, sv: Out("int2")) = full socket;
             54 setsockopt(sockfd: Fd, level: Int, optname: Int, optval: InBuf(4), optlen: Uint) = partial("packet filters, zero-copy, time stamping in hardware and UDP segmentation are refused") sockopt;
-            55 getsockopt(sockfd: Fd, level: Int, optname: Int, optval: Addr, optlen: InOut("socklen")) = partial("no SO_PEERPIDFD, SO_PEERSEC") sockopt;
+            55 getsockopt(sockfd: Fd, level: Int, optname: Int, optval: Addr, optlen: InOut("socklen")) = partial("no SO_PEERSEC") sockopt;
             56 clone(flags: Flags("clone"), stack: Addr, parent_tid: Out("int"), child_tid: Out("int"), tls: Ulong) = full clone;
             57 fork() = full clone;
             58 vfork() = full clone;

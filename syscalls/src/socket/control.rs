@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 
-use abi::{Errno, Fd};
+use abi::flags::OpenFlags;
+use abi::{Errno, Fd, Pid};
 use sentry::Current;
 use sentry::task::Caps;
 use sentry::vfs::{FdFlags, File};
 use sentry_net::cmsg::{self, MAX_FILES, Writer};
 use sentry_net::uapi::{af, scm, so, sol};
 use sentry_net::{Control, FileRef, Ucred};
+
+use crate::pidfd;
 
 /// Reads the control messages of a send: `EINVAL`, `EBADF`, `EPERM`.
 pub(super) fn read(cur: &Current, domain: u16, raw: &[u8]) -> Result<Vec<Control>, Errno> {
@@ -80,6 +83,16 @@ pub(super) fn write(cur: &Current, control: Vec<Control>, room: usize, cloexec: 
                 let raw = [cred.pid.to_ne_bytes(), cred.uid.to_ne_bytes(), cred.gid.to_ne_bytes()].concat();
                 writer.put(sol::SOCKET, scm::CREDENTIALS, &raw);
             }
+            Control::Process(_) if writer.fits() < 4 => writer.truncated = true,
+            Control::Process(pid) if pid != 0 => {
+                // Of a process that is gone the error stands there, as on Linux.
+                let fd = match pidfd::install(cur, Pid(pid), false, OpenFlags::RDWR) {
+                    Ok(fd) => fd.0,
+                    Err(errno) => -errno.raw(),
+                };
+                writer.put(sol::SOCKET, scm::PIDFD, &fd.to_ne_bytes());
+            }
+            Control::Process(_) => {}
             Control::Rights(files) => {
                 let count = files.len();
                 let fds = install(cur, files, writer.fits() / 4, cloexec);

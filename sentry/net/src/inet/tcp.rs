@@ -470,6 +470,13 @@ impl Socket for TcpSocket {
         }
     }
 
+    fn backlog(&self) -> Option<(usize, usize)> {
+        match &self.state.lock().phase {
+            Phase::Listening(listener) => Some((listener.queue.len(), listener.backlog)),
+            _ => None,
+        }
+    }
+
     fn inq(&self) -> Result<usize, Errno> {
         if self.is_listening() {
             return Err(Errno::EINVAL);

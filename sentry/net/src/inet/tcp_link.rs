@@ -282,9 +282,10 @@ impl Link {
         }
     }
 
-    /// `SIOCOUTQ`: nothing waits for an acknowledgement on loopback.
+    /// `SIOCOUTQ`: what the receiver has room for is acknowledged at once on loopback.
     pub(crate) fn outq(&self) -> usize {
-        self.tx.lock().len()
+        let room = self.theirs.core.opts.lock().rcvbuf;
+        self.tx.lock().len().saturating_sub(room)
     }
 
     /// `SIOCATMARK`.

@@ -1,4 +1,5 @@
-//! `AF_NETLINK`: `NETLINK_ROUTE` tells of the loopback interface (dumps for `getifaddrs(3)`, `ip(8)`), and
+//! `AF_NETLINK`: `NETLINK_ROUTE` tells of the loopback interface (dumps for `getifaddrs(3)`, `ip(8)`), `NETLINK_SOCK_DIAG`
+//! of sockets (`ss(8)`), and
 //! `NETLINK_KOBJECT_UEVENT` is there and stays silent (`man 7 netlink`). Other protocols are `EPROTONOSUPPORT`, as in a
 //! kernel built without them.
 
@@ -17,10 +18,12 @@ use crate::uapi::{MsgFlags, SockType, af, so, sol};
 use crate::unix::dgram::copy_in;
 use crate::unix::{INPUT, OUTPUT};
 
+mod diag;
 mod route;
 pub(crate) mod wire;
 
 const ROUTE: i32 = 0;
+const SOCK_DIAG: i32 = 4;
 const KOBJECT_UEVENT: i32 = 15;
 /// One more than the highest protocol number.
 const MAX_LINKS: i32 = 32;
@@ -75,7 +78,7 @@ pub(crate) fn socket(
     if !matches!(kind, SockType::Raw | SockType::Dgram) {
         return Err(Errno::ESOCKTNOSUPPORT);
     }
-    if !(0..MAX_LINKS).contains(&protocol) || !matches!(protocol, ROUTE | KOBJECT_UEVENT) {
+    if !(0..MAX_LINKS).contains(&protocol) || !matches!(protocol, ROUTE | SOCK_DIAG | KOBJECT_UEVENT) {
         return Err(Errno::EPROTONOSUPPORT);
     }
     Ok(Arc::new(NetlinkSocket {
@@ -218,12 +221,16 @@ impl Socket for NetlinkSocket {
         }
         let request = copy_in(message.src, len)?;
         // The kernel is the only peer there is; between processes these protocols say nothing.
-        if to.0 != 0 || self.core.protocol != ROUTE {
-            message.src.untake(len);
-            return Err(Errno::ECONNREFUSED);
-        }
         let admin = caller.caps.contains(Caps::NET_ADMIN);
-        self.answer(route::serve(self.core.ns.host(), &request, port, admin));
+        let answers = match self.core.protocol {
+            ROUTE if to.0 == 0 => route::serve(self.core.ns.host(), &request, port, admin),
+            SOCK_DIAG if to.0 == 0 => diag::serve(&self.core.ns, &request, port, admin),
+            _ => {
+                message.src.untake(len);
+                return Err(Errno::ECONNREFUSED);
+            }
+        };
+        self.answer(answers);
         Ok(len)
     }
 

@@ -158,7 +158,7 @@ fn single(request: &Request<'_>, reply: Reply, admin: bool) -> Result<Vec<u8>, E
                 _ => return Err(Errno::EINVAL),
             };
             match (reach(ip), ip) {
-                (Reach::Local, IpAddr::V4(ip)) => Ok(route_v4(reply, ip, 32, 2, Some(Ipv4Addr::LOCALHOST))),
+                (Reach::Local, IpAddr::V4(ip)) => Ok(route_of(reply, ip)),
                 (Reach::Local, ip) => Ok(route(reply, ip, 128, 2, 0, None)),
                 _ => Err(Errno::ENETUNREACH),
             }
@@ -217,6 +217,18 @@ fn route_v4(reply: Reply, dst: Ipv4Addr, prefix: u8, kind: u8, source: Option<Ip
     // Broadcasts have link scope.
     let scope = if kind == 3 { 253 } else { SCOPE_HOST };
     route(reply, IpAddr::V4(dst), prefix, kind, scope, source)
+}
+
+/// `RTM_NEWROUTE` for one local address: a route as it was found, not as it stands in the table.
+fn route_of(reply: Reply, ip: Ipv4Addr) -> Vec<u8> {
+    /// `RTM_F_CLONED`, `RTCF_LOCAL`.
+    const FLAGS: u32 = 0x200 | 0x8000_0000;
+    // The kernel names the main table here, though it has found the address in the local one.
+    let (table, _) = TABLES[1];
+    let mut head = [u8::try_from(af::INET).unwrap_or(0), 32, 0, 0, table, 0, 0, 2, 0, 0, 0, 0];
+    head[8..].copy_from_slice(&FLAGS.to_ne_bytes());
+    let message = reply.message(NEWROUTE).body(&head).attr_u32(15, u32::from(table)).attr(1, &ip.octets());
+    message.attr_u32(4, LOOPBACK_INDEX).attr(7, &Ipv4Addr::LOCALHOST.octets()).attr(12, &[0; 32]).finish()
 }
 
 /// `RTM_NEWROUTE` in the local table; `kind` is `RTN_LOCAL` or `RTN_BROADCAST`.

@@ -64,7 +64,7 @@ fn changes_need_the_right_and_unknown_questions_are_answered_honestly() {
 #[test]
 fn protocols_that_are_not_there_are_refused() {
     let ns = NetNamespace::new();
-    assert_eq!(ns.socket(&caller(), 16, 3, 4).err(), Some(Errno::EPROTONOSUPPORT));
+    assert_eq!(ns.socket(&caller(), 16, 3, 12).err(), Some(Errno::EPROTONOSUPPORT));
     assert_eq!(ns.socket(&caller(), 16, 1, 0).err(), Some(Errno::ESOCKTNOSUPPORT));
     assert!(ns.socket(&caller(), 16, 2, 15).is_ok());
 }
@@ -74,5 +74,8 @@ proptest! {
     fn garbage_never_panics(raw in proptest::collection::vec(any::<u8>(), 0..300), kind in 0_u16..60, flags: u16) {
         let _ = route::serve(None, &raw, 1, true);
         let _ = route::serve(None, &request(kind, flags | 1, &raw), 1, true);
+        let ns = NetNamespace::new();
+        let _ = super::diag::serve(&ns, &raw, 1, true);
+        let _ = super::diag::serve(&ns, &request(20, flags | 1, &raw), 1, true);
     }
 }

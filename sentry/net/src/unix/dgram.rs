@@ -238,7 +238,7 @@ impl Socket for UnixDgram {
             return Ok(());
         }
         let name = UnixName::parse(addr)?.ok_or(Errno::EINVAL)?;
-        if self.core.opts.lock().has(so::PASSCRED) {
+        if self.core.opts.lock().wants_sender() {
             self.autobind()?;
         }
         let peer = self.find(caller, &name)?;
@@ -260,11 +260,11 @@ impl Socket for UnixDgram {
             let state = self.state.lock();
             (state.peer.clone(), state.shut_write)
         };
-        let (passcred, sndbuf, stamp) = {
+        let (named, sndbuf, stamp) = {
             let opts = self.core.opts.lock();
-            (opts.has(so::PASSCRED), opts.sndbuf, Stamp::now())
+            (opts.wants_sender(), opts.sndbuf, Stamp::now())
         };
-        if passcred {
+        if named {
             self.autobind()?;
         }
         let (cred, rights) = unix::scm(&self.core.ns.unix, caller, &message.control)?;
@@ -352,6 +352,9 @@ impl Socket for UnixDgram {
         }
         if let Some(rights) = &queued.rights {
             received.control.push(Control::Rights(rights.files()));
+        }
+        if opts.has(so::PASSPIDFD) {
+            received.control.push(Control::Process(queued.cred.pid));
         }
         let sender = Arc::clone(&queued.sender);
         let taken = if peek { None } else { inbox.queue.remove(at) };

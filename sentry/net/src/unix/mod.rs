@@ -251,7 +251,7 @@ pub(crate) fn scm(names: &Names, caller: &Caller<'_>, control: &[Control]) -> Re
         match item {
             Control::Rights(more) => files.extend(more.iter().cloned()),
             Control::Credentials(given) => cred = *given,
-            Control::Other { .. } => {}
+            Control::Process(_) | Control::Other { .. } => {}
         }
     }
     let rights = if files.is_empty() { None } else { Some(InFlight::new(names.flights(), caller, files)?) };

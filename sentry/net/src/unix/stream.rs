@@ -349,11 +349,11 @@ impl Socket for UnixStream {
             self.core.take_error()?;
         }
         let peek = flags.contains(MsgFlags::PEEK);
-        let (passcred, peek_off) = {
+        let (passcred, passpidfd, peek_off) = {
             let opts = self.core.opts.lock();
-            (opts.has(so::PASSCRED), opts.peek_off)
+            (opts.has(so::PASSCRED), opts.has(so::PASSPIDFD), opts.peek_off)
         };
-        let mode = ReadMode { peek, offset: usize::try_from(peek_off).unwrap_or(0), by_cred: passcred };
+        let mode = ReadMode { peek, offset: usize::try_from(peek_off).unwrap_or(0), by_cred: passcred || passpidfd };
         let (read, wake) = {
             let mut rx = link.rx.lock();
             let full = !rx.drained();
@@ -387,6 +387,9 @@ impl Socket for UnixStream {
         }
         if let Some(rights) = &read.rights {
             received.control.push(Control::Rights(rights.files()));
+        }
+        if passpidfd {
+            received.control.push(Control::Process(read.cred.map_or(0, |cred| cred.pid)));
         }
         received.from = unix::source(link.peer.name().as_ref());
         Ok(received)
@@ -439,6 +442,17 @@ impl Socket for UnixStream {
 
     fn peer_cred(&self) -> Option<Ucred> {
         self.state.lock().peer_cred
+    }
+
+    fn backlog(&self) -> Option<(usize, usize)> {
+        match &self.state.lock().phase {
+            Phase::Listening(listener) => Some((listener.queue.len(), listener.backlog)),
+            _ => None,
+        }
+    }
+
+    fn peer_id(&self) -> Option<u64> {
+        Some(self.link()?.peer.core.id)
     }
 
     fn inq(&self) -> Result<usize, Errno> {
