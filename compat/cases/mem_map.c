@@ -305,3 +305,42 @@ CASE(stack_grows_to_limit, "setrlimit") {
         say("not reached\n");
     });
 }
+
+// How many mappings of the file there are, and which of their first two pages memory is promised for.
+static void show_promised(const char *label, char *at) {
+    int maps = 0, within = 0;
+    char line[512], *found;
+    FILE *f = fopen("/proc/self/smaps", "r");
+    while (f && fgets(line, sizeof line, f)) {
+        unsigned long start, end;
+        if (sscanf(line, "%lx-%lx ", &start, &end) == 2) {
+            within = start >= (unsigned long)at && end <= (unsigned long)at + 4 * PAGE;
+            maps += within;
+        } else if (within && (found = strstr(line, "VmFlags:"))) {
+            say("%s: %s\n", label, strstr(found, " ac") ? "promised" : "not promised");
+        }
+    }
+    if (f) fclose(f);
+    say("%s: %d mappings\n", label, maps);
+}
+
+CASE(mprotect_keeps_what_is_promised_of_files, "mmap mprotect") {
+    int fd = MUST(open("f", O_RDWR | O_CREAT, 0600));
+    MUST(ftruncate(fd, 4 * PAGE));
+    char *p = mmap(0, 4 * PAGE, PROT_READ, MAP_PRIVATE, fd, 0);
+    show_promised("read-only", p);
+    MUST(mprotect(p + PAGE, PAGE, PROT_READ | PROT_WRITE));
+    p[PAGE] = 1;
+    show_promised("written", p);
+    // As the dynamic linker does with relocated data.
+    MUST(mprotect(p + PAGE, PAGE, PROT_READ));
+    show_promised("read-only again", p);
+    MUST(mprotect(p, 4 * PAGE, PROT_READ | PROT_WRITE));
+    show_promised("all", p);
+    MUST(mprotect(p, 4 * PAGE, PROT_NONE));
+    show_promised("none", p);
+    p = mmap(0, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    MUST(mprotect(p, PAGE, PROT_READ));
+    MUST(mprotect(p, PAGE, PROT_READ | PROT_WRITE));
+    show_promised("shared", p);
+}

@@ -141,7 +141,8 @@ impl MapEntry {
 
     /// Tells whether Linux counts it against what it has promised (`VM_ACCOUNT`).
     fn accounted(&self) -> bool {
-        self.prot.contains(Prot::WRITE) && !self.flags.intersects(VmFlags::SHARED | VmFlags::NORESERVE)
+        let writable = self.prot.contains(Prot::WRITE) && !self.flags.intersects(VmFlags::SHARED | VmFlags::NORESERVE);
+        writable || self.flags.contains(VmFlags::ACCOUNT)
     }
 
     /// Appends the line of `/proc/PID/maps`, newline included.

@@ -105,6 +105,7 @@ impl VmaTree {
 
     /// Enters a mapping where there is none, joined to its neighbours.
     fn put_joined(&mut self, mut vma: Vma) {
+        vma.account();
         let right = self.map.range(vma.end..).next().map(|(_, right)| right);
         if let Some((start, end)) = right.filter(|right| vma.joins(right)).map(|right| (right.start, right.end)) {
             self.take(start);
@@ -139,6 +140,7 @@ impl VmaTree {
     pub fn update(&mut self, range: Range<u64>, mut change: impl FnMut(&mut Vma)) {
         for mut vma in self.remove(range.clone()) {
             change(&mut vma);
+            vma.account();
             self.put(vma);
         }
         self.join(range);

@@ -45,6 +45,8 @@ bitflags! {
         const SYSV = 1 << 14;
         /// Code of ours between the guest's mappings; goes with `RESERVE`, and never becomes stack.
         const HIDDEN = 1 << 15;
+        /// A private file mapping that is or was writable, for which memory stays promised (`VM_ACCOUNT`).
+        const ACCOUNT = 1 << 16;
     }
 }
 
@@ -191,6 +193,16 @@ impl Vma {
     /// Tells whether a stack may grow into this without a call.
     pub(super) fn is_stack_reserve(&self) -> bool {
         self.flags.contains(VmFlags::RESERVE) && !self.flags.contains(VmFlags::HIDDEN)
+    }
+
+    /// Notes that memory has been promised for a private file mapping, which stays so when it can be written no more. (Of
+    /// anonymous ones that depends on whether they have been touched, kernel: `mprotect_fixup`.)
+    pub(super) fn account(&mut self) {
+        let unpromised = VmFlags::SHARED | VmFlags::NORESERVE;
+        let file = matches!(self.backing, Backing::File { .. });
+        if file && self.prot.contains(Prot::WRITE) && !self.flags.intersects(unpromised) {
+            self.flags.insert(VmFlags::ACCOUNT);
+        }
     }
 
     /// Tells whether the pages count against `RLIMIT_DATA` (Linux: `is_data_mapping`).
