@@ -312,6 +312,35 @@ CASE(membarrier_commands, "membarrier") {
     R(syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 7, 0));
 }
 
+CASE(membarrier_registrations, "membarrier fork") {
+    const int get = 1 << 9, sync_core = MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, rseq = MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ;
+    R(syscall(SYS_membarrier, get, 0, 0));
+    R(syscall(SYS_membarrier, get, 1, 0));
+    R(syscall(SYS_membarrier, sync_core, 0, 0));
+    R(syscall(SYS_membarrier, sync_core, 1, 0));
+    R(syscall(SYS_membarrier, rseq, 0, 0));
+    R(syscall(SYS_membarrier, rseq, 1, 0));
+    R(syscall(SYS_membarrier, rseq, 2, 0));
+    R(syscall(SYS_membarrier, sync_core << 1, 0, 0));
+    R(syscall(SYS_membarrier, get, 0, 0));
+    R(syscall(SYS_membarrier, sync_core, 0, 0));
+    // Each registers for itself only.
+    R(syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0));
+    R(syscall(SYS_membarrier, rseq << 1, 0, 0));
+    R(syscall(SYS_membarrier, rseq, 1, 0));
+    R(syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0));
+    R(syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0));
+    R(syscall(SYS_membarrier, get, 0, 0));
+    IN_CHILD(R(syscall(SYS_membarrier, get, 0, 0)); R(syscall(SYS_membarrier, sync_core, 0, 0)));
+    IN_CHILD(execl(program("cases"), "x", "helper", "membarrier", NULL));
+}
+
+HELPER(membarrier) {
+    R(syscall(SYS_membarrier, 1 << 9, 0, 0));
+    R(syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0));
+    return 0;
+}
+
 static void *rseq_thread(void *a) {
     struct { uint32_t w[8]; } __attribute__((aligned(32))) *area = (void *)anon(1);
     // glibc registered its own; a second area is refused.

@@ -2,6 +2,7 @@
 #include "case.h"
 #include <linux/sched.h>
 #include <sys/prctl.h>
+#include <sys/mount.h>
 #define FAMILY "process"
 
 #ifndef P_PIDFD
@@ -600,4 +601,26 @@ CASE(clone3_with_a_wanted_id, "clone3") {
     a = (struct clone_args){.flags = CLONE_PIDFD | CLONE_PARENT_SETTID, .exit_signal = SIGCHLD,
                             .pidfd = (uintptr_t)&wanted, .parent_tid = (uintptr_t)&wanted};
     R(raw_clone3(&a, sizeof a));
+}
+
+CASE(clone_into_cgroup, "clone3 mount unshare") {
+    MUST(mkdir("m", 0755));
+    MUST(unshare(CLONE_NEWNS));
+    MUST(mount("none", "/", 0, MS_REC | MS_PRIVATE, 0));
+    MUST(mount("none", "m", "cgroup2", 0, 0));
+    int dir = MUST(open("m", O_PATH | O_DIRECTORY | O_CLOEXEC)), file = MUST(open("m/cgroup.procs", O_RDONLY));
+    int other = MUST(open("/", O_PATH));
+    struct clone_args a = {.flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD};
+    long bad[] = {77, other, file, -1L, 1L << 31};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        a.cgroup = bad[i];
+        R(raw_clone3(&a, sizeof a));
+    }
+    a.cgroup = dir;
+    R(raw_clone3(&a, CLONE_ARGS_SIZE_VER1));
+    pid_t p = raw_clone3(&a, sizeof a);
+    if (p == 0) _exit(7);
+    if (p < 0) say("%s\n", err_name(errno));
+    show_wait(p);
+    MUST(umount2("m", MNT_DETACH));
 }

@@ -1,7 +1,7 @@
 //! `clone`, `clone3`, `fork`, `vfork`, `set_tid_address`.
 
 use abi::signal::Signal;
-use abi::{Errno, PAGE_SIZE, Pid, SysError, UserAddr, UserRef};
+use abi::{Errno, Fd, PAGE_SIZE, Pid, SysError, UserAddr, UserRef};
 use sentry::task::clone::{CloneArgs, CloneFlags, clone as clone_task};
 use sentry::{Current, Outcome};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -28,6 +28,8 @@ struct RawArgs {
 
 /// Size of the first published version of `struct clone_args`.
 const ARGS_SIZE_VER0: usize = 64;
+/// Size of the version with `cgroup`.
+const ARGS_SIZE_VER2: usize = 88;
 
 fn start(cur: &mut Current, args: CloneArgs) -> Outcome<'_> {
     Outcome::block(async move {
@@ -46,6 +48,7 @@ fn plain(flags: CloneFlags) -> CloneArgs {
         child_tid: UserRef::new(UserAddr::NULL),
         pidfd: UserRef::new(UserAddr::NULL),
         set_tid: None,
+        cgroup: None,
     }
 }
 
@@ -74,7 +77,7 @@ pub fn clone(
     let pidfd = parent_tid;
     // An invalid exit signal is accepted and never sent.
     let exit_signal = exit_signal(flags & CSIGNAL).unwrap_or(None);
-    start(cur, CloneArgs { flags: words, exit_signal, stack, tls, parent_tid, child_tid, pidfd, set_tid: None })
+    start(cur, CloneArgs { exit_signal, stack, tls, parent_tid, child_tid, pidfd, ..plain(words) })
 }
 
 /// Serves `clone3(2)`.
@@ -104,6 +107,11 @@ fn decode(cur: &Current, at: UserAddr, size: usize) -> Result<CloneArgs, Errno> 
     if flags.intersects(CloneFlags::THREAD | CloneFlags::PARENT) && raw.exit_signal != 0 {
         return Err(Errno::EINVAL);
     }
+    let cgroup = match i32::try_from(raw.cgroup) {
+        _ if !flags.contains(CloneFlags::INTO_CGROUP) => None,
+        Ok(fd) if size >= ARGS_SIZE_VER2 => Some(Fd(fd)),
+        _ => return Err(Errno::EINVAL),
+    };
     let set_tid = set_tid(cur, &raw)?;
     if (raw.stack == 0) != (raw.stack_size == 0) {
         return Err(Errno::EINVAL);
@@ -118,6 +126,7 @@ fn decode(cur: &Current, at: UserAddr, size: usize) -> Result<CloneArgs, Errno> 
         child_tid: UserRef::new(UserAddr::new(raw.child_tid)),
         pidfd: UserRef::new(UserAddr::new(raw.pidfd)),
         set_tid,
+        cgroup,
     })
 }
 

@@ -5,7 +5,7 @@
 //! to be polled to their end, not dropped on a signal.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
 
 use abi::Errno;
 use abi::flags::Prot;
@@ -33,6 +33,8 @@ pub struct Mm {
     /// Without a look at what is under way; see [`Mm::books`].
     pub(super) books: Mutex<Books>,
     exe: Mutex<Option<Arc<dyn MappedFile>>>,
+    /// What `membarrier(2)` has been asked to register, as its commands. The host knows more: the platform registers, too.
+    pub barriers: AtomicI32,
     pub(super) patches: Mutex<Patches>,
     /// Living threads that have this memory.
     users: AtomicUsize,
@@ -65,6 +67,7 @@ impl Mm {
             contenders: Contenders::default(),
             books: Mutex::new(Level::Mm, books),
             exe: Mutex::new(Level::Mm, exe),
+            barriers: AtomicI32::new(0),
             patches: Mutex::new(Level::Leaf, Patches::default()),
             users: AtomicUsize::new(1),
         }
@@ -283,7 +286,8 @@ impl Mm {
         let (space, child) = context.fork().await?;
         let books = self.books.lock().forked();
         let patches = Mutex::new(Level::Leaf, self.patches_of_child());
-        let mm = Mm { patches, ..Mm::with_books(space, self.vdso.clone(), books, self.exe()) };
+        let barriers = AtomicI32::new(self.barriers.load(Ordering::SeqCst));
+        let mm = Mm { patches, barriers, ..Mm::with_books(space, self.vdso.clone(), books, self.exe()) };
         Ok((Arc::new(mm), child))
     }
 }

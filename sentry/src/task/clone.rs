@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use abi::flags::OpenFlags;
 use abi::signal::Signal;
-use abi::{Errno, Pid, UserAddr, UserRef};
+use abi::{Errno, Fd, Pid, UserAddr, UserRef};
 use sentry_platform::PlatformError;
 use sentry_sync::{Notify, WaitQueue};
 
@@ -78,6 +78,8 @@ pub struct CloneArgs {
     pub pidfd: UserRef<i32>,
     /// The id that it must get (`set_tid`).
     pub set_tid: Option<i32>,
+    /// The directory of the cgroup that it must be in (`INTO_CGROUP`).
+    pub cgroup: Option<Fd>,
 }
 
 /// The end of a vfork: the child has called exec or ended.
@@ -102,8 +104,7 @@ const UNSUPPORTED: CloneFlags = CloneFlags::NEWTIME
     .union(CloneFlags::NEWIPC)
     .union(CloneFlags::NEWUSER)
     .union(CloneFlags::NEWPID)
-    .union(CloneFlags::NEWNET)
-    .union(CloneFlags::INTO_CGROUP);
+    .union(CloneFlags::NEWNET);
 
 fn check(flags: CloneFlags) -> Result<(), Errno> {
     let needs = |flag: CloneFlags, other: CloneFlags| !flags.contains(flag) || flags.contains(other);
@@ -128,6 +129,14 @@ fn check_wanted(cur: &Current, tid: i32) -> Result<(), Errno> {
         return Err(Errno::EPERM);
     }
     Ok(())
+}
+
+/// Checks that a descriptor is a directory of the one hierarchy: `EBADF`. There is one group, which all are in already.
+fn check_cgroup(cur: &Current, fd: Fd) -> Result<(), Errno> {
+    let file = cur.task.files.load().get(fd)?;
+    let dentry = file.path.as_ref().map(|path| &path.dentry);
+    let known = dentry.is_some_and(|dentry| dentry.sb.fs.kind() == "cgroup2" && dentry.is_dir());
+    if known { Ok(()) } else { Err(Errno::EBADF) }
 }
 
 fn platform_errno(error: &PlatformError) -> Errno {
@@ -155,6 +164,9 @@ pub async fn clone(cur: &mut Current, args: &CloneArgs) -> Result<Pid, Errno> {
         return Err(Errno::EINVAL);
     }
     cur.task.process.check_process_limit(&cur.task)?;
+    if let Some(cgroup) = args.cgroup {
+        check_cgroup(cur, cgroup)?;
+    }
     let (mem, mm, context) = if flags.contains(CloneFlags::VM) {
         let context = cur.context.new_thread().await.map_err(|error| platform_errno(&error))?;
         (cur.mem.clone(), Arc::clone(&cur.mm), context)
