@@ -189,8 +189,13 @@ static void robust_round(int protocol) {
     say("lock: %s\n", err_name(pthread_mutex_lock(m)));
     R(pthread_mutex_consistent(m));
     R(pthread_mutex_unlock(m));
-    pid_t c = FORK(pthread_mutex_lock(m); msleep(10); kill(getpid(), SIGKILL));
-    T(UNTIL(pthread_mutex_trylock(m) == EBUSY || (pthread_mutex_unlock(m), 0)));
+    // It ends once it has the lock and somebody waits for that.
+    int locked[2];
+    char byte;
+    pid_t me = getpid();
+    MUST(pipe(locked));
+    pid_t c = FORK(pthread_mutex_lock(m); write(locked[1], "l", 1); settle(me); kill(getpid(), SIGKILL));
+    MUST(read(locked[0], &byte, 1));
     say("lock: %s\n", err_name(pthread_mutex_lock(m)));
     show_wait(c);
     pthread_mutex_unlock(m);

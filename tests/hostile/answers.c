@@ -1,10 +1,8 @@
 // Scribbles over what its own calls are answered from, and jumps into the code that answers them: the base of gs leads
 // there. Everything that it deceives and breaks is its own.
 #define _GNU_SOURCE
-#include "inside.h"
+#include "guard.h"
 #include <linux/futex.h>
-#include <setjmp.h>
-#include <signal.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -29,23 +27,6 @@ __attribute__((naked, noinline, aligned(64))) static long hot_mask(long how, con
 __attribute__((naked, noinline, aligned(64))) static long hot_futex(int *word, long op, long value, long time) {
     (void)word, (void)op, (void)value, (void)time;
     __asm__("mov %rcx, %r10\n mov $202, %eax\n syscall\n ret\n");
-}
-
-static sigjmp_buf back;
-static char alternate[65536];
-static void on_fault(int s) {
-    (void)s;
-    siglongjmp(back, 1);
-}
-
-static void guard(void) {
-    stack_t ss = {.ss_sp = alternate, .ss_size = sizeof alternate};
-    sigaltstack(&ss, 0);
-    int all[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGALRM};
-    for (int i = 0; i < 7; i++) {
-        struct sigaction sa = {.sa_handler = on_fault, .sa_flags = SA_NODEFER | SA_ONSTACK};
-        sigaction(all[i], &sa, 0);
-    }
 }
 
 static void make_calls(void) {

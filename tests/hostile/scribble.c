@@ -1,31 +1,13 @@
 // Writes over every page that can be written near the top of the address space, and calls every page that can be
 // executed there: whatever the platform keeps in this process is in that range.
 #define _GNU_SOURCE
-#include "inside.h"
-#include <setjmp.h>
-#include <signal.h>
+#include "guard.h"
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static sigjmp_buf back;
-static char alternate[65536];
-static void on_fault(int s) {
-    (void)s;
-    siglongjmp(back, 1);
-}
-static void guard(void) {
-    stack_t ss = {.ss_sp = alternate, .ss_size = sizeof alternate};
-    sigaltstack(&ss, 0);
-    int all[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGALRM};
-    for (int i = 0; i < 7; i++) {
-        struct sigaction sa = {.sa_handler = on_fault, .sa_flags = SA_NODEFER | SA_ONSTACK};
-        sigaction(all[i], &sa, 0);
-    }
-}
 
 static void touch(uintptr_t at, int how) {
     if (sigsetjmp(back, 1)) return;

@@ -112,8 +112,10 @@ impl Executor {
                 !called && self.posts.lock().iter().all(|post| !post.is_working())
             };
             // Pairs with `stir`: a worker that gets up now either is seen here or sees that nobody watches.
-            if trimmed.is_none_or(|at| at.elapsed() > TRIM_EVERY) && rests() {
-                std::thread::park_timeout(LONG_REST);
+            if rests() {
+                // What has been done since the last time is given back later, but it is: nothing else may ever happen.
+                let left = trimmed.map_or(Duration::ZERO, |at| TRIM_EVERY.saturating_sub(at.elapsed()));
+                std::thread::park_timeout(left.max(LONG_REST));
                 if rests() {
                     sentry_platform::trim::trim();
                     trimmed = Some(Instant::now());

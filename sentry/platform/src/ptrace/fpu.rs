@@ -1,6 +1,7 @@
 //! Floating-point and vector state in the processor's standard XSAVE layout (Intel SDM volume 1, chapter 13).
 
 use std::arch::x86_64::__cpuid_count;
+use std::sync::OnceLock;
 
 use abi::Errno;
 
@@ -30,6 +31,8 @@ pub(super) struct Fpu {
     shown: usize,
     /// What a new program starts with, `full` bytes.
     initial: Vec<u8>,
+    /// Offset and size of each component. In a virtual machine it takes some ten microseconds to ask the processor for one.
+    components: OnceLock<Vec<Option<(usize, usize)>>>,
 }
 
 impl Fpu {
@@ -59,7 +62,16 @@ impl Fpu {
             .map(|(offset, size)| offset + size)
             .fold(MINIMUM, usize::max)
             .min(full);
-        Ok(Fpu { full, shown, initial })
+        Ok(Fpu { full, shown, initial, components: OnceLock::new() })
+    }
+
+    /// Returns offset and size of a component, asked for once.
+    fn known(&self, number: u32) -> Option<(usize, usize)> {
+        let list = || {
+            let enabled = supported();
+            (0..63).map(|number| (enabled & 1 << number != 0).then(|| component(number)).flatten()).collect()
+        };
+        self.components.get_or_init(list).get(number as usize).copied().flatten()
     }
 
     /// Reads the state of a stopped thread.
@@ -82,7 +94,7 @@ impl Fpu {
             return Err(invalid);
         }
         let missing = (2..63).filter(|number| word(xsave, HEADER) & 1 << number != 0).any(|number| {
-            component(number).is_none_or(|(offset, size)| offset.checked_add(size).is_none_or(|end| end > xsave.len()))
+            self.known(number).is_none_or(|(offset, size)| offset.checked_add(size).is_none_or(|end| end > xsave.len()))
         });
         if missing {
             return Err(invalid);
