@@ -1,5 +1,8 @@
 // What programs read under /proc, in Linux's format.
 #include "case.h"
+#include <sys/epoll.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
 #define FAMILY "proc"
 
 static char text[65536];
@@ -231,4 +234,165 @@ CASE(sys_and_dev_present, "stat getdents64") {
     load("/sys/devices/system/cpu/online");
     T(text[0] == '0');
     T(sysconf(_SC_NPROCESSORS_ONLN) >= 1);
+}
+
+// What `poll` says of a file now, without waiting.
+static void show_poll(int fd) {
+    struct pollfd p = {.fd = fd, .events = POLLIN | POLLOUT | POLLPRI};
+    int n = poll(&p, 1, 0);
+    say("poll %d:%s%s%s%s\n", n, p.revents & POLLIN ? " IN" : "", p.revents & POLLOUT ? " OUT" : "",
+        p.revents & POLLPRI ? " PRI" : "", p.revents & POLLERR ? " ERR" : "");
+}
+
+CASE(proc_mounts_tell_of_changes, "poll epoll_ctl epoll_wait mount umount2 unshare") {
+    MUST(mkdir("m", 0755));
+    MUST(unshare(CLONE_NEWNS));
+    MUST(mount("none", "/", 0, MS_REC | MS_PRIVATE, 0));
+    int fd = MUST(open("/proc/self/mountinfo", O_RDONLY)), other = MUST(open("/proc/self/mounts", O_RDONLY));
+    show_poll(fd);
+    MUST(mount("none", "m", "tmpfs", 0, 0));
+    show_poll(fd), show_poll(fd), show_poll(other), show_poll(other);
+    int set = MUST(epoll_create1(0));
+    struct epoll_event e = {.events = EPOLLPRI}, got;
+    R(epoll_ctl(set, EPOLL_CTL_ADD, fd, &e));
+    R(epoll_wait(set, &got, 1, 0));
+    // Somebody waits while another one mounts.
+    pid_t me = gettid_();
+    pid_t c = FORK(settle(me); MUST(mount(0, "m", 0, MS_REMOUNT | MS_BIND | MS_RDONLY, 0)));
+    R(epoll_wait(set, &got, 1, 10000));
+    say("events %x\n", got.events);
+    show_wait(c);
+    R(epoll_wait(set, &got, 1, 0));
+    MUST(umount("m"));
+    show_poll(other);
+    R(umount("m"));
+    show_poll(other);
+    // Nothing else of the kind can be watched.
+    R(epoll_ctl(set, EPOLL_CTL_ADD, MUST(open("/proc/self/status", O_RDONLY)), &e));
+}
+
+CASE(proc_mountinfo_shows_what_part_is_mounted, "mount unshare") {
+    MUST(mkdir("m", 0755)), MUST(mkdir("n", 0755));
+    MUST(unshare(CLONE_NEWNS));
+    MUST(mount("none", "/", 0, MS_REC | MS_PRIVATE, 0));
+    MUST(mount("src", "m", "tmpfs", 0, 0));
+    MUST(mkdir("m/a", 0755)), MUST(mkdir("m/a/b c", 0755));
+    MUST(mount("m/a/b c", "n", 0, MS_BIND, 0));
+    char here[PATH_MAX], want[PATH_MAX + 8];
+    MUST(getcwd(here, sizeof here) ? 0 : -1);
+    for (const char *name = "mn"; *name; name++) {
+        snprintf(want, sizeof want, " %s/%c ", here, *name);
+        char *at = strstr(load("/proc/self/mountinfo"), want), root[64] = "";
+        while (at && at > text && at[-1] != '\n') at--;
+        if (at) sscanf(at, "%*s %*s %*s %63s", root);
+        say("%c: %s\n", *name, root);
+    }
+}
+
+// The locks of a kind that a file shows of a descriptor's inode: our own process as `me`, without device and inode. The
+// order of `/proc/locks` is that of processors.
+static void show_locks_of(const char *wanted, const char *label, const char *path, int fd) {
+    char name[64], kind[8], mode[8], end[24];
+    long id, pid, start;
+    struct stat st;
+    MUST(fstat(fd, &st));
+    snprintf(name, sizeof name, path, fd);
+    load(name);
+    for (char *at = text; (at = strstr(at, "ADVISORY")); at++) {
+        char *line = at;
+        while (line > text && line[-1] != '\n') line--;
+        int waits = strstr(line, "-> ") && strstr(line, "-> ") < at;
+        unsigned major, minor;
+        unsigned long ino;
+        if (sscanf(line + (line[0] == 'l' ? 6 : 0), waits ? "%ld: -> %7s" : "%ld: %7s", &id, kind) != 2) continue;
+        if (sscanf(at, "ADVISORY %7s %ld %x:%x:%lu %ld %23s", mode, &pid, &major, &minor, &ino, &start, end) != 7) continue;
+        if (ino != st.st_ino || strcmp(kind, wanted)) continue;
+        say("%s %s%s %s %s %ld %s\n", label, waits ? "waits " : "", kind, mode,
+            pid == getpid() ? "me" : pid < 0 ? "-1" : pid == 0 ? "0" : "other", start, end);
+    }
+}
+
+static void show_locks(const char *label, const char *path, int fd) {
+    const char *kinds[] = {"FLOCK", "POSIX", "OFDLCK"};
+    for (int i = 0; i < 3; i++) show_locks_of(kinds[i], label, path, fd);
+}
+
+CASE(proc_shows_file_locks, "fcntl flock openat") {
+    int a = MUST(open("f", O_RDWR | O_CREAT, 0600)), b = MUST(open("f", O_RDWR)), c = MUST(open("f", O_RDWR));
+    struct flock part = {.l_type = F_WRLCK, .l_start = 10, .l_len = 5},
+                 own = {.l_type = F_WRLCK, .l_start = 100, .l_len = 1};
+    MUST(flock(a, LOCK_SH));
+    MUST(fcntl(b, F_OFD_SETLK, &part));
+    MUST(fcntl(c, F_SETLK, &own));
+    show_locks("a", "/proc/self/fdinfo/%d", a);
+    show_locks("b", "/proc/self/fdinfo/%d", b);
+    show_locks("c", "/proc/self/fdinfo/%d", c);
+    // Of a child the record lock isn't.
+    IN_CHILD(show_locks("child a", "/proc/self/fdinfo/%d", a); show_locks("child c", "/proc/self/fdinfo/%d", c));
+    pid_t p = FORK(flock(MUST(open("f", O_RDWR)), LOCK_EX));
+    settle(p);
+    int waits = UNTIL(strstr(load("/proc/locks"), "-> FLOCK"));
+    T(waits);
+    MUST(flock(a, LOCK_UN));
+    show_wait(p);
+    show_locks("all", "/proc/locks", a);
+    // The holder has ended, the description lives on.
+    int d = MUST(open("f", O_RDWR));
+    show_wait(FORK(flock(d, LOCK_EX)));
+    show_locks("d", "/proc/self/fdinfo/%d", d);
+    MUST(close(b)), MUST(close(c)), MUST(close(d));
+    show_locks("none", "/proc/locks", a);
+}
+
+CASE(proc_timerslack, "prctl openat write") {
+    show_file("/proc/self/timerslack_ns");
+    MUST(prctl(PR_SET_TIMERSLACK, 1234));
+    show_file("/proc/self/timerslack_ns");
+    int fd = MUST(open("/proc/self/timerslack_ns", O_RDWR));
+    R(write(fd, "777\n", 4));
+    R(prctl(PR_GET_TIMERSLACK));
+    R(write(fd, "0x10", 4));
+    R(write(fd, " 5", 2));
+    R(write(fd, "5 ", 2));
+    R(write(fd, "-5", 2));
+    R(write(fd, "\n", 1));
+    R(write(fd, "99999999999999999999", 20));
+    R(write(fd, "+888", 4));
+    R(prctl(PR_GET_TIMERSLACK));
+    R(write(fd, "0", 1));
+    R(prctl(PR_GET_TIMERSLACK));
+    R(open("/proc/thread-self/timerslack_ns", O_RDONLY));
+    int child[2];
+    MUST(pipe(child));
+    pid_t p = FORK(char c; close(child[1]); read(child[0], &c, 1));
+    char name[64];
+    snprintf(name, sizeof name, "/proc/%d/timerslack_ns", p);
+    T(atol(load(name)) == 50000);
+    IN_CHILD(drop_to(1000, 1000); int f = open(name, O_RDWR); char b[8]; T(f >= 0); R(read(f, b, 8)); R(write(f, "5", 1)));
+    close(child[1]);
+    show_wait(p);
+}
+
+CASE(proc_interrupts_shape, "openat read") {
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    T(!strncmp(load("/proc/interrupts"), "           CPU0       ", 22) && strstr(text, "\nERR: ") && strstr(text, "\nMIS: "));
+    T(!strncmp(load("/proc/softirqs"), "                    CPU0       ", 31) && strstr(text, "\n       TIMER: "));
+    int columns = 0;
+    for (const char *at = load("/proc/softirqs"); *at != '\n'; at++) columns += !strncmp(at, "CPU", 3);
+    T(columns == cpus);
+}
+
+CASE(sys_describes_processors, "openat read") {
+    const char *names[] = {"topology/thread_siblings", "topology/core_cpus", "topology/core_cpus_list", "topology/package_cpus",
+                           "topology/core_siblings", "topology/core_siblings_list", "cache/index0/size", "cache/index0/type",
+                           "cache/index0/level", "cache/index1/ways_of_associativity", "cache/index2/number_of_sets",
+                           "cache/index0/shared_cpu_map", "cache/index0/coherency_line_size"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/%s", names[i]);
+        // Machines without caches in sysfs have nothing to compare with.
+        T(access(path, F_OK) == 0 ? strlen(load(path)) > 1 : !strncmp(names[i], "cache", 5));
+    }
+    T(strstr(load("/sys/devices/system/node/node0/meminfo"), "Node 0 MemTotal: ") == text && strstr(text, "\nNode 0 MemFree: "));
+    T(strlen(load("/sys/devices/system/node/node0/cpumap")) > 1);
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use abi::flags::OpenFlags;
 use abi::{Errno, Fd, Pid, Restart, SysError, UserAddr, UserRef};
 use sentry::task::Caps;
-use sentry::vfs::locks::{InodeLocks, LockOwner, RangeLock};
+use sentry::vfs::locks::{AnyLock, InodeLocks, LockOwner, RangeLock, WholeLock};
 use sentry::vfs::{FdFlags, File, Owner, OwnerKind, perm};
 use sentry::{Current, Outcome, SysResult};
 use sentry_fs::FileOps;
@@ -291,7 +291,7 @@ fn get_lock(cur: &Current, file: &File, ofd: bool, at: UserRef<Flock>) -> Result
         return Err(Errno::EINVAL);
     }
     let (owner, pid) = lock_owner(cur, file, ofd);
-    let want = RangeLock { owner, pid, write: lock.kind == F_WRLCK, start, end };
+    let want = RangeLock { owner, description: file.id, pid, write: lock.kind == F_WRLCK, start, end };
     match file.locks()?.conflict(&want) {
         None => lock.kind = F_UNLCK,
         Some(held) => {
@@ -331,7 +331,7 @@ impl LockRequest {
             return Err(Errno::EINVAL);
         }
         let (owner, pid) = lock_owner(cur, file, ofd);
-        let want = RangeLock { owner, pid, write: lock.kind == F_WRLCK, start, end };
+        let want = RangeLock { owner, description: file.id, pid, write: lock.kind == F_WRLCK, start, end };
         Ok(LockRequest { locks: file.locks()?, want, unlock: lock.kind == F_UNLCK })
     }
 
@@ -349,6 +349,7 @@ impl LockRequest {
         let waits = &task.kernel.vfs.lock_waits;
         let me = self.want.owner;
         let posix = matches!(me, LockOwner::Table(_));
+        let _shown = self.locks.want(AnyLock::Range(self.want));
         loop {
             if posix {
                 waits.begin(me, holder.owner)?;
@@ -375,7 +376,7 @@ impl LockRequest {
 /// Serves `flock(2)`.
 pub fn flock(cur: &mut Current, fd: Fd, op: u32) -> Outcome<'_> {
     let file = attempt!(cur.task.files.load().get_io(fd));
-    let exclusive = match op & !LOCK_NB {
+    let write = match op & !LOCK_NB {
         LOCK_SH => false,
         LOCK_EX => true,
         LOCK_UN => {
@@ -385,12 +386,14 @@ pub fn flock(cur: &mut Current, fd: Fd, op: u32) -> Outcome<'_> {
         _ => return Outcome::Done(Err(Errno::EINVAL.into())),
     };
     let locks = attempt!(file.locks());
-    match locks.flock(file.id, exclusive) {
+    let want = WholeLock { description: file.id, pid: cur.process().pid.0, write };
+    match locks.flock(want) {
         Ok(()) => Outcome::Done(Ok(0)),
         Err(errno) if op & LOCK_NB != 0 => Outcome::Done(Err(errno.into())),
         Err(_) => Outcome::block(async move {
             let task = Arc::clone(&cur.task);
-            let attempt = || locks.flock(file.id, exclusive).ok();
+            let _shown = locks.want(AnyLock::Whole(want));
+            let attempt = || locks.flock(want).ok();
             match task.wait(&locks.freed, !0, None, attempt).await {
                 Ok(()) => Ok(0),
                 Err(_) => Err(Restart::Sys.into()),

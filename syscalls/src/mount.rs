@@ -55,7 +55,7 @@ pub fn mount(
     let at = at::lookup(cur, Fd::CWD, target, WalkFlags::FOLLOW)?;
     check_capable(cur)?;
     if flags & MS_REMOUNT != 0 {
-        return remount(&at, own_flags(flags));
+        return remount(cur, &at, own_flags(flags));
     }
     if flags & MS_BIND != 0 {
         return bind(cur, source.as_deref(), at, flags & MS_REC != 0);
@@ -86,11 +86,12 @@ fn own_flags(flags: u64) -> MountFlags {
 }
 
 /// Changes the flags of a mount, with `MS_BIND` or without: what is read-only is the mount.
-fn remount(at: &Path, flags: MountFlags) -> Result<(), Errno> {
+fn remount(cur: &Current, at: &Path, flags: MountFlags) -> Result<(), Errno> {
     if !at.is_mount_root() {
         return Err(Errno::EINVAL);
     }
     at.mount.set_flags(flags);
+    cur.task.fs.load().namespace().changes.note();
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use sentry::task::ProcessEntry;
 use sentry::vfs::{FdFlags, File};
 use sentry_fs::eventfd::EventFd;
 use sentry_fs::proc::{KernelView, ProcFs};
-use sentry_fs::sys::{CgroupFs, InterfaceView, Machine, SysFs};
+use sentry_fs::sys::{CgroupFs, Machine, SysFs, SysView};
 use sentry_fs::{BytesDst, DirEntry, DirSink, FileKind, FileSystem, InodeRef, IoFlags};
 
 use crate::testing::Guest;
@@ -88,8 +88,8 @@ fn everything_in_proc_and_sys_can_be_read() {
     let (_guest, view) = guest();
     let proc = ProcFs::new(Arc::clone(&view) as Arc<dyn KernelView>, [1; 16]);
     assert!(crawl(&proc.root(), "/proc") > 200);
-    let machine = Machine { cpus: 2, memory: 1 << 30, huge_pages: "never".into() };
-    assert!(crawl(&SysFs::new(&machine, Arc::clone(&view) as Arc<dyn InterfaceView>).root(), "/sys") > 40);
+    let machine = Machine { cpus: 2, huge_pages: "never".into() };
+    assert!(crawl(&SysFs::new(&machine, Arc::clone(&view) as Arc<dyn SysView>).root(), "/sys") > 40);
     assert!(crawl(&CgroupFs::new(view).root(), "/sys/fs/cgroup") > 4);
 }
 

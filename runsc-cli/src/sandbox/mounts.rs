@@ -17,7 +17,7 @@ use sentry_fs::gofer::{Client, FileStore, GoferFs, Mount as Tree};
 use sentry_fs::hostfd::HostTerminal;
 use sentry_fs::overlay::OverlayFs;
 use sentry_fs::proc::{KernelView, ProcFs};
-use sentry_fs::sys::{CgroupFs, InterfaceView, Machine, SysFs};
+use sentry_fs::sys::{CgroupFs, Machine, SysFs, SysView};
 use sentry_fs::tmpfs::{TmpFs, TmpfsOptions};
 use sentry_fs::tty::{Terminal, TtyHost};
 use sentry_fs::{CachePolicy, DeviceId, FileKind, FileSystem};
@@ -98,11 +98,10 @@ fn register(kernel: &Arc<Kernel>, config: &SandboxConfig, console: bool) -> Resu
     types.register("proc", move |_| Ok(Arc::clone(&proc) as Arc<dyn FileSystem>));
     let machine = Machine {
         cpus: view.cpus(),
-        memory: view.memory().total,
         huge_pages: std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled")
             .map_or_else(|_| "always madvise [never]".to_owned(), |text| text.trim_end().to_owned()),
     };
-    let sys = Arc::new(SysFs::new(&machine, Arc::clone(&view) as Arc<dyn InterfaceView>));
+    let sys = Arc::new(SysFs::new(&machine, Arc::clone(&view) as Arc<dyn SysView>));
     types.register("sysfs", move |_| Ok(Arc::clone(&sys) as Arc<dyn FileSystem>));
     let cgroup = Arc::new(CgroupFs::new(view));
     for name in ["cgroup", "cgroup2"] {

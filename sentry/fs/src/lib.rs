@@ -15,6 +15,7 @@
 
 mod anon_dev;
 pub mod attr;
+mod changes;
 pub mod dev;
 pub mod devpts;
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub mod tty;
 
 pub use anon_dev::{next_anon_device, next_anon_ino};
 pub use attr::{Attr, DeviceId, FileKind, NewInode, Owner, SetAttr, SetTime};
+pub use changes::Changes;
 pub use file::{DirEntry, DirSink, FileOps, IoFlags, MapSource, UserMemory};
 pub use inode::{CachePolicy, FileSystem, Inode, InodeRef, LinkTarget, RenameFlags, XattrFlags};
 pub use iobuf::{BytesDst, BytesSrc, IoDst, IoSrc};

@@ -7,10 +7,10 @@ use sentry_fs::FileSystem;
 use sentry_fs::proc::source::{FdInfo, MagicLink, MountInfo};
 
 use super::description;
-use crate::Task;
 use crate::mm::MappedDescription;
 use crate::task::served;
 use crate::vfs::{FdFlags, File, Mount, MountFlags, Path, Propagation};
+use crate::{Kernel, Task};
 
 /// Returns the root of whoever looks: paths are shown from there.
 fn viewer_root() -> Option<Path> {
@@ -55,16 +55,18 @@ pub(super) fn fd(task: &Task, fd: i32) -> Result<MagicLink, Errno> {
 pub(super) fn fd_info(task: &Task, fd: i32) -> Option<FdInfo> {
     /// `O_CLOEXEC`, which `fdinfo` shows among the status flags.
     const CLOEXEC: u32 = 0o2_000_000;
-    let (file, fd_flags) = task.files.load().get_with_flags(Fd(fd)).ok()?;
+    let files = task.files.load();
+    let (file, fd_flags) = files.get_with_flags(Fd(fd)).ok()?;
     let flags = file.flags();
     let cloexec = if fd_flags.contains(FdFlags::CLOEXEC) { CLOEXEC } else { 0 };
+    let locks = file.known_locks().map(|(locks, place)| locks.fdinfo(place, file.id, files.lock_owner()));
     let attr = file.inode.as_ref().and_then(|inode| inode.attr().ok());
     Some(FdInfo {
         pos: file.position(),
         flags: flags.bits() | cloexec,
         mount_id: file.path.as_ref().map_or(0, |path| u64::from(path.mount.id)),
         ino: attr.map_or(0, |attr| attr.ino),
-        extra: file.ops.fdinfo(),
+        extra: file.ops.fdinfo() + &locks.unwrap_or_default(),
         access: (flags.readable(), flags.writable()),
     })
 }
@@ -106,7 +108,7 @@ fn describe(mount: &Arc<Mount>, root: &Path) -> Option<MountInfo> {
         id: u64::from(mount.id),
         parent: mount.place().map_or(u64::from(mount.id), |(parent, _)| u64::from(parent.id)),
         dev,
-        root: b"/".to_vec(),
+        root: mount.root.path_in_fs(),
         point: place.bytes,
         readonly: flags.contains(MountFlags::RDONLY),
         options: options(flags),
@@ -122,4 +124,25 @@ pub(super) fn mounts(task: &Task) -> Vec<MountInfo> {
     let fs = task.fs.load();
     let root = fs.root();
     fs.namespace().mounts().iter().filter_map(|mount| describe(mount, &root)).collect()
+}
+
+/// Returns the lines of `/proc/locks`: all locks are held through a description that some process has open.
+pub(super) fn locks(kernel: &Kernel) -> String {
+    let tasks: Vec<Arc<Task>> = kernel.tasks.read().tasks.values().cloned().collect();
+    let (mut tables, mut seen) = (Vec::new(), Vec::new());
+    let (mut next, mut text) = (1, String::new());
+    for task in tasks {
+        let files = task.files.load_full();
+        if tables.contains(&files.lock_owner()) {
+            continue;
+        }
+        tables.push(files.lock_owner());
+        for (locks, place) in files.list().iter().filter_map(|(_, file, _)| file.known_locks()) {
+            if !seen.iter().any(|known| Arc::ptr_eq(known, &locks)) {
+                locks.list(place, &mut next, &mut text);
+                seen.push(locks);
+            }
+        }
+    }
+    text
 }

@@ -63,36 +63,27 @@ pub(super) fn regions(mm: &Mm, usage: bool) -> Vec<Region> {
     if usage {
         attribute(&mm.space().resident_parts(), &mut regions);
         for (region, entry) in regions.iter_mut().zip(&entries) {
-            region.locked = if entry.flags.contains(VmFlags::LOCKED) { region.pss } else { 0 };
+            region.locked = if entry.flags.contains(VmFlags::LOCKED) { region.resident.pss } else { 0 };
         }
     }
     regions
 }
 
 /// Adds the host's figures, mapping by mapping, to the guest's mappings; both are in order of address. The host merges
-/// mappings that differ only for the guest: of such a one each gets by its size.
+/// mappings that differ only for the guest: of such a one each gets by its size. What the host has mapped beyond them, below
+/// a stack, holds nothing.
 fn attribute(parts: &[ResidentPart], regions: &mut [Region]) {
     let mut from = 0;
-    for region in regions {
-        while parts.get(from).is_some_and(|part| part.end <= region.start) {
+    for part in parts {
+        while regions.get(from).is_some_and(|region| region.end <= part.start) {
             from += 1;
         }
-        for part in parts[from..].iter().take_while(|part| part.start < region.end) {
-            let common = part.end.min(region.end).saturating_sub(part.start.max(region.start));
-            let size = part.end.saturating_sub(part.start).max(1);
-            let share = |bytes: u64| {
-                let share = u128::from(bytes) * u128::from(common) / u128::from(size);
-                u64::try_from(share).unwrap_or(u64::MAX)
-            };
-            region.rss += share(part.rss);
-            region.pss += share(part.pss);
-            region.shared_clean += share(part.shared_clean);
-            region.shared_dirty += share(part.shared_dirty);
-            region.private_clean += share(part.private_clean);
-            region.private_dirty += share(part.private_dirty);
-            region.referenced += share(part.referenced);
-            region.anonymous += share(part.anonymous);
-            region.swap += share(part.swap);
+        let common = |region: &Region| part.end.min(region.end).saturating_sub(part.start.max(region.start));
+        let count = regions[from..].iter().take_while(|region| region.start < part.end).count();
+        let covered = &mut regions[from..from + count];
+        let all = covered.iter().map(common).sum();
+        for region in covered {
+            region.resident.add_share(part.resident, common(region), all);
         }
     }
 }
@@ -131,14 +122,18 @@ pub(super) fn transferred(count: usize, wanted: usize) -> Result<usize, Errno> {
 
 #[cfg(test)]
 mod tests {
+    use abi::Residency;
+
     use super::*;
 
     #[test]
     fn a_mapping_that_the_host_has_merged_counts_for_each_part() {
-        let part = |start, end, rss| ResidentPart { start, end, rss, ..ResidentPart::default() };
+        let resident = |rss| Residency { rss, ..Residency::default() };
+        let part = |start, end, rss| ResidentPart { start, end, resident: resident(rss) };
         let region = |start, end| Region { start, end, ..Region::default() };
-        let mut regions = [region(0, 10), region(10, 30), region(40, 50), region(50, 60)];
-        attribute(&[part(0, 30, 30), part(40, 45, 5), part(45, 50, 2), part(70, 80, 9)], &mut regions);
-        assert_eq!(regions.map(|region| region.rss), [10, 20, 7, 0]);
+        let mut regions = [region(0, 10), region(10, 30), region(40, 50), region(50, 60), region(95, 100)];
+        let parts = [part(0, 30, 30), part(40, 45, 5), part(45, 50, 2), part(70, 80, 9), part(80, 100, 4)];
+        attribute(&parts, &mut regions);
+        assert_eq!(regions.map(|region| region.resident.rss), [10, 20, 7, 0, 4]);
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use abi::{Errno, Pid};
 use sentry_fs::proc::source::{CpuTimes, KernelView, LoadInfo, MemoryInfo, SystemCounts, TaskView, UtsInfo};
 use sentry_fs::proc::system;
-use sentry_fs::sys::{Interface, InterfaceView};
+use sentry_fs::sys::{Interface, SysView};
 
 use crate::Kernel;
 use crate::kernel::{RELEASE, VERSION};
@@ -199,6 +199,10 @@ impl KernelView for KernelProc {
         self.set_name(name, |names, name| names.domainname = name)
     }
 
+    fn file_locks(&self) -> String {
+        self.kernel.upgrade().map_or_else(String::new, |kernel| links::locks(&kernel))
+    }
+
     fn filesystems(&self) -> Vec<&'static str> {
         self.kernel.upgrade().map_or(Vec::new(), |kernel| kernel.vfs.types.names())
     }
@@ -216,8 +220,13 @@ impl KernelView for KernelProc {
     }
 }
 
-impl InterfaceView for KernelProc {
+impl SysView for KernelProc {
     fn interfaces(&self) -> Vec<Interface> {
         self.kernel.upgrade().map_or(Vec::new(), |kernel| kernel.net.interfaces())
+    }
+
+    fn memory(&self) -> [u64; 2] {
+        let memory = KernelView::memory(self);
+        [memory.total, memory.free]
     }
 }

@@ -7,11 +7,12 @@ use std::time::Instant;
 use abi::signal::{SIG_DFL, SIG_IGN, SigSet, Signal};
 use abi::types::Rlimit;
 use abi::{Errno, Pid};
+use sentry_fs::Changes;
 use sentry_fs::proc::source::{FdInfo, IoCounts, MagicLink, MountInfo, NamespaceId, Region, TaskSnapshot, TaskView};
 
 use super::{links, memory};
 use crate::ns::{LINKS, Namespace};
-use crate::task::{AccessMode, Caps, Resource, Usage, check_access, served};
+use crate::task::{AccessMode, Caps, DEFAULT_SLACK, Resource, Usage, check_access, served};
 use crate::{Kernel, Process, Task};
 
 /// `PF_FORKNOEXEC`, `PF_RANDOMIZE`.
@@ -58,6 +59,14 @@ impl ProcTask {
 
     fn living(&self) -> Result<&Arc<Task>, Errno> {
         self.task.as_ref().ok_or(Errno::ESRCH)
+    }
+
+    /// Returns the thread, if the caller may see and set how it is paced (kernel: `timerslack_ns_show`).
+    fn paced(&self) -> Result<&Arc<Task>, Errno> {
+        let task = self.living()?;
+        let allowed =
+            served().is_none_or(|caller| Arc::ptr_eq(&caller, task) || caller.cred.load().has(Caps::SYS_NICE));
+        if allowed { Ok(task) } else { Err(Errno::EPERM) }
     }
 
     fn comm(&self) -> Vec<u8> {
@@ -283,6 +292,25 @@ impl TaskView for ProcTask {
 
     fn mounts(&self) -> Result<Vec<MountInfo>, Errno> {
         Ok(links::mounts(self.task.as_ref().ok_or(Errno::EINVAL)?))
+    }
+
+    fn mount_changes(&self) -> Option<Arc<Changes>> {
+        Some(Arc::clone(&self.task.as_ref()?.fs.load().namespace().changes))
+    }
+
+    fn timer_slack(&self) -> Result<u64, Errno> {
+        let task = self.paced()?;
+        let realtime = task.sched.lock().schedule.priority > 0;
+        Ok(if realtime { 0 } else { task.timer_slack.load(Ordering::Relaxed) })
+    }
+
+    fn set_timer_slack(&self, nanoseconds: u64) -> Result<(), Errno> {
+        let task = self.paced()?;
+        if task.sched.lock().schedule.priority == 0 {
+            let wanted = if nanoseconds == 0 { DEFAULT_SLACK } else { nanoseconds };
+            task.timer_slack.store(wanted, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     fn threads(&self) -> Vec<Pid> {

@@ -336,6 +336,24 @@ impl Dentry {
         Arc::clone(&self.place.lock().name)
     }
 
+    /// Returns the path from the root of the file system, as `/proc/PID/mountinfo` shows it.
+    pub fn path_in_fs(self: &Arc<Dentry>) -> Vec<u8> {
+        let mut names = Vec::new();
+        let mut at = Arc::clone(self);
+        while let Some(parent) = at.parent() {
+            names.push(at.name());
+            at = parent;
+        }
+        let mut path: Vec<u8> = names.iter().rev().flat_map(|name| [b"/", &name[..]].concat()).collect();
+        if path.is_empty() {
+            path.push(b'/');
+        }
+        if self.is_unlinked() {
+            path.extend_from_slice(b"//deleted");
+        }
+        path
+    }
+
     /// Tells whether the name has been removed.
     pub fn is_unlinked(&self) -> bool {
         self.place.lock().unlinked

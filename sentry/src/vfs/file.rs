@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use abi::Errno;
 use abi::flags::OpenFlags;
 use sentry_fs::inotify::InMask;
-use sentry_fs::{FileKind, FileOps, InodeRef, IoDst, IoFlags, IoSrc, SetAttr};
+use sentry_fs::{DeviceId, FileKind, FileOps, InodeRef, IoDst, IoFlags, IoSrc, SetAttr};
 use sentry_sync::{Level, Mutex, Registration};
 
 use super::locks::{InodeLocks, LockOwner};
@@ -257,6 +257,17 @@ impl File {
         };
         self.locked.store(true, Ordering::Relaxed);
         path.dentry.sb.locks_for(inode)
+    }
+
+    /// Returns the locks of the inode and where it is, if any were ever asked for through this description.
+    pub fn known_locks(&self) -> Option<(Arc<InodeLocks>, (DeviceId, u64))> {
+        let attr = self.inode.as_ref().and_then(|inode| inode.attr().ok());
+        let place = attr.map_or_else(Default::default, |attr| (attr.dev, attr.ino));
+        if let Some(locks) = self.own_locks.get() {
+            return Some((Arc::clone(locks), place));
+        }
+        let path = self.path.as_ref().filter(|_| self.locked.load(Ordering::Relaxed))?;
+        Some((path.dentry.sb.locks_of(path.inode())?, place))
     }
 
     /// A descriptor of this file is being closed: releases the record locks that the table holds on the inode, and tells

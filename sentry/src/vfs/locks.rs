@@ -1,11 +1,14 @@
-//! File locks: POSIX record locks, description locks and `flock` (`man 2 fcntl`, `man 2 flock`).
+//! File locks: POSIX record locks, description locks and `flock` (`man 2 fcntl`, `man 2 flock`), and how `/proc/locks`
+//! shows them (`man 5 proc_locks`).
 //!
 //! [`InodeLocks`] holds what is locked of one inode. A lock that conflicts is reported, not waited for: the caller waits
 //! on [`InodeLocks::freed`]. [`LockWaits`] knows who waits for whom, to find deadlocks among POSIX locks.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use abi::Errno;
+use sentry_fs::DeviceId;
 use sentry_sync::{Level, Mutex, WaitQueue};
 
 /// Whose lock it is.
@@ -22,6 +25,8 @@ pub enum LockOwner {
 pub struct RangeLock {
     /// Whose it is.
     pub owner: LockOwner,
+    /// The open file description that it was taken through.
+    pub description: u64,
     /// Process that `F_GETLK` names; -1 for description locks.
     pub pid: i32,
     /// Exclusive.
@@ -42,11 +47,65 @@ impl RangeLock {
     }
 }
 
+/// A lock of the whole file, by `flock(2)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WholeLock {
+    /// The open file description that holds it.
+    pub description: u64,
+    /// Process that locked.
+    pub pid: i32,
+    /// Exclusive.
+    pub write: bool,
+}
+
+/// A lock of either kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum AnyLock {
+    Whole(WholeLock),
+    Range(RangeLock),
+}
+
+impl AnyLock {
+    /// Returns the open file description that it was taken through.
+    pub fn description(&self) -> u64 {
+        match self {
+            AnyLock::Whole(lock) => lock.description,
+            AnyLock::Range(lock) => lock.description,
+        }
+    }
+
+    fn conflicts(&self, other: &AnyLock) -> bool {
+        match (self, other) {
+            (AnyLock::Whole(a), AnyLock::Whole(b)) => a.description != b.description && (a.write || b.write),
+            (AnyLock::Range(a), AnyLock::Range(b)) => a.conflicts(b),
+            _ => false,
+        }
+    }
+
+    /// Returns the line of `/proc/locks` behind the number (kernel: `lock_get_status`).
+    fn line(&self, (dev, ino): (DeviceId, u64)) -> String {
+        let (kind, write, pid) = match self {
+            AnyLock::Whole(lock) => ("FLOCK ", lock.write, lock.pid),
+            AnyLock::Range(lock) if matches!(lock.owner, LockOwner::Table(_)) => ("POSIX ", lock.write, lock.pid),
+            AnyLock::Range(lock) => ("OFDLCK", lock.write, lock.pid),
+        };
+        let range = match self {
+            AnyLock::Range(lock) if lock.end != i64::MAX.unsigned_abs() => format!("{} {}", lock.start, lock.end),
+            AnyLock::Range(lock) => format!("{} EOF", lock.start),
+            AnyLock::Whole(_) => "0 EOF".to_owned(),
+        };
+        let mode = if write { "WRITE" } else { "READ" };
+        format!("{kind} ADVISORY  {mode} {pid} {:02x}:{:02x}:{ino} {range}\n", dev.major, dev.minor)
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     ranges: Vec<RangeLock>,
-    /// Description and whether exclusive.
-    whole: Vec<(u64, bool)>,
+    whole: Vec<WholeLock>,
+    /// Those that somebody waits for.
+    wanted: Vec<AnyLock>,
 }
 
 /// The locks of one inode.
@@ -126,17 +185,18 @@ impl InodeLocks {
 
     /// Locks the whole for a description: `EAGAIN` where another one's lock stands against it. A lock held before is
     /// given up first, as on Linux.
-    pub fn flock(&self, description: u64, exclusive: bool) -> Result<(), Errno> {
+    pub fn flock(&self, want: WholeLock) -> Result<(), Errno> {
         let (free, dropped) = self.change(|state| {
-            if state.whole.contains(&(description, exclusive)) {
+            let own = |held: &WholeLock| held.description == want.description;
+            if state.whole.iter().any(|held| own(held) && held.write == want.write) {
                 return (true, false);
             }
             let before = state.whole.len();
-            state.whole.retain(|(holder, _)| *holder != description);
+            state.whole.retain(|held| !own(held));
             let dropped = before != state.whole.len();
-            let free = state.whole.iter().all(|(_, held)| !exclusive && !held);
+            let free = state.whole.iter().all(|held| !want.write && !held.write);
             if free {
-                state.whole.push((description, exclusive));
+                state.whole.push(want);
             }
             (free, dropped)
         });
@@ -148,8 +208,65 @@ impl InodeLocks {
 
     /// Gives up what a description holds of the whole.
     pub fn funlock(&self, description: u64) {
-        self.change(|state| state.whole.retain(|(holder, _)| *holder != description));
+        self.change(|state| state.whole.retain(|held| held.description != description));
         self.freed.wake(!0);
+    }
+
+    /// Shows a lock among those that are waited for until the result is dropped.
+    #[must_use]
+    pub fn want(self: &Arc<InodeLocks>, lock: AnyLock) -> Wanted {
+        self.state.lock().wanted.push(lock);
+        Wanted { locks: Arc::clone(self), lock }
+    }
+
+    /// Returns what is held, and what is waited for.
+    fn all(&self) -> (Vec<AnyLock>, Vec<AnyLock>) {
+        let state = self.state.lock();
+        let whole = state.whole.iter().copied().map(AnyLock::Whole);
+        let mut ranges = state.ranges.clone();
+        ranges.sort_by_key(|lock| lock.start);
+        (whole.chain(ranges.into_iter().map(AnyLock::Range)).collect(), state.wanted.clone())
+    }
+
+    /// Returns the lines `lock:` of `/proc/PID/fdinfo/N` for a description in a descriptor table.
+    pub fn fdinfo(&self, place: (DeviceId, u64), description: u64, table: LockOwner) -> String {
+        let shown = |lock: &AnyLock| match lock {
+            AnyLock::Range(range) if matches!(range.owner, LockOwner::Table(_)) => range.owner == table,
+            _ => true,
+        };
+        let own = self.all().0.into_iter().filter(|lock| lock.description() == description && shown(lock));
+        (1..).zip(own).map(|(id, lock)| format!("lock:\t{id}: {}", lock.line(place))).collect()
+    }
+
+    /// Appends the lines of `/proc/locks`, numbered from `next` on.
+    pub fn list(&self, place: (DeviceId, u64), next: &mut u64, text: &mut String) {
+        let (held, mut wanted) = self.all();
+        for lock in held {
+            text.push_str(&format!("{next}: {}", lock.line(place)));
+            wanted.retain(|want| {
+                let waits = lock.conflicts(want);
+                if waits {
+                    text.push_str(&format!("{next}: -> {}", want.line(place)));
+                }
+                !waits
+            });
+            *next += 1;
+        }
+    }
+}
+
+/// Shows a lock as waited for.
+pub struct Wanted {
+    locks: Arc<InodeLocks>,
+    lock: AnyLock,
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        let mut state = self.locks.state.lock();
+        if let Some(at) = state.wanted.iter().position(|lock| *lock == self.lock) {
+            state.wanted.swap_remove(at);
+        }
     }
 }
 
@@ -234,7 +351,11 @@ mod tests {
     const B: LockOwner = LockOwner::Table(2);
 
     fn range(owner: LockOwner, write: bool, start: u64, end: u64) -> RangeLock {
-        RangeLock { owner, pid: 1, write, start, end }
+        RangeLock { owner, description: 1, pid: 1, write, start, end }
+    }
+
+    fn whole(description: u64, write: bool) -> WholeLock {
+        WholeLock { description, pid: 1, write }
     }
 
     #[test]
@@ -269,9 +390,9 @@ mod tests {
     #[test]
     fn flock_belongs_to_the_description() {
         let locks = InodeLocks::default();
-        assert_eq!(locks.flock(1, false), Ok(()));
-        assert_eq!(locks.flock(2, false), Ok(()));
-        assert_eq!(locks.flock(2, true), Err(Errno::EAGAIN));
-        assert_eq!(locks.flock(1, true), Ok(()), "the failed conversion gave the shared lock up");
+        assert_eq!(locks.flock(whole(1, false)), Ok(()));
+        assert_eq!(locks.flock(whole(2, false)), Ok(()));
+        assert_eq!(locks.flock(whole(2, true)), Err(Errno::EAGAIN));
+        assert_eq!(locks.flock(whole(1, true)), Ok(()), "the failed conversion gave the shared lock up");
     }
 }

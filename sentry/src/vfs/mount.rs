@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 use abi::Errno;
-use sentry_fs::FileSystem;
+use sentry_fs::{Changes, FileSystem};
 use sentry_sync::{Level, Mutex};
 
 use super::{Dentry, Path, Super};
@@ -234,13 +234,31 @@ impl Drop for Mount {
 pub struct MountNamespace {
     /// Number shown by `/proc/PID/ns/mnt`.
     pub id: u64,
+    /// Counts the changes, for whoever polls `/proc/PID/mounts`.
+    pub changes: Arc<Changes>,
     root: Mutex<Arc<Mount>>,
 }
 
 impl MountNamespace {
     /// Makes a namespace of one mount.
     pub fn new(root: Arc<Mount>) -> Arc<MountNamespace> {
-        Arc::new(MountNamespace { id: crate::ns::next_number(), root: Mutex::new(Level::Leaf, root) })
+        Arc::new(MountNamespace {
+            id: crate::ns::next_number(),
+            changes: Arc::default(),
+            root: Mutex::new(Level::Leaf, root),
+        })
+    }
+
+    /// Changes the tree while nobody else does, and tells who watches.
+    fn change<R>(&self, work: impl FnOnce() -> Result<R, Errno>) -> Result<R, Errno> {
+        let result = {
+            let _topology = TOPOLOGY.lock();
+            work()
+        };
+        if result.is_ok() {
+            self.changes.note();
+        }
+        result
     }
 
     /// Returns the mount at the top.
@@ -276,19 +294,23 @@ impl MountNamespace {
     /// Puts a mount on a directory (or, for a file, on a file): `ENOTDIR` where the kinds differ, `ENOENT` for a removed
     /// directory.
     pub fn attach(&self, mount: &Arc<Mount>, at: Path) -> Result<(), Errno> {
-        let _topology = TOPOLOGY.lock();
-        let at = at.cross();
-        if !self.contains(&at.mount) {
-            return Err(Errno::EINVAL);
-        }
-        check_point(mount, &at)?;
-        mount.attach(&at);
-        Ok(())
+        self.change(|| {
+            let at = at.cross();
+            if !self.contains(&at.mount) {
+                return Err(Errno::EINVAL);
+            }
+            check_point(mount, &at)?;
+            mount.attach(&at);
+            Ok(())
+        })
     }
 
     /// Makes a part of the tree visible at another place (`MS_BIND`), with what is mounted below it where `recursive`.
     pub fn bind(&self, from: &Path, at: Path, recursive: bool) -> Result<(), Errno> {
-        let _topology = TOPOLOGY.lock();
+        self.change(|| self.bind_locked(from, at, recursive))
+    }
+
+    fn bind_locked(&self, from: &Path, at: Path, recursive: bool) -> Result<(), Errno> {
         let at = at.cross();
         if from.mount.propagation() == Propagation::Unbindable
             || !self.contains(&at.mount)
@@ -307,7 +329,10 @@ impl MountNamespace {
 
     /// Moves a mount (`MS_MOVE`): `EINVAL` where it isn't one or is the top, `ELOOP` below itself.
     pub fn move_to(&self, from: &Path, at: Path) -> Result<(), Errno> {
-        let _topology = TOPOLOGY.lock();
+        self.change(|| self.move_locked(from, at))
+    }
+
+    fn move_locked(&self, from: &Path, at: Path) -> Result<(), Errno> {
         let at = at.cross();
         if !from.is_mount_root() || !self.contains(&from.mount) || !self.contains(&at.mount) {
             return Err(Errno::EINVAL);
@@ -335,8 +360,7 @@ impl MountNamespace {
     /// Takes a mount away: `EINVAL` where the path is no mount's root or is the top, `EBUSY` where something is mounted
     /// below it or `in_use` says so, unless `detach` (`MNT_DETACH`).
     pub fn unmount(&self, at: &Path, detach: bool, in_use: impl FnOnce(&Arc<Mount>) -> bool) -> Result<(), Errno> {
-        let gone = {
-            let _topology = TOPOLOGY.lock();
+        let gone = self.change(|| {
             if !at.is_mount_root() || !self.contains(&at.mount) {
                 return Err(Errno::EINVAL);
             }
@@ -349,8 +373,8 @@ impl MountNamespace {
             }
             let tree = at.mount.subtree();
             tree.iter().rev().for_each(|mount| mount.detach());
-            tree
-        };
+            Ok(tree)
+        })?;
         drop(gone);
         Ok(())
     }
@@ -358,7 +382,10 @@ impl MountNamespace {
     /// Makes `new` the root and puts the old one at `put_old`, below it (`man 2 pivot_root`). `root` is the caller's root.
     /// Returns the old root, which the caller replaces wherever it is a root or working directory.
     pub fn pivot(&self, new: &Path, put_old: &Path, root: &Path) -> Result<(), Errno> {
-        let _topology = TOPOLOGY.lock();
+        self.change(|| self.pivot_locked(new, put_old, root))
+    }
+
+    fn pivot_locked(&self, new: &Path, put_old: &Path, root: &Path) -> Result<(), Errno> {
         let put_old = put_old.clone().cross();
         if !self.contains(&root.mount) || !self.contains(&new.mount) {
             return Err(Errno::EINVAL);

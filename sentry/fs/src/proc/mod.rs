@@ -22,7 +22,7 @@ use crate::synth::{Node, SynthFs};
 use crate::{CachePolicy, FileSystem, InodeRef};
 use root::Root;
 pub use source::{KernelView, TaskView};
-pub(crate) use text::mask_list;
+pub(crate) use text::{mask, mask_list};
 
 /// `PROC_SUPER_MAGIC`.
 const MAGIC: i64 = 0x9fa0;

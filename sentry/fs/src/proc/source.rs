@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use abi::signal::SigSet;
 use abi::types::Rlimit;
-use abi::{Errno, Pid};
+use abi::{Errno, Pid, Residency};
 
-use crate::DeviceId;
+use crate::{Changes, DeviceId};
 
 /// Memory of the sandbox, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -139,9 +139,7 @@ pub trait KernelView: Send + Sync {
         String::new()
     }
     /// Returns the lines of `/proc/locks`.
-    fn file_locks(&self) -> String {
-        String::new()
-    }
+    fn file_locks(&self) -> String;
     /// Returns the names of file systems that `mount(2)` knows.
     fn filesystems(&self) -> Vec<&'static str>;
     /// Returns the files of `/proc/net`, in the caller's network namespace.
@@ -259,15 +257,7 @@ pub struct Region {
     pub line: Vec<u8>,
     /// The line `VmFlags: …`, newline included.
     pub flags: Vec<u8>,
-    pub rss: u64,
-    pub pss: u64,
-    pub shared_clean: u64,
-    pub shared_dirty: u64,
-    pub private_clean: u64,
-    pub private_dirty: u64,
-    pub referenced: u64,
-    pub anonymous: u64,
-    pub swap: u64,
+    pub resident: Residency,
     pub locked: u64,
 }
 
@@ -363,6 +353,12 @@ pub trait TaskView: Send + Sync {
     fn namespace_link(&self, name: &str) -> Result<MagicLink, Errno>;
     /// Returns the mounts of its mount namespace below its root.
     fn mounts(&self) -> Result<Vec<MountInfo>, Errno>;
+    /// Returns what counts the changes of those: `None` for a zombie.
+    fn mount_changes(&self) -> Option<Arc<Changes>>;
+    /// Returns `PR_GET_TIMERSLACK` of a thread, 0 with real-time scheduling.
+    fn timer_slack(&self) -> Result<u64, Errno>;
+    /// Sets it, 0 for the default: `EPERM`.
+    fn set_timer_slack(&self, nanoseconds: u64) -> Result<(), Errno>;
     /// Returns the threads of its process.
     fn threads(&self) -> Vec<Pid>;
     /// Returns the children made by this thread.

@@ -18,6 +18,21 @@ pty_slave            /dev/pts      136 0-1048575 pty:slave
 pty_master           /dev/ptm      128 0-1048575 pty:master
 ";
 
+/// `/proc/interrupts`: the processors, which no device of the sandbox interrupts.
+pub(super) fn interrupts(view: &dyn KernelView) -> Vec<u8> {
+    let processors: String = (0..view.cpus().len()).map(|cpu| format!("CPU{cpu:<8}")).collect();
+    format!("           {processors}\nERR:          0\nMIS:          0\n").into_bytes()
+}
+
+/// `/proc/softirqs`.
+pub(super) fn softirqs(view: &dyn KernelView) -> Vec<u8> {
+    let kinds = ["HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER", "RCU"];
+    let count = view.cpus().len();
+    let processors: String = (0..count).map(|cpu| format!("CPU{cpu:<8}")).collect();
+    let rows: String = kinds.map(|kind| format!("{kind:>12}:{}\n", format!(" {:>10}", 0).repeat(count))).concat();
+    format!("                    {processors}\n{rows}").into_bytes()
+}
+
 // In this file, writing to a string can't fail, so its result is dropped.
 
 /// Cuts the host's `/proc/cpuinfo` to the first `cpus` processors, which are numbered from 0.

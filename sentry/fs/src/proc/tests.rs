@@ -1,19 +1,19 @@
 //! The files of `proc` over a made-up kernel, and their shape beside the host's.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use abi::flags::OpenFlags;
 use abi::signal::SigSet;
 use abi::types::Rlimit;
-use abi::{Errno, Pid};
+use abi::{Errno, Pid, Residency};
 
 use super::source::{
     CpuTimes, FdInfo, IoCounts, KernelView, LoadInfo, MagicLink, MemoryInfo, MemoryUsage, MountInfo, NamespaceId,
     Region, SystemCounts, TaskSnapshot, TaskView, UtsInfo,
 };
 use super::{ProcFs, system};
-use crate::{BytesDst, BytesSrc, DirEntry, DirSink, FileKind, FileSystem, InodeRef, IoFlags, LinkTarget};
+use crate::{BytesDst, BytesSrc, Changes, DirEntry, DirSink, FileKind, FileSystem, InodeRef, IoFlags, LinkTarget};
 
 struct Kernel;
 
@@ -101,8 +101,9 @@ impl TaskView for Task {
     }
     fn regions(&self, _usage: bool) -> Result<Vec<Region>, Errno> {
         let line = b"00400000-00401000 r-xp 00000000 00:00 0 \n".to_vec();
+        let resident = Residency { rss: 4096, ..Residency::default() };
         let flags = b"VmFlags: rd ex \n".to_vec();
-        Ok(vec![Region { start: 0x40_0000, end: 0x40_1000, line, flags, rss: 4096, ..Region::default() }])
+        Ok(vec![Region { start: 0x40_0000, end: 0x40_1000, line, flags, resident, ..Region::default() }])
     }
     fn read_memory(&self, addr: u64, buf: &mut [u8]) -> Result<usize, Errno> {
         if addr < 0x40_0000 {
@@ -124,6 +125,16 @@ impl TaskView for Task {
         let info =
             FdInfo { pos: 3, flags: 0o100_002, mount_id: 20, ino: 9, access: (true, false), ..FdInfo::default() };
         [0, 10].contains(&fd).then_some(info)
+    }
+    fn mount_changes(&self) -> Option<Arc<Changes>> {
+        static CHANGES: LazyLock<Arc<Changes>> = LazyLock::new(Arc::default);
+        Some(Arc::clone(&CHANGES))
+    }
+    fn timer_slack(&self) -> Result<u64, Errno> {
+        Ok(50_000)
+    }
+    fn set_timer_slack(&self, nanoseconds: u64) -> Result<(), Errno> {
+        if nanoseconds == 7 { Ok(()) } else { Err(Errno::EPERM) }
     }
     fn fd_link(&self, fd: i32) -> Result<MagicLink, Errno> {
         Ok(MagicLink { text: b"/tmp/x".to_vec(), object: Box::new(fd) })
@@ -190,6 +201,9 @@ impl TaskView for Task {
 }
 
 impl KernelView for Kernel {
+    fn file_locks(&self) -> String {
+        String::new()
+    }
     fn caller(&self) -> Option<(Pid, Pid)> {
         Some((Pid(7), Pid(8)))
     }

@@ -19,7 +19,7 @@ pub(super) fn escape(out: &mut Vec<u8>, text: &[u8], special: &[u8]) {
 }
 
 /// A set of processors as hexadecimal words of 32, highest first (`%*pb`).
-pub(super) fn mask(words: &[u64], count: u32) -> String {
+pub(crate) fn mask(words: &[u64], count: u32) -> String {
     let halves = usize::try_from(count.div_ceil(32).max(1)).unwrap_or(1);
     let half = |at: usize| {
         let word = words.get(at / 2).copied().unwrap_or(0);

@@ -4,9 +4,11 @@ use std::any::Any;
 use std::sync::Arc;
 
 use abi::Errno;
-use sentry_sync::{Level, Mutex};
+use abi::flags::Ready;
+use sentry_sync::{Level, Mutex, WaitQueue};
 
 use super::{Dir, Render, Store, child_ino};
+use crate::changes::Watch;
 use crate::{DirEntry, DirSink, FileKind, FileOps, IoDst, IoFlags, IoSrc};
 
 /// Most bytes that one write hands over.
@@ -16,12 +18,13 @@ const STORE_MAX: usize = 64 * 1024;
 pub(super) struct TextFile {
     render: Option<Render>,
     store: Option<Store>,
+    watch: Option<Watch>,
     text: Mutex<Option<Arc<Vec<u8>>>>,
 }
 
 impl TextFile {
-    pub(super) fn new(render: Option<Render>, store: Option<Store>) -> TextFile {
-        TextFile { render, store, text: Mutex::new(Level::Leaf, None) }
+    pub(super) fn new(render: Option<Render>, store: Option<Store>, watch: Option<Watch>) -> TextFile {
+        TextFile { render, store, watch, text: Mutex::new(Level::Leaf, None) }
     }
 
     /// Returns the text to read at a position: a new one at the start, the one begun with after that.
@@ -61,6 +64,19 @@ impl FileOps for TextFile {
 
     fn seekable(&self) -> bool {
         true
+    }
+
+    /// A change is told once to each open file (kernel: `mounts_poll`).
+    fn ready(&self) -> Ready {
+        match &self.watch {
+            None => Ready::READABLE | Ready::WRITABLE,
+            Some(watch) if watch.changed() => Ready::READABLE | Ready::ERR | Ready::PRI,
+            Some(_) => Ready::READABLE,
+        }
+    }
+
+    fn wait_queue(&self) -> Option<WaitQueue> {
+        self.watch.as_ref().map(Watch::queue)
     }
 
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

@@ -15,7 +15,8 @@ use abi::types::Statfs;
 use abi::{Errno, PAGE_SIZE};
 
 use crate::{
-    Attr, CachePolicy, DeviceId, FileKind, FileOps, FileSystem, Inode, InodeRef, LinkTarget, SetAttr, anon_dev, host,
+    Attr, CachePolicy, Changes, DeviceId, FileKind, FileOps, FileSystem, Inode, InodeRef, LinkTarget, SetAttr,
+    anon_dev, host,
 };
 use file::{Listing, TextFile};
 
@@ -25,6 +26,7 @@ type Render = Arc<dyn Fn() -> Text + Send + Sync>;
 type Store = Arc<dyn Fn(&[u8]) -> Result<(), Errno> + Send + Sync>;
 type Opener = Arc<dyn Fn(OpenFlags) -> Result<Arc<dyn FileOps>, Errno> + Send + Sync>;
 type Guard = Arc<dyn Fn() -> Result<(), Errno> + Send + Sync>;
+type Watched = Arc<dyn Fn() -> Option<Arc<Changes>> + Send + Sync>;
 type Follow = Arc<dyn Fn() -> Result<LinkTarget, Errno> + Send + Sync>;
 
 /// One entry of a listing.
@@ -50,10 +52,19 @@ pub(crate) trait Dir: Send + Sync {
     }
 }
 
+#[derive(Clone, Default)]
+struct FileBody {
+    render: Option<Render>,
+    store: Option<Store>,
+    opener: Option<Opener>,
+    guard: Option<Guard>,
+    watched: Option<Watched>,
+}
+
 #[derive(Clone)]
 enum Body {
     Dir(Arc<dyn Dir>),
-    File { render: Option<Render>, store: Option<Store>, opener: Option<Opener>, guard: Option<Guard> },
+    File(FileBody),
     Link { read: Render, follow: Option<Follow> },
 }
 
@@ -73,8 +84,8 @@ impl Node {
 
     /// A file with a rendered text.
     pub(crate) fn file(perm: u32, render: impl Fn() -> Text + Send + Sync + 'static) -> Node {
-        let body = Body::File { render: Some(Arc::new(render)), store: None, opener: None, guard: None };
-        Node { body, perm, owner: (0, 0) }
+        let body = FileBody { render: Some(Arc::new(render)), ..FileBody::default() };
+        Node { body: Body::File(body), perm, owner: (0, 0) }
     }
 
     /// A file whose text never changes.
@@ -88,8 +99,8 @@ impl Node {
         perm: u32,
         opener: impl Fn(OpenFlags) -> Result<Arc<dyn FileOps>, Errno> + Send + Sync + 'static,
     ) -> Node {
-        let body = Body::File { render: None, store: None, opener: Some(Arc::new(opener)), guard: None };
-        Node { body, perm, owner: (0, 0) }
+        let body = FileBody { opener: Some(Arc::new(opener)), ..FileBody::default() };
+        Node { body: Body::File(body), perm, owner: (0, 0) }
     }
 
     /// A symbolic link.
@@ -100,16 +111,24 @@ impl Node {
 
     /// Makes a file accept writes: each is handed over as a whole.
     pub(crate) fn stored(mut self, work: impl Fn(&[u8]) -> Result<(), Errno> + Send + Sync + 'static) -> Node {
-        if let Body::File { store, .. } = &mut self.body {
-            *store = Some(Arc::new(work));
+        if let Body::File(body) = &mut self.body {
+            body.store = Some(Arc::new(work));
         }
         self
     }
 
     /// Checks more than the mode bits when the file is opened.
     pub(crate) fn guarded(mut self, check: impl Fn() -> Result<(), Errno> + Send + Sync + 'static) -> Node {
-        if let Body::File { guard, .. } = &mut self.body {
-            *guard = Some(Arc::new(check));
+        if let Body::File(body) = &mut self.body {
+            body.guard = Some(Arc::new(check));
+        }
+        self
+    }
+
+    /// Has `poll(2)` tell of changes of what the file shows, if there is something that counts them.
+    pub(crate) fn watched(mut self, find: impl Fn() -> Option<Arc<Changes>> + Send + Sync + 'static) -> Node {
+        if let Body::File(body) = &mut self.body {
+            body.watched = Some(Arc::new(find));
         }
         self
     }
@@ -142,7 +161,7 @@ impl Node {
     pub(crate) fn kind(&self) -> FileKind {
         match self.body {
             Body::Dir(_) => FileKind::Directory,
-            Body::File { .. } => FileKind::Regular,
+            Body::File(_) => FileKind::Regular,
             Body::Link { .. } => FileKind::Symlink,
         }
     }
@@ -300,11 +319,14 @@ impl Inode for SynthInode {
                 dir.check()?;
                 Ok(Arc::new(Listing { dir: Arc::clone(dir), ino: self.ino, parent: self.parent }))
             }
-            Body::File { render, store, opener, guard } => {
+            Body::File(FileBody { render, store, opener, guard, watched }) => {
                 guard.as_ref().map_or(Ok(()), |guard| guard())?;
                 match opener {
                     Some(opener) => opener(flags),
-                    None => Ok(Arc::new(TextFile::new(render.clone(), store.clone()))),
+                    None => {
+                        let watch = watched.as_ref().and_then(|find| find()).map(Changes::watch);
+                        Ok(Arc::new(TextFile::new(render.clone(), store.clone(), watch)))
+                    }
                 }
             }
             Body::Link { .. } => Err(Errno::ELOOP),

@@ -3,7 +3,9 @@
 //!
 //! What is not here is not served: a directory that exists and is empty (`/sys/block`) says that there are no such devices.
 
+mod cache;
 mod cgroup;
+mod cpu;
 mod net;
 #[cfg(test)]
 mod tests;
@@ -13,12 +15,11 @@ use std::sync::Arc;
 use abi::Errno;
 use abi::types::Statfs;
 
-use crate::proc::mask_list;
 use crate::synth::{Dir, Listed, Node, StaticDir, SynthFs};
 use crate::{CachePolicy, FileSystem, InodeRef};
 
 pub use cgroup::CgroupFs;
-pub use net::{Interface, InterfaceView};
+pub use net::{Interface, SysView};
 
 /// `SYSFS_MAGIC`.
 const MAGIC: i64 = 0x6265_6572;
@@ -28,8 +29,6 @@ const MAGIC: i64 = 0x6265_6572;
 pub struct Machine {
     /// Processors of the sandbox, numbered from 0.
     pub cpus: u32,
-    /// Bytes of memory.
-    pub memory: u64,
     /// The host's `/sys/kernel/mm/transparent_hugepage/enabled`, which holds for guests too, since their memory is the
     /// host's; for example `"always [madvise] never"`.
     pub huge_pages: String,
@@ -60,58 +59,11 @@ fn line(text: impl std::fmt::Display) -> Node {
     Node::fixed(0o444, format!("{text}\n"))
 }
 
-/// The bits of processors 0 to `cpus`.
-fn words(cpus: u32) -> Vec<u64> {
-    let bits = |at: u32| match cpus.saturating_sub(at * 64) {
-        0 => 0,
-        left @ 1..64 => (1 << left) - 1,
-        _ => u64::MAX,
-    };
-    (0..cpus.div_ceil(64).max(1)).map(bits).collect()
-}
-
-fn add_cpus(dir: &mut StaticDir, cpus: u32) {
-    let all = mask_list(&words(cpus));
-    let base = "devices/system/cpu";
-    for name in ["online", "possible", "present"] {
-        dir.add(&format!("{base}/{name}"), line(&all));
-    }
-    for name in ["offline", "isolated"] {
-        dir.add(&format!("{base}/{name}"), line(""));
-    }
-    dir.add(&format!("{base}/kernel_max"), line(8191));
-    for cpu in 0..cpus {
-        let topology = format!("{base}/cpu{cpu}/topology");
-        for (name, text) in [
-            ("core_id", cpu.to_string()),
-            ("physical_package_id", "0".to_owned()),
-            ("die_id", "0".to_owned()),
-            ("core_cpus_list", cpu.to_string()),
-            ("thread_siblings_list", cpu.to_string()),
-            ("core_siblings_list", all.clone()),
-            ("package_cpus_list", all.clone()),
-        ] {
-            dir.add(&format!("{topology}/{name}"), line(text));
-        }
-        if cpu > 0 {
-            dir.add(&format!("{base}/cpu{cpu}/online"), line(1));
-        }
-    }
-    dir.add("devices/system/node/online", line(0));
-    dir.add("devices/system/node/possible", line(0));
-    dir.add("devices/system/node/has_cpu", line(0));
-    dir.add("devices/system/node/has_memory", line(0));
-    dir.add("devices/system/node/node0/cpulist", line(&all));
-    dir.add("devices/system/node/node0/distance", line(10));
-}
-
 impl SysFs {
     /// Shows a machine and the network interfaces of whoever looks.
-    pub fn new(machine: &Machine, interfaces: Arc<dyn InterfaceView>) -> SysFs {
+    pub fn new(machine: &Machine, interfaces: Arc<dyn SysView>) -> SysFs {
         let mut dir = StaticDir::default();
-        add_cpus(&mut dir, machine.cpus);
-        let node = format!("Node 0 MemTotal:       {:>8} kB", machine.memory / 1024);
-        dir.add("devices/system/node/node0/meminfo", line(node));
+        cpu::add(&mut dir, machine, Arc::clone(&interfaces));
         for path in [
             "block",
             "bus",

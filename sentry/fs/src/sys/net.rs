@@ -27,10 +27,12 @@ pub struct Interface {
     pub statistics: [u64; 4],
 }
 
-/// Knows the interfaces of the calling task's network namespace.
-pub trait InterfaceView: Send + Sync {
+/// Knows what of the kernel sysfs shows: the interfaces of the calling task's network namespace, and memory.
+pub trait SysView: Send + Sync {
     /// Returns them in order.
     fn interfaces(&self) -> Vec<Interface>;
+    /// Returns the bytes of memory of the sandbox, and how many of them are free.
+    fn memory(&self) -> [u64; 2];
 }
 
 fn hardware(address: [u8; 6]) -> String {
@@ -65,7 +67,7 @@ fn device(interface: &Interface) -> Node {
     dir.into_node()
 }
 
-fn list(view: &dyn InterfaceView, kind: FileKind, from: u64) -> Vec<Listed> {
+fn list(view: &dyn SysView, kind: FileKind, from: u64) -> Vec<Listed> {
     let listed = view.interfaces().into_iter().map(|interface| Listed {
         pos: 2 + u64::from(interface.index),
         name: interface.name,
@@ -74,12 +76,12 @@ fn list(view: &dyn InterfaceView, kind: FileKind, from: u64) -> Vec<Listed> {
     listed.filter(|entry| entry.pos >= from).collect()
 }
 
-fn find(view: &dyn InterfaceView, name: &[u8]) -> Result<Interface, Errno> {
+fn find(view: &dyn SysView, name: &[u8]) -> Result<Interface, Errno> {
     view.interfaces().into_iter().find(|known| known.name.as_bytes() == name).ok_or(Errno::ENOENT)
 }
 
 /// `/sys/class/net`.
-pub(super) struct Links(pub(super) Arc<dyn InterfaceView>);
+pub(super) struct Links(pub(super) Arc<dyn SysView>);
 
 impl Dir for Links {
     fn lookup(&self, name: &[u8]) -> Result<Node, Errno> {
@@ -93,7 +95,7 @@ impl Dir for Links {
 }
 
 /// `/sys/devices/virtual/net`.
-pub(super) struct Devices(pub(super) Arc<dyn InterfaceView>);
+pub(super) struct Devices(pub(super) Arc<dyn SysView>);
 
 impl Dir for Devices {
     fn lookup(&self, name: &[u8]) -> Result<Node, Errno> {

@@ -3,41 +3,17 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 
+use abi::Residency;
+
 use super::figures::Figures;
 
-/// What of one mapping of the host is resident, in bytes.
+/// What of one mapping of the host is resident.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct ResidentPart {
     pub start: u64,
     pub end: u64,
-    pub rss: u64,
-    /// Proportional: pages shared with others count by their part.
-    pub pss: u64,
-    pub shared_clean: u64,
-    pub shared_dirty: u64,
-    pub private_clean: u64,
-    pub private_dirty: u64,
-    pub referenced: u64,
-    pub anonymous: u64,
-    pub swap: u64,
-}
-
-impl ResidentPart {
-    fn field(&mut self, name: &str) -> Option<&mut u64> {
-        Some(match name {
-            "Rss" => &mut self.rss,
-            "Pss" => &mut self.pss,
-            "Shared_Clean" => &mut self.shared_clean,
-            "Shared_Dirty" => &mut self.shared_dirty,
-            "Private_Clean" => &mut self.private_clean,
-            "Private_Dirty" => &mut self.private_dirty,
-            "Referenced" => &mut self.referenced,
-            "Anonymous" => &mut self.anonymous,
-            "Swap" => &mut self.swap,
-            _ => return None,
-        })
-    }
+    pub resident: Residency,
 }
 
 impl Figures {
@@ -60,7 +36,7 @@ fn parse(mut text: impl BufRead) -> Vec<ResidentPart> {
         let Some((first, rest)) = line.split_once([' ', ':']) else { continue };
         if let Some((start, end)) = range(first) {
             parts.push(ResidentPart { start, end, ..ResidentPart::default() });
-        } else if let Some(field) = parts.last_mut().and_then(|part| part.field(first)) {
+        } else if let Some(field) = parts.last_mut().and_then(|part| part.resident.field(first)) {
             let kilobytes: u64 = rest.trim().strip_suffix(" kB").and_then(|text| text.parse().ok()).unwrap_or(0);
             *field = kilobytes.saturating_mul(1024);
         }
@@ -80,8 +56,9 @@ mod tests {
     fn mappings_and_their_figures_are_told_apart_from_names() {
         let text = b"1000-3000 rw-p 00000000 00:00 0 [anon: Rss: 9 kB]\nRss:    8 kB\nPss:    4 kB\nVmFlags: rd\n\
                      4000-5000 r--p 00000000 00:00 7 /a-b: c\nRss:  4 kB\nAnonymous: 0 kB\n";
-        let first = ResidentPart { start: 0x1000, end: 0x3000, rss: 8192, pss: 4096, ..ResidentPart::default() };
-        let second = ResidentPart { start: 0x4000, end: 0x5000, rss: 4096, ..ResidentPart::default() };
+        let resident = |rss, pss| Residency { rss, pss, ..Residency::default() };
+        let first = ResidentPart { start: 0x1000, end: 0x3000, resident: resident(8192, 4096) };
+        let second = ResidentPart { start: 0x4000, end: 0x5000, resident: resident(4096, 0) };
         assert_eq!(parse(&text[..]), [first, second]);
     }
 
@@ -91,6 +68,10 @@ mod tests {
         let addr = touched.as_ptr().addr() as u64 + (16 << 20);
         let parts = Figures::new().resident_parts(i32::try_from(std::process::id()).unwrap());
         let part = parts.iter().find(|part| part.start <= addr && addr < part.end);
-        assert!(parts.is_empty() || part.is_some_and(|part| part.rss >= 32 << 20 && part.anonymous == part.rss));
+        assert!(
+            parts.is_empty()
+                || part
+                    .is_some_and(|part| part.resident.rss >= 32 << 20 && part.resident.anonymous == part.resident.rss)
+        );
     }
 }

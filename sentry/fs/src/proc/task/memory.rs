@@ -20,18 +20,19 @@ pub(super) fn maps(task: &dyn TaskView) -> Text {
 /// Appends the lines that `smaps` and `smaps_rollup` share.
 fn usage(out: &mut String, region: &Region, rollup: bool) {
     let shmem = 0;
-    let file = region.rss.saturating_sub(region.anonymous);
-    let mut lines = vec![("Rss", region.rss), ("Pss", region.pss), ("Pss_Dirty", region.private_dirty)];
+    let (resident, locked) = (region.resident, region.locked);
+    let file = resident.rss.saturating_sub(resident.anonymous);
+    let mut lines = vec![("Rss", resident.rss), ("Pss", resident.pss), ("Pss_Dirty", resident.private_dirty)];
     if rollup {
-        lines.extend([("Pss_Anon", region.anonymous), ("Pss_File", file), ("Pss_Shmem", shmem)]);
+        lines.extend([("Pss_Anon", resident.anonymous), ("Pss_File", file), ("Pss_Shmem", shmem)]);
     }
     lines.extend([
-        ("Shared_Clean", region.shared_clean),
-        ("Shared_Dirty", region.shared_dirty),
-        ("Private_Clean", region.private_clean),
-        ("Private_Dirty", region.private_dirty),
-        ("Referenced", region.referenced),
-        ("Anonymous", region.anonymous),
+        ("Shared_Clean", resident.shared_clean),
+        ("Shared_Dirty", resident.shared_dirty),
+        ("Private_Clean", resident.private_clean),
+        ("Private_Dirty", resident.private_dirty),
+        ("Referenced", resident.referenced),
+        ("Anonymous", resident.anonymous),
         ("KSM", 0),
         ("LazyFree", 0),
         ("AnonHugePages", 0),
@@ -39,9 +40,9 @@ fn usage(out: &mut String, region: &Region, rollup: bool) {
         ("FilePmdMapped", 0),
         ("Shared_Hugetlb", 0),
         ("Private_Hugetlb", 0),
-        ("Swap", region.swap),
-        ("SwapPss", region.swap),
-        ("Locked", region.locked),
+        ("Swap", resident.swap),
+        ("SwapPss", resident.swap),
+        ("Locked", locked),
     ]);
     for (name, bytes) in lines {
         // Linux pads this one less.
@@ -75,15 +76,7 @@ pub(super) fn smaps_rollup(task: &dyn TaskView) -> Text {
     let regions = task.regions(true)?;
     let mut sum = Region::default();
     for region in &regions {
-        sum.rss += region.rss;
-        sum.pss += region.pss;
-        sum.shared_clean += region.shared_clean;
-        sum.shared_dirty += region.shared_dirty;
-        sum.private_clean += region.private_clean;
-        sum.private_dirty += region.private_dirty;
-        sum.referenced += region.referenced;
-        sum.anonymous += region.anonymous;
-        sum.swap += region.swap;
+        sum.resident.add(region.resident);
         sum.locked += region.locked;
     }
     let start = regions.first().map_or(0, |region| region.start);

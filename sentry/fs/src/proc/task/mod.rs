@@ -68,13 +68,14 @@ const ENTRIES: &[(&str, FileKind)] = &[
     // Only of a process.
     ("mountstats", FileKind::Regular),
     ("task", FileKind::Directory),
+    ("timerslack_ns", FileKind::Regular),
     // Only of a thread.
     ("children", FileKind::Regular),
 ];
 
 fn is_entry(name: &str, process: bool) -> bool {
     match name {
-        "mountstats" | "task" => process,
+        "mountstats" | "task" | "timerslack_ns" => process,
         "children" => !process,
         _ => true,
     }
@@ -96,6 +97,12 @@ impl TaskDir {
     fn secret(&self, perm: u32, render: fn(&dyn TaskView) -> Text) -> Node {
         let task = Arc::clone(&self.task);
         self.file(perm, render).guarded(move || task.may_inspect())
+    }
+
+    /// A file that shows the mounts: it tells of changes.
+    fn mounts(&self, render: fn(&dyn TaskView) -> Text) -> Node {
+        let task = Arc::clone(&self.task);
+        self.file(0o444, render).watched(move || task.mount_changes())
     }
 
     fn magic(&self, find: fn(&dyn TaskView) -> Result<MagicLink, Errno>) -> Node {
@@ -137,8 +144,8 @@ impl TaskDir {
             "loginuid" | "sessionid" => Node::fixed(0o444, u32::MAX.to_string()),
             "maps" => self.secret(0o444, memory::maps),
             "mem" => memory::mem(task),
-            "mountinfo" => self.file(0o444, mounts::mountinfo),
-            "mounts" => self.file(0o444, mounts::mounts),
+            "mountinfo" => self.mounts(mounts::mountinfo),
+            "mounts" => self.mounts(mounts::mounts),
             "mountstats" => self.file(0o400, mounts::mountstats),
             "net" => Node::dir(0o555, Net(Arc::clone(view))),
             "ns" => Node::dir(0o511, Namespaces(Arc::clone(task))),
@@ -162,6 +169,7 @@ impl TaskDir {
             "statm" => self.file(0o444, stat::statm),
             "status" => self.file(0o444, status::status),
             "task" => Node::dir(0o555, Threads { view: Arc::clone(view), task: Arc::clone(task) }),
+            "timerslack_ns" => self.stored(self.file(0o666, stat::timer_slack), stat::set_timer_slack),
             "uid_map" => self.stored(self.file(0o644, |task| status::id_map(task, false)), |task, text| {
                 task.set_id_map(false, &status::parse_id_map(text)?)
             }),

@@ -1,6 +1,6 @@
 //! `/proc/PID/{stat,statm,sched,schedstat}` (`man 5 proc_pid_stat`).
 
-use abi::PAGE_SIZE;
+use abi::{Errno, PAGE_SIZE};
 
 use crate::proc::source::{TaskSnapshot, TaskView};
 use crate::proc::text::{escape, ticks};
@@ -128,4 +128,19 @@ pub(super) fn schedstat(view: &dyn TaskView) -> Text {
     let task = view.snapshot()?;
     let runtime = (task.user_time + task.system_time).as_nanos();
     Ok(format!("{runtime} 0 {}\n", task.voluntary_switches + task.involuntary_switches).into_bytes())
+}
+
+pub(super) fn timer_slack(view: &dyn TaskView) -> Text {
+    Ok(format!("{}\n", view.timer_slack()?).into_bytes())
+}
+
+/// Takes a decimal number as the kernel's `kstrtoull` does: digits with at most a sign before and a line's end behind.
+pub(super) fn set_timer_slack(view: &dyn TaskView, data: &[u8]) -> Result<(), Errno> {
+    let digits = data.strip_suffix(b"\n").unwrap_or(data);
+    let digits = digits.strip_prefix(b"+").unwrap_or(digits);
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(Errno::EINVAL);
+    }
+    let text = std::str::from_utf8(digits).map_err(|_| Errno::EINVAL)?;
+    view.set_timer_slack(text.parse().map_err(|_| Errno::ERANGE)?)
 }
