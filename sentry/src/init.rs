@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use abi::signal::{SIG_IGN, SigAction, SigSet, Signal};
+use abi::signal::{SIG_IGN, SigAction, SigSet, Signal, StackT};
 use abi::types::Rlimit;
 use abi::{Errno, Fd, Pid};
 use sentry_fs::tty::Terminal;
@@ -158,7 +158,7 @@ impl Kernel {
                 files: Arc::new(table),
                 fs,
                 mm: Arc::new(empty),
-                signals: TaskSignals::new(SigSet::EMPTY, TaskSignals::no_altstack()),
+                signals: TaskSignals::new(SigSet::EMPTY, StackT::default()),
                 comm: b"init".to_vec(),
                 interrupt: context.interrupter(),
             },

@@ -8,7 +8,7 @@ use abi::signal::{SigAction, SigInfo, SigSet, Signal, StackT, sa};
 use abi::time::Timespec;
 use abi::{Errno, Restart, SysError, UserRef};
 use sentry::signal::send::retarget;
-use sentry::signal::{SS_DISABLE, TaskSignals, ignored, on_altstack, reported_flags, sigreturn};
+use sentry::signal::{accept_stack, ignored, reported_flags, sigreturn};
 use sentry::wait::WaitError;
 use sentry::{Current, Outcome};
 
@@ -16,10 +16,6 @@ const SIGSET_SIZE: usize = 8;
 const SIG_BLOCK: i32 = 0;
 const SIG_UNBLOCK: i32 = 1;
 const SIG_SETMASK: i32 = 2;
-const SS_ONSTACK: i32 = 1;
-const SS_AUTODISARM: i32 = i32::MIN;
-/// Smallest alternate stack that the kernel accepts (`MINSIGSTKSZ`).
-const MIN_STACK: u64 = 2048;
 const KNOWN_FLAGS: u64 = sa::NOCLDSTOP
     | sa::NOCLDWAIT
     | sa::SIGINFO
@@ -197,24 +193,12 @@ pub fn pause(cur: &mut Current) -> Outcome<'_> {
 pub fn sigaltstack(cur: &mut Current, new: UserRef<StackT>, old: UserRef<StackT>) -> Result<(), Errno> {
     let rsp = cur.regs().rsp;
     let wanted = cur.mem.read_opt(new)?;
-    let before = *cur.task.signals.altstack.lock();
+    let before = cur.task.signals.altstack();
     if let Some(stack) = wanted {
-        *cur.task.signals.altstack.lock() = accept_stack(rsp, &before, stack)?;
+        cur.task.signals.set_altstack(accept_stack(rsp, &before, stack)?);
     }
     let report = StackT { flags: reported_flags(rsp, &before), pad: 0, ..before };
     cur.mem.write_opt(old, &report)
-}
-
-fn accept_stack(rsp: u64, before: &StackT, stack: StackT) -> Result<StackT, Errno> {
-    if on_altstack(rsp, before) {
-        return Err(Errno::EPERM);
-    }
-    match stack.flags & !SS_AUTODISARM {
-        SS_DISABLE => Ok(StackT { flags: stack.flags, ..TaskSignals::no_altstack() }),
-        0 | SS_ONSTACK if stack.size < MIN_STACK => Err(Errno::ENOMEM),
-        0 | SS_ONSTACK => Ok(StackT { flags: stack.flags & SS_AUTODISARM, ..stack }),
-        _ => Err(Errno::EINVAL),
-    }
 }
 
 /// Serves `restart_syscall(2)`: goes on with the call that a stop or an ignored signal has interrupted.

@@ -404,6 +404,25 @@ pub trait Context: Send {
     /// would refuse it.
     fn set_fpstate<'a>(&'a mut self, xsave: &'a [u8]) -> BoxFuture<'a, Result<(), PlatformError>>;
 
+    /// Returns the bytes of floating-point state that [`Context::write_frame`] would write, notes and end mark included; `None`
+    /// where the caller writes signal frames by itself.
+    fn frame_state_len(&self) -> Option<u64> {
+        None
+    }
+
+    /// Writes a signal frame: `frame` to `at`; the floating-point state, laid out as Linux does (`fpstate` of the signal
+    /// context), to `state`, a multiple of 64; and then puts that state to the one of a new program. `false`: guest memory
+    /// can't take it; some of it may be written. Only where [`Context::frame_state_len`] has said so.
+    fn write_frame<'a>(
+        &'a mut self,
+        at: u64,
+        frame: &'a [u8],
+        state: u64,
+    ) -> BoxFuture<'a, Result<bool, PlatformError>> {
+        let _ = (at, frame, state);
+        Box::pin(std::future::ready(Ok(false)))
+    }
+
     /// Puts the floating-point state to that of a new program.
     fn reset_fpstate(&mut self);
 
@@ -428,10 +447,11 @@ pub enum Identity {
 }
 
 /// Numbers of the system calls that [`Answers`] may answer.
-pub const ANSWERED_CALLS: [u32; 14] = systrap::ANSWERED_CALLS;
+pub const ANSWERED_CALLS: [u32; 15] = systrap::ANSWERED_CALLS;
 
 /// System calls of one thread that are answered without an event: those about its identity, `sched_yield`, the base of fs,
-/// and `rt_sigprocmask`, for which the thread's signal mask is kept here.
+/// and `rt_sigprocmask`, for which the thread's signal mask is kept here, and `rt_sigreturn` from frames that change
+/// nothing but registers, floating-point state and that mask.
 ///
 /// What stands here is in the hands of the guest. A wrong value deceives nobody but the thread's own process.
 pub trait Answers: Send + Sync {
@@ -450,6 +470,10 @@ pub trait Answers: Send + Sync {
 
     /// Replaces the mask. Only between an event and the next start.
     fn set_mask(&self, mask: u64);
+
+    /// Says what the alternate signal stack is (`stack_t`, without `SS_ONSTACK`). Only before [`Answers::begin`] and between
+    /// an event and the next start.
+    fn set_stack(&self, sp: u64, flags: i32, size: u64);
 
     /// Says whether signals may be pending, blocked ones too. While that is so, each change of the mask is an event. One
     /// under way when it comes to be so ends with [`Event::Interrupted`], unless what follows sees the new mask.

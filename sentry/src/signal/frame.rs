@@ -10,12 +10,16 @@ use super::{SS_DISABLE, send};
 use crate::Current;
 
 const SS_ONSTACK: i32 = 1;
+/// Smallest alternate stack, in bytes (`MINSIGSTKSZ`).
+const MIN_STACK: u64 = 2048;
 const SS_AUTODISARM: i32 = i32::MIN;
 const UC_FP_XSTATE: u64 = 1;
 const UC_SIGCONTEXT_SS: u64 = 2;
 const UC_STRICT_RESTORE_SS: u64 = 4;
 const RED_ZONE: u64 = 128;
 const FXSAVE_LEN: usize = 512;
+/// Bytes of the header of the extended state, behind the legacy area.
+const HEADER_LEN: usize = 64;
 /// Where the software-reserved bytes of an FXSAVE image begin.
 const SW_RESERVED: usize = 464;
 const FP_XSTATE_MAGIC1: u32 = 0x4650_5853;
@@ -87,10 +91,17 @@ pub(super) async fn push(
     if action.flags & sa::RESTORER == 0 {
         return Err(Errno::EFAULT);
     }
-    let altstack = *cur.task.signals.altstack.lock();
-    let mut image = cur.context.fpstate().await.map_err(|error| error.errno())?;
+    let altstack = cur.task.signals.altstack();
     let (stack, on_altstack) = stack_for(cur.regs().rsp, &altstack, action)?;
-    let fp_len = seal_image(&mut image)? as u64;
+    // The stub's part of it, or ours.
+    let (image, fp_len) = match cur.context.frame_state_len() {
+        Some(len) => (None, len),
+        None => {
+            let mut image = cur.context.fpstate().await.map_err(|error| error.errno())?;
+            let len = seal_image(&mut image)? as u64;
+            (Some(image), len)
+        }
+    };
     let below = |top: u64, len: u64| top.checked_sub(len).ok_or(Errno::EFAULT);
     let fp_at = below(stack, fp_len)? & !63;
     let frame_at = below(below(fp_at, FRAME_LEN)? & !15, 8)?;
@@ -103,7 +114,7 @@ pub(super) async fn push(
         return_to: action.restorer,
         uc_flags: UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS,
         uc_link: 0,
-        uc_stack: StackT { flags: reported_flags(regs.rsp, &altstack), pad: 0, ..altstack },
+        uc_stack: StackT { pad: 0, ..altstack },
         uc_mcontext: SigContext {
             r8: regs.r8,
             r9: regs.r9,
@@ -137,18 +148,28 @@ pub(super) async fn push(
         uc_sigmask: saved_mask,
         info: *info,
     };
-    // In one copy, with what lies between them: dead stack, less than a line of the cache.
-    let between = usize::try_from(fp_at - frame_at - FRAME_LEN).map_err(|_| Errno::EFAULT)?;
-    let mut bytes = Vec::with_capacity(size_of::<Frame>() + between + image.len());
-    bytes.extend_from_slice(frame.as_bytes());
-    bytes.resize(bytes.len() + between, 0);
-    bytes.extend_from_slice(&image);
-    cur.mem.write_bytes(UserAddr::new(frame_at), &bytes)?;
-    cur.frame_len = bytes.len();
-    if altstack.flags & SS_AUTODISARM != 0 {
-        *cur.task.signals.altstack.lock() = super::TaskSignals::no_altstack();
+    let between = fp_at - frame_at - FRAME_LEN;
+    cur.frame_len = usize::try_from(FRAME_LEN + between + fp_len).map_err(|_| Errno::EFAULT)?;
+    match image {
+        Some(image) => {
+            // In one copy, with what lies between them: dead stack, less than a line of the cache.
+            let mut bytes = Vec::with_capacity(cur.frame_len);
+            bytes.extend_from_slice(frame.as_bytes());
+            bytes.resize(cur.frame_len - image.len(), 0);
+            bytes.extend_from_slice(&image);
+            cur.mem.write_bytes(UserAddr::new(frame_at), &bytes)?;
+            cur.context.reset_fpstate();
+        }
+        None => {
+            let written = cur.context.write_frame(frame_at, frame.as_bytes(), fp_at).await;
+            if !written.map_err(|error| error.errno())? {
+                return Err(Errno::EFAULT);
+            }
+        }
     }
-    cur.context.reset_fpstate();
+    if altstack.flags & SS_AUTODISARM != 0 {
+        cur.task.signals.set_altstack(super::TaskSignals::no_altstack());
+    }
     let regs = cur.regs();
     regs.rdi = u64::from(signal.number().unsigned_abs());
     regs.rsi = frame_at + (FRAME_LEN - size_of::<SigInfo>() as u64);
@@ -248,15 +269,26 @@ async fn restore(cur: &mut Current) -> Result<(), Errno> {
     regs.ss = USER_SS;
     regs.orig_rax = u64::MAX;
     restore_fpstate(cur, saved.fpstate, &copied).await?;
-    let stack = frame.uc_stack;
-    let mut altstack = cur.task.signals.altstack.lock();
     // Errors are ignored, as Linux does: the handler may have run with a stack that has gone since.
-    if stack.flags & SS_DISABLE != 0 || stack.size == 0 {
-        *altstack = super::TaskSignals::no_altstack();
-    } else {
-        *altstack = StackT { flags: stack.flags & SS_AUTODISARM, ..stack };
+    let known = cur.task.signals.altstack();
+    if let Ok(stack) = accept_stack(cur.regs().rsp, &known, frame.uc_stack) {
+        cur.task.signals.set_altstack(stack);
     }
     Ok(())
+}
+
+/// Returns the alternate stack that `sigaltstack(2)` makes of what it is given: flags as they were given, no place if it is
+/// disabled. `EPERM` while the stack pointer is on the one known so far.
+pub fn accept_stack(rsp: u64, known: &StackT, stack: StackT) -> Result<StackT, Errno> {
+    if on_altstack(rsp, known) {
+        return Err(Errno::EPERM);
+    }
+    match stack.flags & !SS_AUTODISARM {
+        SS_DISABLE => Ok(StackT { flags: stack.flags, ..StackT::default() }),
+        0 | SS_ONSTACK if stack.size < MIN_STACK => Err(Errno::ENOMEM),
+        0 | SS_ONSTACK => Ok(StackT { pad: 0, ..stack }),
+        _ => Err(Errno::EINVAL),
+    }
 }
 
 /// Bytes of the guest's stack that have been copied already.
@@ -289,13 +321,35 @@ async fn restore_fpstate(cur: &mut Current, at: u64, copied: &Copied<'_>) -> Res
     copied.read(cur, at, &mut image)?;
     let word =
         |offset: usize| image.get(offset..offset + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
-    let magic = word(SW_RESERVED);
-    let xstate_len = word(SW_RESERVED + 16).and_then(|len| usize::try_from(len).ok()).unwrap_or(0);
-    let extended = magic == Some(FP_XSTATE_MAGIC1) && (FXSAVE_LEN + 64..=XSTATE_MAX).contains(&xstate_len);
-    if extended {
+    let number = |offset| word(offset).and_then(|len| usize::try_from(len).ok()).unwrap_or(0);
+    let (xstate_len, all_len) = (number(SW_RESERVED + 16), number(SW_RESERVED + 4));
+    let known_len = (FXSAVE_LEN + HEADER_LEN..=XSTATE_MAX).contains(&xstate_len) && xstate_len <= all_len;
+    let mut mark = [0; 4];
+    if word(SW_RESERVED) == Some(FP_XSTATE_MAGIC1) && known_len {
+        copied.read(cur, at.wrapping_add(xstate_len as u64), &mut mark)?;
+    }
+    let mut components = 3_u64.to_le_bytes();
+    if mark == FP_XSTATE_MAGIC2.to_le_bytes() {
+        components.copy_from_slice(&image[SW_RESERVED + 8..SW_RESERVED + 16]);
         image.resize(xstate_len, 0);
         copied.read(cur, at, &mut image)?;
+    } else {
+        // Only what every processor has.
+        image.extend_from_slice(&components);
+        image.resize(FXSAVE_LEN + HEADER_LEN, 0);
+    }
+    // What the processor would say where the kernel has it load the state from the frame.
+    let alignment = if image.len() > FXSAVE_LEN + HEADER_LEN { 64 } else { 16 };
+    if !at.is_multiple_of(alignment) {
+        return Err(Errno::EFAULT);
     }
     image[SW_RESERVED..FXSAVE_LEN].fill(0);
+    cur.context.set_fpstate(&image).await.map_err(|error| error.errno())?;
+    let present = &mut image[FXSAVE_LEN..FXSAVE_LEN + components.len()];
+    if present.iter().zip(components).all(|(present, named)| present & !named == 0) {
+        return Ok(());
+    }
+    // What the notes leave out becomes that of a new program (kernel: `restore_fpregs_from_user`).
+    present.iter_mut().zip(components).for_each(|(present, named)| *present &= named);
     cur.context.set_fpstate(&image).await.map_err(|error| error.errno())
 }

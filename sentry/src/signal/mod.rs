@@ -10,7 +10,7 @@ pub mod send;
 pub mod signalfd;
 
 pub(crate) use deliver::{before_guest, raise_fault, wants_attention};
-pub use frame::{on_altstack, reported_flags, sigreturn};
+pub use frame::{accept_stack, on_altstack, reported_flags, sigreturn};
 pub use queue::SigQueue;
 
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub struct TaskSignals {
     pending_set: AtomicU64,
     pending: Mutex<SigQueue>,
     /// Alternate stack; only the thread itself changes it.
-    pub altstack: Mutex<StackT>,
+    altstack: Mutex<StackT>,
     /// Woken by every signal queued for this thread or its process (`signalfd`, `rt_sigtimedwait`).
     pub arrival: WaitQueue,
     /// Signals that `rt_sigtimedwait` waits for although they are blocked.
@@ -196,14 +196,25 @@ impl TaskSignals {
         }
     }
 
-    /// The alternate stack of a new program: none.
+    /// The alternate stack of a new thread, and after one that disarms itself was used: none.
     pub fn no_altstack() -> StackT {
         StackT { flags: SS_DISABLE, ..StackT::default() }
     }
 
+    /// Returns the alternate stack.
+    pub fn altstack(&self) -> StackT {
+        *self.altstack.lock()
+    }
+
+    /// Replaces the alternate stack. Only the thread itself calls this.
+    pub fn set_altstack(&self, stack: StackT) {
+        *self.altstack.lock() = stack;
+        self.answers.set_altstack(&stack);
+    }
+
     /// Moves everything to a new state (a thread that takes over its leader's id).
     pub(crate) fn take_over(&self) -> TaskSignals {
-        let new = TaskSignals::new(self.mask(), *self.altstack.lock());
+        let new = TaskSignals::new(self.mask(), self.altstack());
         let queue = std::mem::take(&mut *self.pending.lock());
         new.pending_set.store(queue.set().0, Ordering::SeqCst);
         *new.pending.lock() = queue;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
-use abi::signal::SigSet;
+use abi::signal::{SigSet, StackT};
 use arc_swap::ArcSwapOption;
 use sentry_platform::{Answers as Stub, Identity};
 
@@ -47,6 +47,13 @@ impl Answers {
                 SigSet(old)
             }
             None => SigSet(self.mask.swap(new, Ordering::SeqCst)),
+        }
+    }
+
+    /// Hears of another alternate stack.
+    pub(crate) fn set_altstack(&self, stack: &StackT) {
+        if let Some(stub) = &*self.stub.load() {
+            stub.set_stack(stack.sp, stack.flags, stack.size);
         }
     }
 
@@ -123,6 +130,7 @@ impl Task {
         self.signals.answers.set(Identity::Getpid, self.process.pid.0);
         self.signals.answers.set(Identity::Gettid, self.tid.0);
         self.signals.answers.set_cred(&self.cred.load());
+        self.signals.answers.set_altstack(&self.signals.altstack());
         self.tell_relations(entry);
         if let Some(stub) = &*self.signals.answers.stub.load() {
             stub.begin(mask.0);

@@ -180,7 +180,7 @@ pub async fn clone(cur: &mut Current, args: &CloneArgs) -> Result<Pid, Errno> {
     let parent = &cur.task;
     let share = |flag| flags.contains(flag);
     let keeps_altstack = !share(CloneFlags::VM) || share(CloneFlags::VFORK);
-    let altstack = if keeps_altstack { *parent.signals.altstack.lock() } else { TaskSignals::no_altstack() };
+    let altstack = if keeps_altstack { parent.signals.altstack() } else { TaskSignals::no_altstack() };
     let files = parent.files.load_full();
     let fs = parent.fs.load_full();
     let task = Task::new(

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use abi::signal::StackT;
 use abi::types::mode;
 use abi::{Errno, Fd};
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -16,7 +17,6 @@ use super::{Caps, Cred, NewTask, Task};
 use crate::Current;
 use crate::loader::{Args, Executable, Identity, Image, LoadError, LoadRequest, MachineInfo, Opener, plan};
 use crate::mm::{Entropy, Limits, MappedDescription, MappedFile};
-use crate::signal::TaskSignals;
 use crate::usermem::UserMem;
 use crate::vfs::{self, FdFlags, File};
 use crate::wait::{Interruptible, Waiter};
@@ -172,7 +172,9 @@ pub async fn exec(cur: &mut Current, request: ExecRequest) -> Result<(), Errno> 
     cur.replace_program(loaded.context, loaded.regs);
     cur.restart_block = None;
     *task.comm.lock() = comm(&request.name);
-    *task.signals.altstack.lock() = TaskSignals::no_altstack();
+    // The flags stay (kernel: `begin_new_exec`).
+    let stack = StackT { flags: task.signals.altstack().flags, ..StackT::default() };
+    task.signals.set_altstack(stack);
     let hand = task.process.signals.hand.load().after_exec();
     task.process.signals.hand.store(Arc::new(hand));
     task.process.posix_timers.clear();

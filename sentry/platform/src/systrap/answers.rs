@@ -21,8 +21,9 @@ use crate::{Answers, Identity};
 const _: () = assert!(Identity::Getpgrp as usize == answer::PGID && (Identity::Getsid as usize) < answer::MASK);
 
 /// What `answers.s` has in its table.
-pub(crate) const ANSWERED_CALLS: [u32; 14] = [
+pub(crate) const ANSWERED_CALLS: [u32; 15] = [
     libc::SYS_rt_sigprocmask as u32,
+    libc::SYS_rt_sigreturn as u32,
     libc::SYS_sched_yield as u32,
     libc::SYS_getpid as u32,
     libc::SYS_gettid as u32,
@@ -42,12 +43,15 @@ pub(crate) const ANSWERED_CALLS: [u32; 14] = [
 struct OfThread {
     thread: Arc<Thread>,
     life: Arc<Life>,
+    /// What is answered: bits of [`answer`].
+    calls: u32,
 }
 
 /// Returns the answers of a guest thread, where its calls can be patched.
 pub(super) fn of(hub: &Hub, thread: &Arc<Thread>, life: &Arc<Life>) -> Option<Arc<dyn Answers>> {
     hub.setup.thunks.as_ref()?;
-    Some(Arc::new(OfThread { thread: Arc::clone(thread), life: Arc::clone(life) }))
+    let calls = if hub.has_frames() { answer::ALL } else { answer::ALL & !(1 << answer::SIGRETURN) };
+    Some(Arc::new(OfThread { thread: Arc::clone(thread), life: Arc::clone(life), calls }))
 }
 
 /// Prepares the context of a new stub thread, which answers nothing.
@@ -68,7 +72,7 @@ impl Answers for OfThread {
             let shared = self.shared();
             shared.set(field::SIGMASK, mask & !answer::UNBLOCKABLE);
             shared.u32(field::SIGNALS).store(1, Ordering::SeqCst);
-            shared.u32(field::ANSWERS).store(answer::ALL, Ordering::SeqCst);
+            shared.u32(field::ANSWERS).store(self.calls, Ordering::SeqCst);
         });
     }
 
@@ -87,6 +91,15 @@ impl Answers for OfThread {
 
     fn set_mask(&self, mask: u64) {
         self.shared().u64(field::SIGMASK).store(mask & !answer::UNBLOCKABLE, Ordering::SeqCst);
+    }
+
+    fn set_stack(&self, sp: u64, flags: i32, size: u64) {
+        self.life.with_answers(|| {
+            let shared = self.shared();
+            shared.set(field::ALTSTACK, sp);
+            shared.set(field::ALTSTACK + 8, flags.cast_unsigned().into());
+            shared.set(field::ALTSTACK + 16, size);
+        });
     }
 
     fn set_pending(&self, pending: bool) {

@@ -8,7 +8,8 @@
 systrap_stub_answers:
 .fill 14, 1, 0
 .byte 16 # rt_sigprocmask
-.fill 9, 1, 0
+.byte 22 # rt_sigreturn
+.fill 8, 1, 0
 .byte 17 # sched_yield
 .fill 14, 1, 0
 .byte 1 # getpid
@@ -86,6 +87,7 @@ jmp 3b
 7:
 cmp ecx, {ANSWER_FUTEX}
 je 16f
+ja systrap_stub_sigreturn
 # arch_prctl: ARCH_SET_FS, ARCH_GET_FS.
 cmp edi, 0x1002
 jne 8f
@@ -145,6 +147,62 @@ cmp dword ptr [rcx + rax * 4 + {SLEEPERS}], 0
 jne systrap_stub_serve
 xor eax, eax
 jmp 3b
+# rt_sigreturn: rsp points to a ucontext. Not while signals are pending, and only from a frame that changes nothing else: the
+# same alternate stack, all of the floating-point state. What the guest's registers hold is lost in any case, but for rsp.
+systrap_stub_sigreturn:
+cmp dword ptr [rbx + {SIGNALS}], 0
+jne systrap_stub_serve
+mov rsi, [rbx + {REG_RSP}]
+movabs r11, {TASK_END}
+cmp rsi, r11
+jae systrap_stub_serve
+lea rdi, [rbx + {INPUT}]
+mov ecx, {UC_WORDS}
+cld
+systrap_stub_context:
+rep movsq
+mov rax, [rbx + {INPUT} + {UC_ALTSTACK}]
+cmp rax, [rbx + {ALTSTACK}]
+jne systrap_stub_serve
+mov eax, [rbx + {INPUT} + {UC_ALTSTACK} + 8]
+cmp eax, [rbx + {ALTSTACK} + 8]
+jne systrap_stub_serve
+mov rax, [rbx + {INPUT} + {UC_ALTSTACK} + 16]
+cmp rax, [rbx + {ALTSTACK} + 16]
+jne systrap_stub_serve
+cmp [rbx + {INPUT} + {UC_REGS} + 16 * 8], r11
+jae systrap_stub_serve
+mov rsi, [rbx + {INPUT} + {UC_FPSTATE}]
+test sil, 63
+jnz systrap_stub_serve
+cmp rsi, r11
+jae systrap_stub_serve
+movabs rbp, {CONTROL}
+mov rcx, [rbp + {C_NOTES}]
+systrap_stub_state_magic:
+cmp [rsi + {STATE_NOTES}], rcx
+jne systrap_stub_serve
+mov rcx, [rbp + {C_NOTES} + 8]
+systrap_stub_state_features:
+cmp [rsi + {STATE_NOTES} + 8], rcx
+jne systrap_stub_serve
+mov ecx, [rbp + {C_NOTES} + 16]
+systrap_stub_state_size:
+cmp [rsi + {STATE_NOTES} + 16], ecx
+jne systrap_stub_serve
+systrap_stub_state_mark:
+cmp dword ptr [rsi + rcx], {MAGIC2}
+jne systrap_stub_serve
+mov eax, [rbp + {FEATURES}]
+mov edx, [rbp + {FEATURES} + 4]
+systrap_stub_state:
+xrstor64 [rsi]
+movabs rax, {BLOCKABLE}
+and rax, [rbx + {INPUT} + {UC_SIGMASK}]
+inc qword ptr [rbx + {ANSWERED}]
+# A full barrier, as below. Until then the call can begin again, and from there on it can only go on.
+xchg [rbx + {SIGMASK}], rax
+jmp systrap_stub_resumed
 # rt_sigprocmask: rdi = how, rsi = set, rdx = old set, r10 = size. Not while signals are pending.
 5:
 cmp r10, 8
@@ -209,6 +267,52 @@ mov rsp, [rbx + {REG_RSP}]
 mov rbx, [rbx + {REG_RBX}]
 jmp rcx
 systrap_stub_answered_end:
+# After rt_sigreturn: an interrupt leads back to here, since nothing is written that is read.
+systrap_stub_resumed:
+mov rax, [rbx + {INPUT} + {UC_REGS} + 0 * 8]
+mov [rbx + {REG_R8}], rax
+mov rax, [rbx + {INPUT} + {UC_REGS} + 1 * 8]
+mov [rbx + {REG_R9}], rax
+mov rax, [rbx + {INPUT} + {UC_REGS} + 2 * 8]
+mov [rbx + {REG_R10}], rax
+mov rax, [rbx + {INPUT} + {UC_REGS} + 3 * 8]
+mov [rbx + {REG_R11}], rax
+mov rax, [rbx + {INPUT} + {UC_REGS} + 4 * 8]
+mov [rbx + {REG_R12}], rax
+mov rax, [rbx + {INPUT} + {UC_REGS} + 5 * 8]
+mov [rbx + {REG_R13}], rax
+mov rax, [rbx + {INPUT} + {UC_REGS} + 6 * 8]
+mov [rbx + {REG_R14}], rax
+mov rax, [rbx + {INPUT} + {UC_REGS} + 7 * 8]
+mov [rbx + {REG_R15}], rax
+mov rax, [rbx + {INPUT} + {UC_REGS} + 8 * 8]
+mov [rbx + {REG_RDI}], rax
+mov rax, [rbx + {INPUT} + {UC_REGS} + 9 * 8]
+mov [rbx + {REG_RSI}], rax
+mov rax, [rbx + {INPUT} + {UC_REGS} + 10 * 8]
+mov [rbx + {REG_RBP}], rax
+mov rax, [rbx + {INPUT} + {UC_REGS} + 11 * 8]
+mov [rbx + {REG_RBX}], rax
+mov rax, [rbx + {INPUT} + {UC_REGS} + 12 * 8]
+mov [rbx + {REG_RDX}], rax
+mov rax, [rbx + {INPUT} + {UC_REGS} + 13 * 8]
+mov [rbx + {REG_RAX}], rax
+mov rax, [rbx + {INPUT} + {UC_REGS} + 14 * 8]
+mov [rbx + {REG_RCX}], rax
+mov rax, [rbx + {INPUT} + {UC_REGS} + 15 * 8]
+mov [rbx + {REG_RSP}], rax
+mov rax, [rbx + {INPUT} + {UC_REGS} + 16 * 8]
+mov [rbx + {REG_RIP}], rax
+mov eax, [rbx + {INPUT} + {UC_REGS} + 17 * 8]
+and eax, {USER_EFLAGS}
+or eax, 0x202
+mov [rbx + {REG_EFLAGS}], rax
+lea rsp, [rbx + {THUNK_STACK_END}]
+cmp dword ptr [rbx + {SIGNALS}], 0
+je systrap_stub_return
+systrap_stub_resumed_end:
+mov dword ptr [rbx + {KIND}], {ATTENTION}
+jmp 89f
 # Answered, but an interrupt or a signal came meanwhile. Of the guest's registers those that are saved nowhere are live.
 systrap_stub_attend:
 mov eax, {ATTENTION}
@@ -224,6 +328,7 @@ mov [rbx + {REG_R11}], rcx
 jmp 14f
 # The sentry's.
 systrap_stub_serve:
+prefetchw [rbx + {INPUT}]
 mov rax, [rbx + {NUMBER}]
 mov [rbx + {REG_RAX}], rax
 mov eax, {CALL}

@@ -15,6 +15,7 @@ use super::Copies;
 use super::answers;
 use super::birth::{self, Kind};
 use super::copier;
+use super::fpu;
 use super::frame::{self, Cause};
 use super::hub::{self, Hub};
 use super::input;
@@ -198,9 +199,7 @@ impl SystrapContext {
                 shared.u32(field::FLAGS).store(flags, Ordering::Relaxed);
                 let command = match &self.replying {
                     Some(reply) => {
-                        shared.set(field::COPY_FROM, copier::window(&self.thread));
-                        shared.set(field::COPY_TO, reply.addr);
-                        shared.set(field::COPY_LEN, reply.len.into());
+                        reply.write(shared, copier::window(&self.thread));
                         command::COPY_RETURN
                     }
                     None if self.leading > 0 => command::OPS_RETURN,
@@ -281,6 +280,9 @@ impl SystrapContext {
             (self.brief, self.trapped) = (true, false);
             self.thread.see_interrupt();
             let input = if all { input::of_call(&self.regs, input) } else { None };
+            if input.is_some() {
+                shared.prefetch(field::INPUT);
+            }
             copier::turn_to(&self.hub, &self.thread, input);
             return Some(Event::Syscall);
         }
@@ -700,6 +702,45 @@ impl Context for SystrapContext {
         let checked = self.hub.setup.fpu.check(xsave).map_err(PlatformError::Refused);
         let result = checked.map(|image| self.write_fpstate(&image));
         Box::pin(std::future::ready(result))
+    }
+
+    fn frame_state_len(&self) -> Option<u64> {
+        let live = matches!(self.entry, Entry::Call(Fpu::Live | Fpu::Saved));
+        (live && self.hub.has_frames()).then(|| (self.hub.setup.fpu.size + size_of_val(&fpu::MAGIC2)) as u64)
+    }
+
+    fn write_frame<'a>(
+        &'a mut self,
+        at: u64,
+        frame: &'a [u8],
+        state: u64,
+    ) -> BoxFuture<'a, Result<bool, PlatformError>> {
+        Box::pin(async move {
+            let fits = |at: u64, len: usize| self.process.reach(at, len) == len;
+            let state_len = self.hub.setup.fpu.size + size_of_val(&fpu::MAGIC2);
+            if !fits(at, frame.len()) || !fits(state, state_len) || frame.len() > field::WINDOW_LEN {
+                return Ok(false);
+            }
+            self.settle().await?;
+            let shared = &self.thread.shared;
+            shared.write(field::WINDOW, frame);
+            shared.set(field::COPY_FROM, copier::window(&self.thread));
+            shared.set(field::COPY_TO, at);
+            shared.set(field::COPY_LEN, frame.len() as u64);
+            shared.set(field::STATE, state);
+            self.thread.set_state(BUSY);
+            self.found = self.thread.publish(&self.hub, command::FRAME);
+            if !poll_fn(|cx| self.poll_taken(cx)).await {
+                return Err(PlatformError::Dead("it was asked for a signal frame"));
+            }
+            let shared = &self.thread.shared;
+            let done = shared.u32(field::KIND).load(Ordering::Relaxed) == outcome::DONE;
+            if done && shared.get(field::COPY_LEFT) == 0 {
+                self.entry = Entry::Call(Fpu::Live);
+                return Ok(true);
+            }
+            Ok(false)
+        })
     }
 
     fn reset_fpstate(&mut self) {

@@ -11,7 +11,10 @@ const MINIMUM: usize = 576;
 /// The host's notes.
 pub(super) const NOTES: std::ops::Range<usize> = 464..512;
 const MAGIC1: u32 = 0x4650_5853;
-const HEADER: usize = 512;
+/// Behind the image.
+pub(super) const MAGIC2: u32 = 0x4650_5845;
+/// Where the header of the extended state stands.
+pub(super) const HEADER: usize = 512;
 const MXCSR: usize = 24;
 const MXCSR_MASK: usize = 28;
 /// MXCSR bits that every processor has; for one that doesn't tell.
@@ -62,6 +65,17 @@ impl Fpu {
     fn known(&self, number: u32) -> Option<(usize, usize)> {
         let ask = |number: u32| (self.features & 1 << number != 0).then(|| component(number)).flatten();
         *self.components.get_or_init(|| (0..63).map(ask).collect()).get(number as usize)?
+    }
+
+    /// Returns the notes that the host leaves with a whole image.
+    pub(super) fn notes(&self) -> [u8; NOTES.end - NOTES.start] {
+        let mut notes = [0; NOTES.end - NOTES.start];
+        let size = self.size as u32;
+        put(&mut notes, 0, &MAGIC1.to_le_bytes());
+        put(&mut notes, 4, &(size + size_of_val(&MAGIC2) as u32).to_le_bytes());
+        put(&mut notes, 8, &self.features.to_le_bytes());
+        put(&mut notes, 16, &size.to_le_bytes());
+        notes
     }
 
     /// Makes of an image in a frame what the trait promises.

@@ -164,6 +164,11 @@ impl Hub {
         }))
     }
 
+    /// Tells whether stubs write signal frames, and return from handlers.
+    pub(super) fn has_frames(&self) -> bool {
+        self.setup.copies == super::Copies::All && self.setup.fpu.size <= control::INITIAL_LEN
+    }
+
     pub(super) fn user_range(&self) -> Range<u64> {
         self.setup.user.clone()
     }

@@ -14,6 +14,9 @@ use crate::Short;
 
 /// Most bytes.
 pub(super) const MOST: usize = field::WINDOW_LEN;
+/// Most bytes that stand in the line of the reply itself, and so cost no line of their own.
+const INSIDE: usize = 16;
+const _: () = assert!(field::INSIDE + INSIDE <= field::RESULT);
 
 /// What is pending for a thread. Only the worker that serves the thread touches it.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub(super) struct Later {
     addr: AtomicU64,
     /// 0: nothing is pending.
     len: AtomicU32,
+    /// The bytes, where they are few; else they stand in the window.
+    few: [AtomicU64; INSIDE / 8],
     short: AtomicU64,
     /// What the call is to return, since bytes could not be written; [`NONE`]: what the kernel says.
     result: AtomicU64,
@@ -36,6 +41,7 @@ impl Default for Later {
             possible: AtomicBool::new(false),
             addr: AtomicU64::new(0),
             len: AtomicU32::new(0),
+            few: Default::default(),
             short: AtomicU64::new(0),
             result: AtomicU64::new(NONE),
         }
@@ -47,10 +53,31 @@ impl Default for Later {
 pub(super) struct Reply {
     pub(super) addr: u64,
     pub(super) len: u32,
+    /// The bytes, where they are few.
+    few: [u64; INSIDE / 8],
     short: Short,
 }
 
 impl Reply {
+    /// Writes what the stub needs for the copy, just before it is told of its reply. Where the bytes are few, the fields that
+    /// they take are those of bases to be loaded: there are none with this command.
+    pub(super) fn write(&self, shared: &Shared, window: u64) {
+        let mut from = window;
+        if self.is_inside() {
+            from = window - field::WINDOW as u64 + field::INSIDE as u64;
+            for (at, word) in self.few.iter().enumerate() {
+                shared.set(field::INSIDE + at * 8, *word);
+            }
+        }
+        shared.set(field::COPY_FROM, from);
+        shared.set(field::COPY_TO, self.addr);
+        shared.set(field::COPY_LEN, self.len.into());
+    }
+
+    fn is_inside(&self) -> bool {
+        self.len as usize <= INSIDE
+    }
+
     /// Returns what the call returns where so many bytes were left; `None`: all is well.
     pub(super) fn result(&self, left: u64) -> Option<u64> {
         let written = u64::from(self.len).saturating_sub(left);
@@ -71,7 +98,15 @@ impl Later {
         if !free || !self.possible.load(Ordering::Relaxed) || buf.len() > MOST {
             return false;
         }
-        shared.write(field::WINDOW, buf);
+        if len as usize <= INSIDE {
+            for (word, bytes) in self.few.iter().zip(buf.chunks(8)) {
+                let mut whole = [0; 8];
+                whole[..bytes.len()].copy_from_slice(bytes);
+                word.store(u64::from_le_bytes(whole), Ordering::Relaxed);
+            }
+        } else {
+            shared.write(field::WINDOW, buf);
+        }
         self.addr.store(addr, Ordering::Relaxed);
         self.short.store(short.before(), Ordering::Relaxed);
         self.len.store(len, Ordering::Relaxed);
@@ -86,13 +121,18 @@ impl Later {
         }
         self.len.store(0, Ordering::Relaxed);
         let short = Short::from_before(self.short.load(Ordering::Relaxed));
-        Some(Reply { addr: self.addr.load(Ordering::Relaxed), len, short })
+        let few = self.few.each_ref().map(|word| word.load(Ordering::Relaxed));
+        Some(Reply { addr: self.addr.load(Ordering::Relaxed), len, few, short })
     }
 
     /// Has the host write what was pending.
     pub(super) fn write_now(&self, pid: i32, shared: &Shared, reply: Reply) {
         let mut bytes = vec![0; reply.len as usize];
-        shared.read(field::WINDOW, &mut bytes);
+        if reply.is_inside() {
+            bytes.copy_from_slice(&reply.few.map(u64::to_le_bytes).concat()[..reply.len as usize]);
+        } else {
+            shared.read(field::WINDOW, &mut bytes);
+        }
         let mut done = 0;
         while done < bytes.len() {
             match host::write_memory(pid, reply.addr + done as u64, &bytes[done..]) {
@@ -122,8 +162,8 @@ mod tests {
 
     #[test]
     fn what_a_call_returns_follows_from_what_was_written() {
-        let fails = Reply { addr: 0, len: 10, short: Short::Fails };
-        let counts = |before| Reply { addr: 0, len: 10, short: Short::Counts(before) };
+        let fails = Reply { addr: 0, len: 10, few: [0; 2], short: Short::Fails };
+        let counts = |before| Reply { addr: 0, len: 10, few: [0; 2], short: Short::Counts(before) };
         let fault = (-i64::from(libc::EFAULT)).cast_unsigned();
         assert_eq!([fails.result(0), fails.result(1), fails.result(10)], [None, Some(fault), Some(fault)]);
         assert_eq!([counts(0).result(0), counts(0).result(3), counts(0).result(10)], [None, Some(7), Some(fault)]);

@@ -44,8 +44,14 @@ pub(super) mod control {
     pub(in super::super) const FSGSBASE: usize = 0x48;
     /// u64: components of the floating-point state that `xsave` and `xrstor` are asked for.
     pub(in super::super) const FEATURES: usize = 0x50;
+    /// 48 bytes: the notes that the host leaves with floating-point state in a signal frame; 0 where stubs write no frames.
+    pub(in super::super) const NOTES: usize = 0x80;
     /// u8 for each call: what goes to the sentry with it ([`super::super::input`]).
     pub(in super::super) const INPUTS: usize = 0x200;
+    /// Floating-point state of a new program, up to the end of the page.
+    pub(in super::super) const INITIAL: usize = 0x400;
+    /// Bytes for it.
+    pub(in super::super) const INITIAL_LEN: usize = 0xc00;
 }
 
 /// Fields of a context. The first line is written by the sentry.
@@ -65,8 +71,12 @@ pub(super) mod field {
     pub(in super::super) const FS_BASE: usize = 0x10;
     /// u64: base of gs to be loaded.
     pub(in super::super) const GS_BASE: usize = 0x18;
+    /// Up to 16 bytes for the guest, with a reply that loads no bases.
+    pub(in super::super) const INSIDE: usize = FS_BASE;
     /// u64: result of the system call.
     pub(in super::super) const RESULT: usize = 0x20;
+    /// u64: where the floating-point state of a signal frame goes to.
+    pub(in super::super) const STATE: usize = RESULT;
     /// u64: where to copy from.
     pub(in super::super) const COPY_FROM: usize = 0x28;
     /// u64: where to copy to.
@@ -160,6 +170,8 @@ pub(super) mod field {
     pub(in super::super) const RUSAGE: usize = 0xa80;
 
     // Answers that the stub gives by itself; but for the mask written by the sentry.
+    /// `stack_t`: the alternate signal stack; flags without `SS_ONSTACK`.
+    pub(in super::super) const ALTSTACK: usize = 0xb20;
     /// u64: the guest's signal mask, while the stub answers `rt_sigprocmask`.
     pub(in super::super) const SIGMASK: usize = 0xb40;
     /// u32: calls that the stub answers: a bit for each [`super::answer`].
@@ -200,6 +212,21 @@ pub(super) fn sleepers_at(addr: u64) -> usize {
     field::SLEEPERS + 4 * ((addr >> 2 ^ addr >> 12) as usize % field::SLEEPER_CLASSES)
 }
 
+/// Fields of the ucontext in a guest's signal frame (`struct ucontext`, arch/x86/include/uapi/asm/sigcontext.h), which is
+/// where the stack pointer points when `rt_sigreturn` is called.
+pub(super) mod context {
+    /// `uc_stack`.
+    pub(in super::super) const STACK: usize = 16;
+    /// `uc_mcontext`, in the order of `struct sigcontext`: r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, flags.
+    pub(in super::super) const REGS: usize = 40;
+    /// Its `fpstate`.
+    pub(in super::super) const FPSTATE: usize = 224;
+    /// `uc_sigmask`.
+    pub(in super::super) const SIGMASK: usize = 296;
+    /// All of it.
+    pub(in super::super) const LEN: usize = 304;
+}
+
 /// What the sentry asks of a stub.
 pub(super) mod command {
     /// Return to guest code by the edited signal frame.
@@ -224,6 +251,9 @@ pub(super) mod command {
     pub(in super::super) const OPS_RETURN: u32 = 10;
     /// Copy as with [`COPY`] and, if all could be copied, return as with [`RETURN`].
     pub(in super::super) const COPY_RETURN: u32 = 11;
+    /// Write a signal frame: the floating-point state from the processor, the rest from the window; then put the state to that
+    /// of a new program.
+    pub(in super::super) const FRAME: u32 = 13;
     /// Nothing yet: the call waits for something, and it doesn't pay to look for the reply. Written without a new number.
     pub(in super::super) const HOLD: u32 = 12;
 }
@@ -242,10 +272,12 @@ pub(super) mod answer {
     pub(in super::super) const GETSID: usize = 19;
     /// `futex`: wake-ups where nobody sleeps, and waits that are over before they begin. 20 is `arch_prctl`.
     pub(in super::super) const FUTEX: usize = 21;
+    /// `rt_sigreturn`.
+    pub(in super::super) const SIGRETURN: usize = 22;
     /// Signals that can't be blocked: `SIGKILL`, `SIGSTOP`.
     pub(in super::super) const UNBLOCKABLE: u64 = 1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1);
     /// All of them.
-    pub(in super::super) const ALL: u32 = 0x003f_03fe;
+    pub(in super::super) const ALL: u32 = 0x007f_03fe;
 }
 
 /// What a stub loads before it returns to guest code.

@@ -165,7 +165,7 @@ pub(super) struct Process {
 
 impl Process {
     /// Cuts a range to what the guest may use.
-    fn reach(&self, addr: u64, len: usize) -> usize {
+    pub(super) fn reach(&self, addr: u64, len: usize) -> usize {
         let range = self.hub.user_range();
         if !range.contains(&addr) {
             return 0;

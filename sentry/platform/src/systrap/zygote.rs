@@ -367,6 +367,10 @@ pub(super) fn make(options: &Options) -> Result<(std::sync::Arc<Hub>, std::sync:
     };
     if options.copies == super::Copies::All {
         super::input::publish(&setup.control);
+        if setup.fpu.size <= control::INITIAL_LEN {
+            setup.control.write(control::INITIAL, &setup.fpu.initial);
+            setup.control.write(control::NOTES, &setup.fpu.notes());
+        }
     }
     setup.control.u32(control::AWAKE).store(0, Ordering::SeqCst);
     let hub = Hub::new(setup).map_err(failed("making descriptors"))?;
