@@ -312,6 +312,65 @@ CASE(membarrier_commands, "membarrier") {
     R(syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 7, 0));
 }
 
+// Modes and flags of set_mempolicy(2), which <numaif.h> would bring.
+enum { DEFAULT_, PREFERRED_, BIND_, INTERLEAVE_, LOCAL_, PREFERRED_MANY_, STATIC_ = 1 << 15, RELATIVE_ = 1 << 14, BALANCING_ = 1 << 13 };
+static long set_policy(int mode, unsigned long *set, unsigned long max) { return syscall(SYS_set_mempolicy, mode, set, max); }
+static void show_policy(const char *label) {
+    int mode = 77;
+    unsigned long set[2] = {77, 77};
+    int r = syscall(SYS_get_mempolicy, &mode, set, 128, 0, 0);
+    say("%s: %d mode %x nodes %lx %lx\n", label, r, mode, set[0], set[1]);
+}
+
+CASE(memory_policies, "set_mempolicy get_mempolicy mbind") {
+    unsigned long none[40] = {0}, zero[40] = {1}, one[40] = {2}, both[40] = {3}, far[40] = {0}, set = 0;
+    far[20] = 1;
+    show_policy("at first");
+    R(set_policy(BIND_, zero, 64)), show_policy("bind");
+    IN_CHILD(show_policy("child"));
+    IN_CHILD(execl(program("cases"), "x", "helper", "mempolicy", NULL));
+    R(set_policy(BIND_ | STATIC_, both, 64)), show_policy("static");
+    R(set_policy(INTERLEAVE_ | RELATIVE_, one, 64)), show_policy("relative");
+    R(set_policy(INTERLEAVE_, both, 64)), show_policy("interleave");
+    R(syscall(SYS_get_mempolicy, &set, 0, 0, 0, 1)), say("next %lx\n", set & 0xffffffff);
+    R(set_policy(PREFERRED_, zero, 2)), show_policy("preferred");
+    R(set_policy(PREFERRED_, 0, 0)), show_policy("preferred nowhere");
+    R(set_policy(BIND_ | BALANCING_, zero, 64)), show_policy("balancing");
+    R(set_policy(LOCAL_, none, 64)), show_policy("local");
+    R(set_policy(BIND_, one, 64)), R(set_policy(BIND_, none, 64)), R(set_policy(BIND_, 0, 0)), R(set_policy(BIND_, zero, 1));
+    R(set_policy(LOCAL_, zero, 64)), R(set_policy(DEFAULT_, zero, 64)), R(set_policy(DEFAULT_ | STATIC_, none, 64));
+    R(set_policy(PREFERRED_ | STATIC_, none, 64)), R(set_policy(LOCAL_ | RELATIVE_, none, 64));
+    R(set_policy(7, zero, 64)), R(set_policy(-1, zero, 64)), R(set_policy(STATIC_ | RELATIVE_ | BIND_, zero, 64));
+    R(set_policy(INTERLEAVE_ | BALANCING_, zero, 64));
+    R(set_policy(BIND_, BAD, 64)), R(set_policy(BIND_, far, 1400)), R(set_policy(BIND_, zero, 40000)), R(set_policy(BIND_, zero, 0));
+    show_policy("unchanged");
+    R(set_policy(DEFAULT_, 0, 0)), show_policy("default");
+    int mode;
+    R(syscall(SYS_get_mempolicy, &mode, 0, 0, 0, 8));
+    R(syscall(SYS_get_mempolicy, &mode, 0, 0, &mode, 0));
+    R(syscall(SYS_get_mempolicy, &mode, 0, 0, 0, 1));
+    R(syscall(SYS_get_mempolicy, &mode, 0, 0, BAD, 2));
+    R(syscall(SYS_get_mempolicy, BAD, 0, 0, 0, 0));
+    R(syscall(SYS_get_mempolicy, 0, BAD, 64, 0, 0));
+    R(syscall(SYS_get_mempolicy, 0, &set, 0, 0, 0));
+    R(syscall(SYS_get_mempolicy, 0, &set, 64, 0, 4)), say("allowed %lx\n", set);
+    R(syscall(SYS_get_mempolicy, 0, &set, 64, 0, 5));
+    char *p = anon(3);
+    *p = 1;
+    R(syscall(SYS_get_mempolicy, &mode, 0, 0, p, 3)), say("on node %d\n", mode);
+    R(syscall(SYS_mbind, p, 3 * PAGE, BIND_, zero, 64, 0)), R(syscall(SYS_mbind, p, 3 * PAGE, BIND_, one, 64, 0));
+    R(syscall(SYS_mbind, p + 1, PAGE, BIND_, zero, 64, 0)), R(syscall(SYS_mbind, p, PAGE, BIND_, zero, 64, 8));
+    R(syscall(SYS_mbind, p, 0, BIND_, zero, 64, 0)), R(syscall(SYS_mbind, p, -PAGE, BIND_, zero, 64, 0));
+    munmap(p + PAGE, PAGE);
+    R(syscall(SYS_mbind, p, 3 * PAGE, BIND_, zero, 64, 0));
+    R(syscall(SYS_mbind, p, PAGE, DEFAULT_, 0, 0, 3));
+}
+
+HELPER(mempolicy) {
+    show_policy("after exec");
+    return 0;
+}
+
 CASE(membarrier_registrations, "membarrier fork") {
     const int get = 1 << 9, sync_core = MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, rseq = MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ;
     R(syscall(SYS_membarrier, get, 0, 0));

@@ -396,3 +396,58 @@ CASE(sys_describes_processors, "openat read") {
     T(strstr(load("/sys/devices/system/node/node0/meminfo"), "Node 0 MemTotal: ") == text && strstr(text, "\nNode 0 MemFree: "));
     T(strlen(load("/sys/devices/system/node/node0/cpumap")) > 1);
 }
+
+CASE(proc_numa_maps, "set_mempolicy openat read") {
+    // Anonymous pages, file pages, and nothing.
+    char *p = mmap(0, 10 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) + PAGE;
+    MUST(mprotect(p, 8 * PAGE, PROT_READ | PROT_WRITE));
+    memset(p, 1, 3 * PAGE);
+    int fd = MUST(open("a = b", O_RDWR | O_CREAT, 0600));
+    MUST(ftruncate(fd, 4 * PAGE));
+    volatile char *f = mmap(0, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0), *none = mmap(0, PAGE, PROT_NONE, MAP_PRIVATE, fd, 0);
+    f[0] = f[1] = 1;
+    unsigned long node = 1;
+    char key[32];
+    for (int round = 0; round < 2; round++) {
+        load("/proc/self/numa_maps");
+        for (char *at = text; (at = strstr(at, " active=")); ) memmove(at, at + 9, strlen(at + 9) + 1);
+        snprintf(key, sizeof key, "%lx ", (unsigned long)p), say("%s\n", line(key) + strlen(key));
+        snprintf(key, sizeof key, "%lx ", (unsigned long)f);
+        const char *found = line(key);
+        T(strstr(found, "a\\040\\075\\040b") && strstr(found, " anon=1 dirty=1") && strstr(found, " kernelpagesize_kB=4"));
+        snprintf(key, sizeof key, "%lx ", (unsigned long)none);
+        T(!strstr(line(key), "N0="));
+        T(strstr(text, " heap") && strstr(text, " stack"));
+        MUST(syscall(SYS_set_mempolicy, 2 | 1 << 15, &node, 64));
+    }
+}
+
+// Present, swapped, of a file or shared.
+static void show_pages(const char *label, int fd, const volatile char *at, int count) {
+    uint64_t e[8] = {0};
+    ssize_t got = pread(fd, e, count * 8, (unsigned long)at / PAGE * 8);
+    say("%s: %zd", label, got);
+    for (int i = 0; i < count && got > 0; i++) say(" %lx", (unsigned long)(e[i] >> 61));
+    say("\n");
+}
+
+CASE(proc_pagemap, "openat pread64 mmap") {
+    int fd = MUST(open("/proc/self/pagemap", O_RDONLY)), file = MUST(open("f", O_RDWR | O_CREAT, 0600));
+    MUST(ftruncate(file, 2 * PAGE));
+    volatile char *p = mmap(0, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    madvise((void *)p, 4 * PAGE, MADV_NOHUGEPAGE);
+    show_pages("untouched", fd, p, 4);
+    p[0] = p[2 * PAGE] = 1;
+    show_pages("touched", fd, p, 4);
+    munmap((void *)(p + 2 * PAGE), PAGE);
+    show_pages("with a hole", fd, p, 4);
+    p = mmap(0, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    p[0] = 1;
+    show_pages("file", fd, p, 1);
+    show_pages("low", fd, 0, 2);
+    show_pages("beyond", fd, (char *)0x7ffffffff000, 2);
+    uint64_t e[3];
+    R(pread(fd, e, 7, 0)), R(pread(fd, e, 8, 4)), R(pread(fd, e, 0, 0)), R(pread(fd, BAD, 8, 0));
+    R(open("/proc/self/pagemap", O_WRONLY) < 0 || 1);
+    IN_CHILD(drop_to(1000, 1000); R(open("/proc/1/pagemap", O_RDONLY)));
+}

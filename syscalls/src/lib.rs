@@ -36,6 +36,7 @@ pub mod kill;
 pub mod link;
 pub mod membarrier;
 pub mod memfd;
+pub mod mempolicy;
 pub mod mknod;
 pub mod mlock;
 pub mod mmap;

@@ -2,6 +2,7 @@
 # needs: ps=procps top=procps free=procps vmstat=procps pmap=procps lsof=lsof ip=iproute2 ss=iproute2 htop=htop pstree=psmisc fuser=psmisc perl=perl lscpu=util-linux lslocks=util-linux script=bsdutils
 # What shows the system: procps, psmisc, lsof, util-linux and iproute2, of which only what is the same everywhere is printed.
 set -u
+renice -n 0 -p $$ > /dev/null
 d=$(mktemp -d); cd "$d"; trap 'kill $p $q $l 2> /dev/null; cd /; rm -rf "$d"' EXIT
 named() { sed -e "s/pid $p's/pid P's/; s/($p)/(P)/; s/($q)/(Q)/; s/^$p\(:\|\$\)/P\1/; s/^$q\$/Q/; s|$d|DIR|g"; }
 sleep 1000 & p=$!
@@ -46,6 +47,6 @@ perl -MIO::Socket::INET -MIO::Socket::UNIX -e '$| = 1; $t = IO::Socket::INET->ne
     $x = IO::Socket::UNIX->new(Listen => 3, Local => "sock") or die; $c = IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $t->sockport) or die; $a = $t->accept; print $c "four";
     select undef, undef, undef, 0.02 until `ss -Htn` =~ /ESTAB 4 /; print $t->sockport, " ", $u->sockport, " ", $c->sockport, "\n"; sleep 1000' > ports & l=$!
 until [ -s ports ]; do kill -0 $l || break; done; read -r t u c < ports
-ports() { sed -e "s/\b$t\b/T/g; s/\b$u\b/U/g; s/\b$c\b/C/g; s/pid=$l/pid=L/g" | tr -s ' ' | sort; }
+ports() { sed -e "s/\b$t\b/T/g; s/\b$u\b/U/g; s/\b$c\b/C/g; s/pid=$l,fd=[0-9]*/L/g" | tr -s ' ' | sort; }
 ss -Htlnp "sport = $t" 2>&1 | ports; ss -Htnp state established "sport = $t or dport = $t" 2>&1 | ports; ss -Hulnp 2>&1 | grep ":$u " | ports; ss -Hxl src sock 2>&1 | awk '{ print $1, $2, $3, $4, $5 }'; ss -s 2>&1 | grep -c '^TCP:'
 ip -o addr show dev lo 2>&1; ip -o link show dev lo 2>&1; ip rule; ip -j addr show dev lo | grep -c '"ifname":"lo"'; ip route get 127.0.0.1 | sed 's/ uid [0-9]*//'; ip link show dev nothing; ip -s link show dev lo | head -2 | tail -1

@@ -268,6 +268,11 @@ pub trait AddressSpace: Send + Sync {
         Vec::new()
     }
 
+    /// Returns the host's entries of `pagemap` for so many pages, from one on; nothing where the host can't be asked.
+    fn page_entries(&self, _first: u64, _count: u64) -> Vec<u64> {
+        Vec::new()
+    }
+
     /// Returns how many bytes are resident, 0 where the host can't be asked. Cheaper than [`AddressSpace::resident`].
     fn resident_now(&self) -> u64 {
         0

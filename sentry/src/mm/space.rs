@@ -275,6 +275,11 @@ impl Mm {
         planned.await.is_ok()
     }
 
+    /// Tells whether every page of a range is mapped.
+    pub fn is_mapped(&self, range: std::ops::Range<u64>) -> bool {
+        self.books().tree.covers(range)
+    }
+
     /// Performs operations that change nothing in the books (`membarrier`, compare-exchange), in order with changes.
     pub async fn host_op(&self, context: &mut dyn Context, op: MemOp) -> Result<u64, Errno> {
         context.memory(&[op]).await.map_err(|failure| failure.errno)

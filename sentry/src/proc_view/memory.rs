@@ -88,6 +88,28 @@ fn attribute(parts: &[ResidentPart], regions: &mut [Region]) {
     }
 }
 
+/// Returns what `pagemap` shows of pages: the host's word on those that the guest has mapped, without frames.
+pub(super) fn page_entries(mm: &Mm, first: u64, count: u64) -> Vec<u64> {
+    /// Present, swapped, of a file or shared; guard region, write-protected, mapped once, soft-dirty.
+    const SHOWN: u64 = 0b111 << 61 | 0b1111 << 55;
+    let mut entries = vec![0; usize::try_from(count).unwrap_or(0)];
+    for (entry, host) in entries.iter_mut().zip(mm.space().page_entries(first, count)) {
+        *entry = host & SHOWN;
+    }
+    let mapped = mm.snapshot().entries;
+    let mut from = 0;
+    for (page, entry) in (first..).zip(&mut entries) {
+        let addr = page.saturating_mul(PAGE_SIZE);
+        while mapped.get(from).is_some_and(|region| region.end <= addr) {
+            from += 1;
+        }
+        if mapped.get(from).is_none_or(|region| addr < region.start) {
+            *entry = 0;
+        }
+    }
+    entries
+}
+
 /// Reads a part of the memory whose bounds the process itself may have set, at most a megabyte.
 pub(super) fn read(task: &Task, start: u64, end: u64) -> Vec<u8> {
     const MAX: u64 = 1 << 20;

@@ -238,6 +238,10 @@ impl TaskView for ProcTask {
         Ok(self.task.as_ref().map(|task| memory::regions(&task.mm.load(), usage)).unwrap_or_default())
     }
 
+    fn page_entries(&self, first: u64, count: u64) -> Result<Vec<u64>, Errno> {
+        Ok(self.task.as_ref().map(|task| memory::page_entries(&task.mm.load(), first, count)).unwrap_or_default())
+    }
+
     fn read_memory(&self, addr: u64, buf: &mut [u8]) -> Result<usize, Errno> {
         let task = self.living()?;
         let wanted = buf.len();
@@ -296,6 +300,10 @@ impl TaskView for ProcTask {
 
     fn mount_changes(&self) -> Option<Arc<Changes>> {
         Some(Arc::clone(&self.task.as_ref()?.fs.load().namespace().changes))
+    }
+
+    fn memory_policy(&self) -> Result<String, Errno> {
+        Ok(self.living()?.mem_policy.lock().to_string())
     }
 
     fn timer_slack(&self) -> Result<u64, Errno> {

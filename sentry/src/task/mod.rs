@@ -56,6 +56,31 @@ use crate::wait::Waiter;
 /// Timer slack of a normal thread in nanoseconds.
 pub const DEFAULT_SLACK: u64 = 50_000;
 
+/// A memory policy as asked for: there is one node, so nothing follows from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemPolicy {
+    /// `MPOL_*`, with the flags beside the mode.
+    pub mode: i32,
+    /// Set of nodes.
+    pub nodes: u64,
+}
+
+/// As in `/proc/PID/numa_maps` (kernel: `mpol_to_str`).
+impl std::fmt::Display for MemPolicy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let modes = ["default", "prefer", "bind", "interleave", "local", "prefer (many)", "weighted interleave"];
+        let at = usize::try_from(self.mode & 0x1fff).unwrap_or(0);
+        f.write_str(modes.get(at).copied().unwrap_or("default"))?;
+        let flags = [(1 << 15, "static"), (1 << 14, "relative"), (1 << 13, "balancing")];
+        let set: Vec<&str> = flags.iter().filter(|(bit, _)| self.mode & bit != 0).map(|(_, name)| *name).collect();
+        if !set.is_empty() {
+            write!(f, "={}", set.join("|"))?;
+        }
+        // All memory is on the first node.
+        if self.nodes == 0 { Ok(()) } else { f.write_str(":0") }
+    }
+}
+
 /// `PR_MCE_KILL_DEFAULT`.
 pub const MEMORY_FAILURE_DEFAULT: u8 = 2;
 
@@ -91,6 +116,8 @@ pub struct Task {
     pub parent_death_signal: AtomicI32,
     /// Timer slack in nanoseconds (`PR_SET_TIMERSLACK`).
     pub timer_slack: AtomicU64,
+    /// On which nodes memory is to be (`set_mempolicy`).
+    pub mem_policy: Mutex<MemPolicy>,
     /// `PR_MCE_KILL_*`: late, early or default.
     pub memory_failure: AtomicU8,
     /// Head of the robust futex list (`set_robust_list`).
@@ -151,6 +178,7 @@ impl Task {
             personality: AtomicU32::new(0),
             parent_death_signal: AtomicI32::new(0),
             timer_slack: AtomicU64::new(DEFAULT_SLACK),
+            mem_policy: Mutex::new(Level::Leaf, MemPolicy::default()),
             memory_failure: AtomicU8::new(MEMORY_FAILURE_DEFAULT),
             robust_list: Mutex::new(Level::Leaf, UserAddr::NULL),
             sem_undo: Mutex::new(Level::IpcObject, None),
@@ -175,6 +203,8 @@ impl Task {
         *self.sched.lock() = sched;
         self.personality.store(parent.personality.load(Ordering::Relaxed), Ordering::Relaxed);
         self.memory_failure.store(parent.memory_failure.load(Ordering::Relaxed), Ordering::Relaxed);
+        let policy = *parent.mem_policy.lock();
+        *self.mem_policy.lock() = policy;
         self.timer_slack.store(parent.timer_slack.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 

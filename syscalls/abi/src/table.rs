@@ -357,9 +357,9 @@ macro_rules! syscall_table {
             234 tgkill(tgid: Pid, tid: Pid, sig: Sig) = full kill;
             235 utimes(filename: Path, times: In("timeval2")) = full utimens;
             236 vserver() = missing(ENOSYS, "never implemented by Linux");
-            237 mbind(addr: Addr, len: Ulong, mode: Op("mempolicy"), nodemask: In("ulong[]"), maxnode: Ulong, flags: Flags("mbind")) = missing(ENOSYS, "CONFIG_NUMA off");
-            238 set_mempolicy(mode: Op("mempolicy"), nodemask: In("ulong[]"), maxnode: Ulong) = missing(ENOSYS, "CONFIG_NUMA off");
-            239 get_mempolicy(mode: Out("int"), nodemask: Out("ulong[]"), maxnode: Ulong, addr: Addr, flags: Flags("mempolicy")) = missing(ENOSYS, "CONFIG_NUMA off");
+            237 mbind(addr: Addr, len: Ulong, mode: Op("mempolicy"), nodemask: In("ulong[]"), maxnode: Ulong, flags: Flags("mbind")) = partial("one node; checked, not remembered for the range") mempolicy;
+            238 set_mempolicy(mode: Op("mempolicy"), nodemask: In("ulong[]"), maxnode: Ulong) = full mempolicy;
+            239 get_mempolicy(mode: Out("int"), nodemask: Out("ulong[]"), maxnode: Ulong, addr: Addr, flags: Flags("mempolicy")) = partial("policies of ranges aren't known") mempolicy;
             240 mq_open(name: Str, oflag: Flags("open"), mode: Mode, attr: In("mq_attr")) = full mqueue;
             241 mq_unlink(name: Str) = full mqueue;
             242 mq_timedsend(mqdes: Fd, msg_ptr: InBuf(2), msg_len: Size, msg_prio: Uint, abs_timeout: In("timespec")) = full mqueue;

@@ -329,6 +329,8 @@ pub trait TaskView: Send + Sync {
     fn set_comm(&self, name: &[u8]) -> Result<(), Errno>;
     /// Returns the mappings in order. `usage` tells whether the costly figures are wanted.
     fn regions(&self, usage: bool) -> Result<Vec<Region>, Errno>;
+    /// Returns entries of `/proc/PID/pagemap` for so many pages, from one on; none of a zombie.
+    fn page_entries(&self, first: u64, count: u64) -> Result<Vec<u64>, Errno>;
     /// Reads from its memory for `/proc/PID/mem`.
     fn read_memory(&self, addr: u64, buf: &mut [u8]) -> Result<usize, Errno>;
     /// Writes to its memory for `/proc/PID/mem`.
@@ -355,6 +357,8 @@ pub trait TaskView: Send + Sync {
     fn mounts(&self) -> Result<Vec<MountInfo>, Errno>;
     /// Returns what counts the changes of those: `None` for a zombie.
     fn mount_changes(&self) -> Option<Arc<Changes>>;
+    /// Returns the memory policy, as `numa_maps` shows it.
+    fn memory_policy(&self) -> Result<String, Errno>;
     /// Returns `PR_GET_TIMERSLACK` of a thread, 0 with real-time scheduling.
     fn timer_slack(&self) -> Result<u64, Errno>;
     /// Sets it, 0 for the default: `EPERM`.

@@ -130,6 +130,12 @@ impl TaskView for Task {
         static CHANGES: LazyLock<Arc<Changes>> = LazyLock::new(Arc::default);
         Some(Arc::clone(&CHANGES))
     }
+    fn page_entries(&self, first: u64, count: u64) -> Result<Vec<u64>, Errno> {
+        Ok((first..first + count).collect())
+    }
+    fn memory_policy(&self) -> Result<String, Errno> {
+        Ok("bind:0".to_owned())
+    }
     fn timer_slack(&self) -> Result<u64, Errno> {
         Ok(50_000)
     }

@@ -1,4 +1,4 @@
-//! What the host says of each mapping of a stub process (`man 5 proc_pid_smaps`).
+//! What the host says of each mapping of a stub process (`man 5 proc_pid_smaps`), and of each page.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -20,6 +20,17 @@ impl Figures {
     /// Returns what of a process' memory is resident, by mapping and in order; nothing where the host can't be asked.
     pub(crate) fn resident_parts(&self, pid: i32) -> Vec<ResidentPart> {
         self.open(&format!("{pid}/smaps")).map_or_else(Vec::new, |file| parse(BufReader::new(File::from(file))))
+    }
+}
+
+impl Figures {
+    /// Returns entries of a process' `pagemap` for so many pages, from one on (`man 5 proc_pid_pagemap`).
+    pub(crate) fn page_entries(&self, pid: i32, first: u64, count: u64) -> Vec<u64> {
+        let mut bytes = vec![0; usize::try_from(count).unwrap_or(0).saturating_mul(8)];
+        let file = self.open(&format!("{pid}/pagemap"));
+        let got = file.and_then(|file| rustix::io::pread(file, &mut bytes[..], first.saturating_mul(8)).ok());
+        bytes.truncate(got.unwrap_or(0));
+        bytes.as_chunks().0.iter().map(|entry| u64::from_ne_bytes(*entry)).collect()
     }
 }
 

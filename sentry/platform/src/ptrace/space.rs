@@ -59,6 +59,10 @@ impl AddressSpace for Process {
         self.inner.tracees.figures.resident_parts(self.pid)
     }
 
+    fn page_entries(&self, first: u64, count: u64) -> Vec<u64> {
+        self.inner.tracees.figures.page_entries(self.pid, first, count)
+    }
+
     fn resident_now(&self) -> u64 {
         self.inner.tracees.figures.resident_now(self.pid)
     }

@@ -247,6 +247,10 @@ impl AddressSpace for Process {
         self.hub.setup.figures.resident_parts(self.proc.pid)
     }
 
+    fn page_entries(&self, first: u64, count: u64) -> Vec<u64> {
+        self.hub.setup.figures.page_entries(self.proc.pid, first, count)
+    }
+
     fn resident_now(&self) -> u64 {
         self.hub.setup.figures.resident_now(self.proc.pid)
     }

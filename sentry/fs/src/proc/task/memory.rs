@@ -4,10 +4,11 @@ use std::any::Any;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use abi::Errno;
+use abi::{Errno, PAGE_SIZE};
 
 use super::Task;
 use crate::proc::source::{Region, TaskView};
+use crate::proc::text::escape;
 use crate::synth::{Node, Text};
 use crate::{FileOps, IoDst, IoFlags, IoSrc};
 
@@ -85,6 +86,40 @@ pub(super) fn smaps_rollup(task: &dyn TaskView) -> Text {
     let mut out = format!("{head:<73}[rollup]\n");
     usage(&mut out, &sum, true);
     Ok(out.into_bytes())
+}
+
+/// All pages are on the first node (kernel: `show_numa_map`).
+pub(super) fn numa_maps(task: &dyn TaskView) -> Text {
+    let policy = task.memory_policy()?;
+    let mut out = Vec::new();
+    for region in task.regions(true)? {
+        out.extend_from_slice(format!("{:08x} {policy}", region.start).as_bytes());
+        let name = region.line.splitn(6, |byte| *byte == b' ').nth(5).unwrap_or_default().trim_ascii();
+        match name {
+            b"[heap]" => out.extend_from_slice(b" heap"),
+            b"[stack]" => out.extend_from_slice(b" stack"),
+            [b'/', ..] => {
+                out.extend_from_slice(b" file=");
+                escape(&mut out, name, b"\n\t= ");
+            }
+            _ => {}
+        }
+        let resident = region.resident;
+        let [pages, anonymous, dirty] =
+            [resident.rss, resident.anonymous, resident.private_dirty + resident.shared_dirty].map(|b| b / PAGE_SIZE);
+        let counts = [
+            ("anon", anonymous, anonymous > 0),
+            ("dirty", dirty, dirty > 0),
+            ("mapped", pages, pages != anonymous && pages != dirty),
+            ("N0", pages, true),
+            ("kernelpagesize_kB", PAGE_SIZE / 1024, true),
+        ];
+        for (name, count, _) in counts.into_iter().filter(|(_, _, shown)| *shown && pages > 0) {
+            out.extend_from_slice(format!(" {name}={count}").as_bytes());
+        }
+        out.push(b'\n');
+    }
+    Ok(out)
 }
 
 pub(super) fn mem(task: &Task) -> Node {

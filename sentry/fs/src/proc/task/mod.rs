@@ -4,6 +4,7 @@ mod fd;
 mod limits;
 mod memory;
 mod mounts;
+mod pagemap;
 mod stat;
 mod status;
 
@@ -49,9 +50,11 @@ const ENTRIES: &[(&str, FileKind)] = &[
     ("mounts", FileKind::Regular),
     ("net", FileKind::Directory),
     ("ns", FileKind::Directory),
+    ("numa_maps", FileKind::Regular),
     ("oom_adj", FileKind::Regular),
     ("oom_score", FileKind::Regular),
     ("oom_score_adj", FileKind::Regular),
+    ("pagemap", FileKind::Regular),
     ("personality", FileKind::Regular),
     ("root", FileKind::Symlink),
     ("sched", FileKind::Regular),
@@ -149,6 +152,7 @@ impl TaskDir {
             "mountstats" => self.file(0o400, mounts::mountstats),
             "net" => Node::dir(0o555, Net(Arc::clone(view))),
             "ns" => Node::dir(0o511, Namespaces(Arc::clone(task))),
+            "numa_maps" => self.secret(0o444, memory::numa_maps),
             "oom_adj" => self.file(0o444, |task| Ok(format!("{}\n", task.oom_score_adj() * 17 / 1000).into_bytes())),
             "oom_score" => {
                 let (view, task) = (Arc::clone(view), Arc::clone(task));
@@ -158,6 +162,7 @@ impl TaskDir {
                 let render = |task: &dyn TaskView| Ok(format!("{}\n", task.oom_score_adj()).into_bytes());
                 self.stored(self.file(0o644, render), status::set_oom_score_adj)
             }
+            "pagemap" => pagemap::node(task),
             "personality" => self.secret(0o400, |task| Ok(format!("{:08x}\n", task.personality()).into_bytes())),
             "root" => self.magic(|task| task.root()),
             "sched" => self.file(0o444, stat::sched),
