@@ -52,7 +52,8 @@ case_ exec with a terminal; tty exec -it "$id" sh -c "'test -t 0 && echo termina
 case_ exec without a program; timeout 30 $DOCKER exec "$id" nosuch >/dev/null 2>&1; echo "status $?"
 case_ exec detached; d exec -d "$id" sleep 77; until_ sh -c "$DOCKER exec $id ps | grep -q 'slee[p] 77'"; d exec "$id" ps | grep -c 'slee[p] 77'
 case_ many at once; for n in 1 2 3 4 5 6 7 8; do d exec "$id" sh -c "echo at once $n; exit $n" & done | sort; wait
-case_ top; d top "$id" | sed -n '1p' | tr -s ' '
+case_ top; d top "$id" | sed -n '1p' | tr -s ' '; d exec -d "$id" sh -c 'sleep 78; true'; until_ sh -c "$DOCKER top $id -o args | grep -q 'slee[p] 78'"
+d top "$id" -o args | grep -v '^sleep 0.05' | sort; d exec "$id" killall sleep
 case_ stats; d stats --no-stream --format '{{.Name}} {{.MemUsage}}' "$id" | sed "s/$id//; s:[0-9.]*[KMG]*i*B /:N /:"
 case_ pause; d pause "$id" >/dev/null; d inspect -f '{{.State.Status}}' "$id"; timeout 30 $DOCKER exec "$id" true >/dev/null 2>&1; echo "status $?"
 case_ unpause; d unpause "$id" >/dev/null; d inspect -f '{{.State.Status}}' "$id"; both d exec "$id" echo goes on

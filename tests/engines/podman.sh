@@ -31,6 +31,7 @@ case_ exec; both p exec "$id" sh -c 'echo inside; exit 9'
 case_ exec with standard input; echo piped | both p exec -i "$id" cat
 case_ exec with a terminal; tty exec -it "$id" sh -c "'test -t 0 && echo terminal; sleep 0.5'"
 case_ exec detached; p exec -d "$id" sleep 77 >/dev/null; until_ sh -c "$PODMAN exec $id ps | grep -q 'slee[p] 77'"; p exec "$id" ps | grep -c 'slee[p] 77'
+case_ top by the image\'s own ps; p top "$id" -o args | grep -v -e 'sleep 0.05' -e 'ps ' | sort
 case_ stats; p stats --no-stream --format '{{.Name}} {{.MemLimit}}' "$id"
 case_ pause; p pause "$id" >/dev/null; p inspect -f '{{.State.Status}}' "$id"; p unpause "$id" >/dev/null; p inspect -f '{{.State.Status}}' "$id"
 case_ stop; p stop "$id" >/dev/null; p inspect -f '{{.State.Status}} {{.State.ExitCode}}' "$id"; p logs "$id"

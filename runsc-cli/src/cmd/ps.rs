@@ -1,5 +1,7 @@
 //! `runsc ps`.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, bail};
 
 use crate::cli::{Global, PsArgs};
@@ -7,7 +9,7 @@ use crate::client::Client;
 use crate::state::Container;
 
 /// Prints the processes: for people those inside, by the ids that they have there; for engines, which look them up on the
-/// host, the processes that run the sandbox.
+/// host, those of the host that run the code of these: what the host's `ps` says of them are the guest's arguments.
 pub(crate) fn run(global: &Global, args: &PsArgs) -> Result<u8> {
     let container = Container::find(global, &args.id)?;
     let record = container.load()?;
@@ -15,8 +17,12 @@ pub(crate) fn run(global: &Global, args: &PsArgs) -> Result<u8> {
         "json" => {
             let sentry = record.sentry.filter(|sentry| sentry.lives());
             let Some(sentry) = sentry else { bail!("container not running: {:?}", args.id) };
-            let mut pids = vec![sentry.pid];
-            pids.extend(children(sentry.pid));
+            let on_host = on_host(sentry.pid);
+            let inside = Client::connect(&container)?.processes()?;
+            let mut pids: Vec<i32> = inside.iter().filter_map(|one| on_host.get(&one.host_pid)).copied().collect();
+            // Children that share their parent's memory (vfork) share its process, too.
+            pids.sort_unstable();
+            pids.dedup();
             println!("{}", serde_json::to_string(&pids)?);
         }
         "table" => {
@@ -41,10 +47,16 @@ pub(crate) fn run(global: &Global, args: &PsArgs) -> Result<u8> {
     Ok(0)
 }
 
-/// The children of a process: the sentry is the parent of all processes that run guest code.
-fn children(pid: i32) -> Vec<i32> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+/// The processes that run guest code, the sentry's children: their ids by those that they have in the sentry's pid namespace.
+fn on_host(sentry: i32) -> BTreeMap<i32, i32> {
+    let children = std::fs::read_to_string(format!("/proc/{sentry}/task/{sentry}/children")).unwrap_or_default();
+    let ids = children.split_whitespace().filter_map(|word| {
+        let pid: i32 = word.parse().ok()?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+        Some((ids.split_whitespace().next_back()?.parse().ok()?, pid))
+    });
+    ids.collect()
 }
 
 /// The time of day, in UTC, at which a process of this age was started.

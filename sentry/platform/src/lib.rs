@@ -117,7 +117,13 @@ pub enum MemOp {
     StoreByte { addr: u64, byte: u8 },
     /// `mincore(2)`; the residency bytes are written to guest memory at `vec` by the host itself.
     Mincore { addr: u64, len: u64, vec: u64 },
+    /// Has the host's own `/proc` show the guest's arguments: `PR_SET_MM_MAP` (`man 2 PR_SET_MM`) with the
+    /// `struct prctl_mm_map` at `addr` ([`MM_MAP_LEN`] bytes). Hosts without checkpointing refuse.
+    Describe { addr: u64 },
 }
+
+/// Length of `struct prctl_mm_map` (`linux/prctl.h`).
+pub const MM_MAP_LEN: u32 = 104;
 
 /// Failure of one operation of a batch; earlier ones have taken effect, later ones were not tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

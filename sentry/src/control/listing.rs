@@ -22,6 +22,7 @@ pub(super) fn processes(kernel: &Kernel) -> Vec<ProcessInfo> {
             terminal: process.terminal().is_some(),
             age_ms: milliseconds(process.started().elapsed()),
             cpu_ms: milliseconds(process.cpu_time(entry)),
+            host_pid: leader.map_or(0, |task| task.mm.load().space().host_pid()),
             comm: leader.map(|task| String::from_utf8_lossy(&task.comm.lock()).into_owned()).unwrap_or_default(),
         }
     });

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Changes with every incompatible change of what is here.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A message with the version of its sender.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -162,4 +162,7 @@ pub struct ProcessInfo {
     pub cpu_ms: u64,
     /// Name.
     pub comm: String,
+    /// Id of the process of the host that runs its code, in the sandbox's pid namespace; 0 where there is none. Those that
+    /// share memory share it.
+    pub host_pid: i32,
 }

@@ -29,6 +29,8 @@ pub struct Image {
     pub(super) entry: u64,
     /// Stack pointer.
     pub(super) sp: u64,
+    /// Where it stands what the host is told of the program.
+    pub(super) description: u64,
     /// The program file.
     pub(super) exe: Arc<dyn Executable>,
 }
@@ -133,6 +135,7 @@ impl Assembler<'_> {
             writes: self.writes,
             entry,
             sp: stack.sp,
+            description: stack.description,
             exe: Arc::clone(&source.file),
         })
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use abi::Errno;
 use sentry_platform::regs::{USER_CS, USER_SS};
-use sentry_platform::{Context, ContextExt, Platform, Registers};
+use sentry_platform::{Context, ContextExt, MemOp, Platform, Registers};
 
 use super::{Image, LoadError};
 use crate::mm::Mm;
@@ -42,6 +42,9 @@ impl Image {
             if space.write(*addr, bytes) != bytes.len() {
                 return Err(LoadError::Fatal(Errno::EFAULT));
             }
+        }
+        if let Err(failure) = context.memory(&[MemOp::Describe { addr: self.description }]).await {
+            tracing::debug!(errno = %failure.errno, "the host's ps won't show the program's arguments");
         }
         let mm = Mm::with_books(space, platform.vdso(), self.books, Some(self.exe.mapped()));
         let regs = Registers {

@@ -47,6 +47,8 @@ pub(super) struct StackImage {
     pub(super) bytes: Vec<u8>,
     /// Initial stack pointer.
     pub(super) sp: u64,
+    /// Where [`MemOp::Describe`](sentry_platform::MemOp::Describe) finds what it needs.
+    pub(super) description: u64,
 }
 
 /// Bytes that are built from the top down.
@@ -105,6 +107,7 @@ pub(super) fn build(
     info.arg_end = stack.at();
     let argv = strings(&mut stack, &args.argv);
     info.arg_start = stack.at();
+    let description = stack.push(&description(info));
     stack.pad_to((stack.at() - slack % 8192) & !15);
     let platform = stack.string(b"x86_64");
     let random = stack.push(&identity.random);
@@ -149,7 +152,20 @@ pub(super) fn build(
     info.start_stack = stack.at();
     let mut bytes = stack.bytes;
     bytes.reverse();
-    Ok(StackImage { bytes, sp })
+    Ok(StackImage { bytes, sp, description })
+}
+
+/// What the host is told of the program, a `struct prctl_mm_map` (`linux/prctl.h`): where arguments and environment stand.
+/// What stands nowhere lies at the lowest address that programs may use.
+fn description(info: &ImageInfo) -> Vec<u8> {
+    const NOWHERE: u64 = 0x1_0000;
+    const NO_FILE: u64 = (u32::MAX as u64) << 32;
+    let code = [NOWHERE, NOWHERE + 1];
+    let data_and_heap = [NOWHERE; 4];
+    let strings = [info.arg_start, info.arg_start, info.arg_end, info.env_start, info.env_end];
+    // No auxiliary vector, and `exe_fd` in the upper half of the last word.
+    let words = code.iter().chain(&data_and_heap).chain(&strings).chain(&[0, NO_FILE]);
+    words.flat_map(|word| word.to_le_bytes()).collect()
 }
 
 /// Pushes strings so that the first is lowest; returns their addresses in order.

@@ -61,6 +61,7 @@ pub const STUB: &[HostCall] = &[
     call(libc::SYS_mincore, &[], "tells what is resident"),
     call(libc::SYS_membarrier, &[], "orders memory accesses of the guest's threads"),
     call(libc::SYS_rseq, &[], "registers the guest's area of a thread"),
+    call(libc::SYS_prctl, &[(0, &[libc::PR_SET_MM as u64])], "has the host show the guest's arguments"),
     call(libc::SYS_clone, &[], "makes threads and copies of address spaces"),
     call(libc::SYS_exit, &[], "ends a thread"),
 ];

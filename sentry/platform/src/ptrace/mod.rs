@@ -39,7 +39,7 @@ use park::Bed;
 use space::Process;
 use tracees::{Thread, Tracees};
 
-use crate::{AddressSpace, BoxFuture, Context, MemOp, NewProcess, Platform, PlatformError, Vdso};
+use crate::{AddressSpace, BoxFuture, Context, MM_MAP_LEN, MemOp, NewProcess, Platform, PlatformError, Vdso};
 
 /// The ptrace platform.
 pub struct Ptrace {
@@ -148,6 +148,7 @@ impl Inner {
             MemOp::Rseq { addr, len, .. } => inside(addr, len.into()),
             MemOp::Store { addr, .. } => inside(addr, 8),
             MemOp::StoreByte { addr, .. } => inside(addr, 1),
+            MemOp::Describe { addr } => inside(addr, MM_MAP_LEN.into()),
             MemOp::CompareExchange { addr, .. } => inside(addr, 4).map_err(|_| InjectError::Fault),
             MemOp::Membarrier { .. } => Ok(()),
         }

@@ -8,6 +8,7 @@
 use std::mem::offset_of;
 
 use super::layout::{self, call};
+use super::ops::{SET_MM, SET_MM_MAP};
 use super::reuse::OF_THREAD;
 use super::stub::{FORK_FLAGS, THREAD_FLAGS};
 
@@ -87,6 +88,12 @@ const RULES: &[Rule] = &[
         &[Is(0, libc::PR_SET_PDEATHSIG as u64), Is(1, libc::SIGKILL as u64)],
         Allow,
         "dies with the sentry",
+    ),
+    rule(
+        libc::SYS_prctl,
+        &[Is(0, SET_MM), Is(1, SET_MM_MAP)],
+        Allow,
+        "has the host show the guest's arguments in the caller's own row of `ps`; the program's file needs a right",
     ),
     rule(libc::SYS_getrusage, &[Is(0, OF_THREAD)], Allow, "tells what the thread has used so far"),
     rule(libc::SYS_exit, &[], Allow, "ends one thread"),

@@ -45,6 +45,7 @@ use context::SystrapContext;
 pub(crate) use filter::listed as stub_calls;
 use hub::Hub;
 pub(crate) use layout::INTERRUPT;
+pub(crate) use ops::describe;
 use process::Process;
 use thread::Thread;
 

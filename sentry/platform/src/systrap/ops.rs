@@ -9,7 +9,7 @@ use abi::Errno;
 use super::layout::{call, field};
 use super::shared::Shared;
 use super::thread::ExpectedCall;
-use crate::MemOp;
+use crate::{MM_MAP_LEN, MemOp};
 
 /// One call of a batch.
 #[derive(Clone, Debug)]
@@ -54,6 +54,14 @@ const ANONYMOUS_FLAGS: i32 = libc::MAP_SHARED
     | libc::MAP_STACK;
 const FILE_FLAGS: i32 =
     libc::MAP_SHARED | libc::MAP_PRIVATE | libc::MAP_NORESERVE | libc::MAP_POPULATE | libc::MAP_LOCKED;
+
+/// Arguments of the `prctl` that tells the host where the guest's arguments are.
+pub(crate) fn describe(addr: u64) -> [u64; 6] {
+    [SET_MM, SET_MM_MAP, addr, MM_MAP_LEN.into(), 0, 0]
+}
+
+pub(super) const SET_MM: u64 = libc::PR_SET_MM as u64;
+pub(super) const SET_MM_MAP: u64 = libc::PR_SET_MM_MAP as u64;
 
 /// Translates an operation. What the filter would refuse (and thereby kill the stub) is refused here.
 pub(super) fn translate(op: &MemOp, user: &Range<u64>) -> Result<RawOp, Errno> {
@@ -135,6 +143,10 @@ pub(super) fn translate(op: &MemOp, user: &Range<u64>) -> Result<RawOp, Errno> {
             inside(addr, len)?;
             inside(vec, 0)?;
             raw(libc::SYS_mincore, [addr, len, vec, 0, 0, 0])
+        }
+        MemOp::Describe { addr } => {
+            inside(addr, MM_MAP_LEN.into())?;
+            raw(libc::SYS_prctl, describe(addr))
         }
     }
 }
