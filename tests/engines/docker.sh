@@ -52,8 +52,8 @@ case_ exec with a terminal; tty exec -it "$id" sh -c "'test -t 0 && echo termina
 case_ exec without a program; timeout 30 $DOCKER exec "$id" nosuch >/dev/null 2>&1; echo "status $?"
 case_ exec detached; d exec -d "$id" sleep 77; until_ sh -c "$DOCKER exec $id ps | grep -q 'slee[p] 77'"; d exec "$id" ps | grep -c 'slee[p] 77'
 case_ many at once; for n in 1 2 3 4 5 6 7 8; do d exec "$id" sh -c "echo at once $n; exit $n" & done | sort; wait
-case_ top; d top "$id" | sed -n '1p' | tr -s ' '; d exec -d "$id" sh -c 'sleep 78; true'; until_ sh -c "$DOCKER top $id -o args | grep -q 'slee[p] 78'"
-d top "$id" -o args | grep -v '^sleep 0.05' | sort; d exec "$id" killall sleep
+case_ top; d top "$id" | sed -n '1p' | tr -s ' '; d exec -d "$id" sh -c 'sleep 78; true'; until_ sh -c "$DOCKER top $id -o pid,args | grep -q 'slee[p] 78'"
+d top "$id" -o pid,args | sed 's/^[0-9]* *//' | grep -v -e 'sleep 0.05' -e COMMAND | sort; d exec "$id" killall sleep
 case_ stats; d stats --no-stream --format '{{.Name}} {{.MemUsage}}' "$id" | sed "s/$id//; s:[0-9.]*[KMG]*i*B /:N /:"
 case_ pause; d pause "$id" >/dev/null; d inspect -f '{{.State.Status}}' "$id"; timeout 30 $DOCKER exec "$id" true >/dev/null 2>&1; echo "status $?"
 case_ unpause; d unpause "$id" >/dev/null; d inspect -f '{{.State.Status}}' "$id"; both d exec "$id" echo goes on
@@ -66,6 +66,11 @@ case_ stop; d stop "$id" >/dev/null; d inspect -f '{{.State.Status}} {{.State.Ex
 case_ kill; d start "$id" >/dev/null; d kill "$id" >/dev/null; d wait "$id"
 case_ remove; d rm "$id" >/dev/null; d ps -a --filter "name=$id" -q
 case_ removed by force; r -d --name "$id" busy sleep 1000 >/dev/null; both d rm -f "$id" | sed "s/$id//"
+case_ exec that ends with the container; r -d --name "$id" busy sleep 1000 >/dev/null; for n in 1 2 3; do { d exec "$id" sleep 1000; echo "exec $?"; } & done
+until_ sh -c "test \$($DOCKER exec $id ps | grep -c 'slee[p] 1000') = 4"; d kill "$id" >/dev/null; wait; d rm "$id" >/dev/null
+case_ exec that ends just before the container; r -d --name "$id" busy sh -c 'until test -e /over; do sleep 0.01; done' >/dev/null
+(for n in 1 2 3; do { d exec "$id" sh -c "until test -e /last; do sleep 0.01; done; exit $n"; echo "exec $?"; } & done
+until_ sh -c "test \$($DOCKER exec $id ps | grep -c 'unti[l] test') = 4"; d exec "$id" sh -c 'touch /last; while ps | grep -q "las[t];"; do :; done; touch /over'; wait) | sort; d rm -f "$id" >/dev/null
 case_ several at once; for n in 1 2 3 4 5 6 7 8; do r --rm busy echo "container $n" & done | sort; wait
 case_ killed while they start
 for n in 1 2 3 4 5; do r -d --name "$id-$n" busy sleep 1000 >/dev/null & done; sleep 0.2
@@ -126,4 +131,4 @@ case_ all killed while they start; for n in $(seq 12); do r -d --name "$id-$n" b
 for _ in $(seq 20); do $DOCKER kill -s KILL $($DOCKER ps -q --filter "name=$id") >/dev/null 2>&1; sleep 0.05; done; wait
 $DOCKER kill -s KILL $($DOCKER ps -q --filter "name=$id") >/dev/null 2>&1; for n in $(seq 12); do d wait "$id-$n"; done | sort | uniq -c
 d rm -f $($DOCKER ps -aq --filter "name=$id") | wc -l
-case_ nothing is left; ls "$WORK/exec/runtime-$RUNTIME/moby" 2>/dev/null; ls -d /sys/fs/cgroup/memory/docker/*/ 2>/dev/null
+case_ nothing is left; ls "$WORK/../exec/runtime-runc/moby" 2>/dev/null; ls -d /sys/fs/cgroup/memory/docker/*/ 2>/dev/null

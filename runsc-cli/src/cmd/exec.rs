@@ -2,7 +2,7 @@
 //!
 //! The process stands under the connection of whoever waits for it: this command, or with `--detach` a child of it
 //! (`exec-wait`) that an engine's shim takes over and waits for. It exits with the process's status, passes signals on, and
-//! when it is killed the process is killed too. On its terminal it leads a session, so that the host tells it of a new
+//! when it is killed the process is killed too; it ends with the sandbox at the latest. On its terminal it leads a session, so that the host tells it of a new
 //! window size.
 
 use std::ffi::CString;
@@ -11,6 +11,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns};
 use nix::sys::signalfd::SignalFd;
 use oci_spec::runtime::Process;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -23,7 +25,7 @@ use crate::cli::{ExecArgs, Global};
 use crate::client::Client;
 use crate::sandbox::config::ProcessConfig;
 use crate::sandbox::wait::{FORWARDED, block_signals, exit_code};
-use crate::state::{Container, Record, Status};
+use crate::state::{Container, HostProcess, Record, Status};
 use crate::{oci, terminal};
 
 /// Exit status for a process whose sandbox was killed.
@@ -64,7 +66,7 @@ pub(crate) fn run(global: &Global, args: &ExecArgs) -> Result<u8> {
     drop(streams);
     let channel = client.into_channel();
     match signals {
-        None => detach(args, &channel, console.as_ref()),
+        None => detach(args, &record, &channel, console.as_ref()),
         Some(signals) => {
             let own = i32::try_from(std::process::id()).context("our own process id")?;
             args.pid_file.as_deref().map(|path| write_pid_file(path, own)).transpose()?;
@@ -123,8 +125,26 @@ fn streams(console: Option<&OwnedFd>) -> Result<[OwnedFd; 3]> {
     Ok([terminal::for_sandbox(stdin)?, terminal::for_sandbox(stdout)?, terminal::for_sandbox(stderr)?])
 }
 
+/// Has our children be in the sandbox's pid namespace. The host ends them before the sentry then, and an engine hears of the end
+/// of what it has executed before that of the container: in the other order Docker would wait for it for ever. Nothing inside
+/// can reach them: they belong to the caller's user namespace.
+fn enter_pid_namespace(record: &Record) -> Result<()> {
+    let Some(sentry) = record.sentry else { bail!("container not running") };
+    let gone = || anyhow::anyhow!("container not running: it ended meanwhile");
+    let namespace = File::open(format!("/proc/{}/ns/pid", sentry.pid)).map_err(|_| gone())?;
+    if !sentry.lives() {
+        return Err(gone());
+    }
+    match setns(namespace, CloneFlags::CLONE_NEWPID) {
+        // An ordinary user without rights in a user namespace of its own.
+        Err(Errno::EPERM) => tracing::debug!("not in the sandbox's pid namespace"),
+        entered => entered.context("entering the sandbox's pid namespace")?,
+    }
+    Ok(())
+}
+
 /// Leaves the process to a child that outlives this command.
-fn detach(args: &ExecArgs, channel: &Channel, console: Option<&OwnedFd>) -> Result<u8> {
+fn detach(args: &ExecArgs, record: &Record, channel: &Channel, console: Option<&OwnedFd>) -> Result<u8> {
     let program = File::open("/proc/self/exe").context("opening /proc/self/exe, to wait for the process")?;
     let mut fds = vec![channel.as_fd()];
     fds.extend(console.map(AsFd::as_fd));
@@ -142,7 +162,11 @@ fn detach(args: &ExecArgs, channel: &Channel, console: Option<&OwnedFd>) -> Resu
         before_program: &|_| Ok(()),
         joins: Vec::new(),
     };
-    let child = spawn.start().context("starting a process that waits for the executed one")?;
+    enter_pid_namespace(record)?;
+    let child = spawn.start().map_err(|error| match record.sentry.is_some_and(HostProcess::lives) {
+        true => anyhow::Error::new(error).context("starting a process that waits for the executed one"),
+        false => anyhow::anyhow!("container not running: it ended meanwhile"),
+    })?;
     if let Some(path) = &args.pid_file {
         write_pid_file(path, child.pid)?;
     }

@@ -26,7 +26,7 @@ use sentry_sync::WaitQueue;
 use super::config::SandboxConfig;
 use super::control::{self, FromSandbox, ToSandbox};
 use super::serve::inherited;
-use super::{confine, console, filter, mounts, network};
+use super::{confine, filter, mounts, network, signals};
 
 /// Bytes of each buffer that `--strace` shows.
 const STRACE_BYTES: usize = 1024;
@@ -87,7 +87,11 @@ pub(crate) fn main() -> Result<u8> {
 }
 
 fn run(mut config: SandboxConfig, passed: Passed, log: OwnedFd) -> Result<i32> {
-    let signals = config.console.then(console::own).transpose()?;
+    let from_outside = config.detached.then(signals::own).transpose()?;
+    if config.console {
+        signals::take_console()?;
+    }
+    name_host(&config);
     confine::enter(config.detached)?;
     let platform = platform(&config)?;
     let kernel = Kernel::new(platform, &syscalls::TABLE);
@@ -130,8 +134,8 @@ fn run(mut config: SandboxConfig, passed: Passed, log: OwnedFd) -> Result<i32> {
     if let Some(listener) = passed.listener {
         requests.listen(listener).context("listening on the control socket")?;
     }
-    if let (Some(signals), Some(terminal)) = (signals, &terminal) {
-        console::watch(&kernel, &reactor, signals, Arc::clone(terminal))?;
+    if let Some(descriptor) = from_outside {
+        signals::watch(&kernel, &reactor, descriptor, terminal.clone().filter(|_| config.console))?;
     }
     if let Some(words) = passed.gofer_words {
         watch_gofer(&kernel, &reactor, words, Arc::clone(&failure))?;
@@ -152,6 +156,15 @@ fn run(mut config: SandboxConfig, passed: Passed, log: OwnedFd) -> Result<i32> {
             requests.ended(status);
             Ok(status)
         }
+    }
+}
+
+/// Gives the sentry's own UTS namespace the guest's names: engines give its path to containers that are to have the same.
+fn name_host(config: &SandboxConfig) {
+    let named = rustix::system::sethostname(config.hostname.as_bytes())
+        .and_then(|()| rustix::system::setdomainname(config.domainname.as_bytes()));
+    if let Err(error) = named {
+        tracing::debug!(%error, "others that are to share the guest's names won't");
     }
 }
 

@@ -4,7 +4,6 @@
 pub(crate) mod boot;
 pub(crate) mod config;
 pub(crate) mod confine;
-pub(crate) mod console;
 pub(crate) mod control;
 mod cover;
 mod devices;
@@ -14,5 +13,6 @@ pub(crate) mod launch;
 pub(crate) mod mounts;
 pub(crate) mod network;
 pub(crate) mod serve;
+mod signals;
 pub(crate) mod socket_calls;
 pub(crate) mod wait;

@@ -21,6 +21,7 @@ pub mod streams;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use abi::Errno;
 use rustix::net::SocketFlags;
@@ -37,6 +38,9 @@ use protocol::Reply;
 
 /// Most connections at a time; a command line beyond is refused.
 const CONNECTIONS: usize = 4096;
+
+/// How long the end of the sandbox waits for those who have been told of a process's end.
+const LEAVING: Duration = Duration::from_millis(200);
 
 /// What the first process is doing.
 enum Stage {
@@ -60,6 +64,8 @@ pub struct Control {
     connections: AtomicUsize,
     /// Those who wait for the end of the sandbox.
     waiting: Mutex<Vec<Arc<Channel>>>,
+    /// Those who have been told how a process has ended, and may not have ended themselves yet.
+    leaving: Mutex<Vec<Arc<Channel>>>,
 }
 
 impl Control {
@@ -78,6 +84,7 @@ impl Control {
             seccomp,
             connections: AtomicUsize::new(0),
             waiting: Mutex::new(Level::Leaf, Vec::new()),
+            leaving: Mutex::new(Level::Leaf, Vec::new()),
         })
     }
 
@@ -106,6 +113,26 @@ impl Control {
             // Whoever has gone meanwhile doesn't want to know.
             let _ = channel.send(&Reply::Exited(status), &[]);
         }
+        self.let_go();
+    }
+
+    /// Waits a moment for those who are about to say how a process has ended: they live in the sandbox's pid namespace, and
+    /// would be killed with it.
+    fn let_go(&self) {
+        let deadline = Instant::now() + LEAVING;
+        let mut leaving = std::mem::take(&mut *self.leaving.lock());
+        leaving.retain(|channel| has_peer(channel));
+        while !leaving.is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+            leaving.retain(|channel| has_peer(channel));
+        }
+    }
+
+    /// Notes whose process has ended.
+    fn told(&self, channel: &Arc<Channel>) {
+        let mut leaving = self.leaving.lock();
+        leaving.retain(|channel| has_peer(channel));
+        leaving.push(Arc::clone(channel));
     }
 
     fn take_prepared(&self) -> Option<Prepared> {
@@ -126,6 +153,11 @@ impl Control {
     fn is_running(&self) -> bool {
         matches!(*self.stage.lock(), Stage::Running)
     }
+}
+
+/// Tells whether the other end is still open.
+fn has_peer(channel: &Channel) -> bool {
+    !matches!(channel.receive::<serde::de::IgnoredAny>(), Ok(None))
 }
 
 async fn accept(control: Arc<Control>, listener: Arc<OwnedFd>, queue: WaitQueue, watch: Watch) {

@@ -142,7 +142,9 @@ pub(super) async fn exec(
     }
     outcome?;
     // A peer that has gone doesn't want to know.
-    let _ = peer.reply(&Reply::Exited(status));
+    if peer.reply(&Reply::Exited(status)).is_ok() {
+        control.told(&peer.channel);
+    }
     Ok(())
 }
 

@@ -1,8 +1,9 @@
-//! The console of a detached container: a terminal of the host whose other end an engine holds.
+//! Signals that others on the host send to a detached container's sentry, which stands for the container there.
 //!
-//! The sentry leads a session on the host that has this terminal, so that the host tells it of a new window size and of
-//! the keys that interrupt. It blocks those signals before it has any thread, reads them from a descriptor, and passes
-//! them on to the guest.
+//! The sentry blocks them before it has any thread, reads them from a descriptor, and passes them on: to the guest's first
+//! process, as the host would if that were its process. Where the container has a console (a terminal whose other end an
+//! engine holds) the sentry leads a session that has it, so that the host tells it of a new window size and of the keys that
+//! interrupt, which go to the guest's foreground group.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -18,39 +19,37 @@ use sentry::wait::until;
 use sentry_fs::hostfd::{HostReactor, HostTerminal};
 use sentry_sync::WaitQueue;
 
-/// Signals that a terminal makes.
-const SIGNALS: &[HostSignal] = &[
-    HostSignal::SIGHUP,
-    HostSignal::SIGINT,
-    HostSignal::SIGQUIT,
-    HostSignal::SIGTSTP,
-    HostSignal::SIGWINCH,
-    HostSignal::SIGTTIN,
-    HostSignal::SIGTTOU,
-    HostSignal::SIGCONT,
-];
+use super::wait::FORWARDED;
+
+/// What only a terminal makes, and what is about the sentry itself, which never reads in the background.
+const OF_BACKGROUND: &[HostSignal] = &[HostSignal::SIGTTIN, HostSignal::SIGTTOU];
 
 /// Bytes of `struct signalfd_siginfo`, whose first word is the signal's number.
 const INFO: usize = 128;
 
-/// Makes standard input the controlling terminal of a new session; returns what its signals are read from.
-pub(crate) fn own() -> Result<OwnedFd> {
+/// Blocks them and leaves the caller's session, whose terminal's keys are no concern of a container on its own; returns what
+/// they are read from.
+pub(super) fn own() -> Result<OwnedFd> {
+    setsid().context("making a session")?;
     let mut set = SigSet::empty();
-    SIGNALS.iter().for_each(|signal| set.add(*signal));
+    FORWARDED.iter().chain(OF_BACKGROUND).for_each(|signal| set.add(*signal));
     set.thread_block().context("blocking signals")?;
-    setsid().context("making a session for the console")?;
-    ioctl_tiocsctty(rustix::stdio::stdin()).context("making the console the controlling terminal")?;
     let signals = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
     let signals = signals.context("making a signalfd")?;
     signals.as_fd().try_clone_to_owned().context("making a signalfd")
 }
 
-/// Passes the console's signals on for as long as the kernel lives.
-pub(crate) fn watch(
+/// Makes standard input the controlling terminal.
+pub(super) fn take_console() -> Result<()> {
+    ioctl_tiocsctty(rustix::stdio::stdin()).context("making the console the controlling terminal")
+}
+
+/// Passes them on for as long as the kernel lives.
+pub(super) fn watch(
     kernel: &Arc<Kernel>,
     reactor: &Reactor,
     signals: OwnedFd,
-    terminal: Arc<HostTerminal>,
+    console: Option<Arc<HostTerminal>>,
 ) -> Result<()> {
     let (signals, queue) = (Arc::new(signals), WaitQueue::new());
     let watch = reactor.watch(&signals, &queue).context("watching for signals")?;
@@ -67,9 +66,8 @@ pub(crate) fn watch(
             let number = number.await;
             let Some(kernel) = weak.upgrade() else { return };
             let signal = i32::try_from(number).ok().and_then(Signal::new);
-            // Those that stop background processes are about the sentry itself, which never reads in the background.
             if let Some(signal) = signal.filter(|signal| !matches!(*signal, Signal::SIGTTIN | Signal::SIGTTOU)) {
-                super::mounts::forward_signal(&kernel, Some(&terminal), signal);
+                super::mounts::forward_signal(&kernel, console.as_ref(), signal);
             }
         }
     });
