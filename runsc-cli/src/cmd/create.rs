@@ -185,7 +185,10 @@ fn start(
         if let Some(adjustment) = oom {
             match std::fs::write(format!("/proc/{pid}/oom_score_adj"), adjustment.to_string()) {
                 // Ordinary users can't better their standing.
-                Err(error) if crate::user::is_host_root() => return Err(error),
+                Err(error) if crate::user::is_host_root() => {
+                    let text = format!("setting the host's oom score of the sandbox to {adjustment}: {error}");
+                    return Err(std::io::Error::other(text));
+                }
                 _ => {}
             }
         }

@@ -71,8 +71,10 @@ pub(crate) fn convert(global: &Global, bundle: &Path, spec: &Spec, id: &str) -> 
     ensure!(PROPAGATIONS.contains(&propagation), "config.json: linux.rootfsPropagation {propagation:?} is unknown");
     let sysctls = sysctl::convert(linux.sysctl().iter().flatten())?;
     let domainname = sysctls.iter().find(|(path, _)| path == "kernel/domainname").map(|(_, name)| name.clone());
+    let (shared_host, shared_domain) = namespaces::uts_names(&linux)?.unzip();
+    let domainname = domainname.or(shared_domain);
     let domainname = spec.domainname().clone().or(domainname).filter(|name| !name.is_empty());
-    let hostname = spec.hostname().clone().filter(|name| !name.is_empty());
+    let hostname = spec.hostname().clone().filter(|name| !name.is_empty()).or(shared_host);
     Ok(SandboxConfig {
         id: id.to_owned(),
         platform: global.platform.name().to_owned(),

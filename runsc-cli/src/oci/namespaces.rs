@@ -1,11 +1,17 @@
 //! Namespaces of config.json, and the ids that belong to the user namespace.
 //!
-//! The sandbox has namespaces of its own whatever is asked for; what an engine wants to share by path can only be the
-//! network. A user namespace decides which ids the container's files have on the host, so it is obeyed.
+//! The sandbox has namespaces of its own whatever is asked for; what an engine wants to share by path is joined only where it
+//! is the network. A user namespace decides which ids the container's files have on the host, so the ids of one that is given
+//! by path become those of the sandbox's own; so do the names of a UTS namespace.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns};
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType, Mount};
 use sentry_platform::spawn::IdMap;
 
@@ -25,11 +31,12 @@ pub(crate) fn ids(linux: &Linux) -> Result<Option<IdMaps>> {
     }
     let users = linux.uid_mappings().as_deref().unwrap_or_default();
     let groups = linux.gid_mappings().as_deref().unwrap_or_default();
-    let own = namespaces.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::User);
+    let own = namespaces.iter().find(|namespace| namespace.typ() == LinuxNamespaceType::User);
     if users.is_empty() && groups.is_empty() {
-        // Without maps it is the one that every sandbox has.
-        return Ok(None);
+        // Without maps and path it is the one that every sandbox has.
+        return own.and_then(|own| own.path().as_deref()).map_or(Ok(None), ids_of);
     }
+    let own = own.is_some();
     ensure!(own, "config.json: linux.uidMappings and linux.gidMappings need a user namespace in linux.namespaces");
     Ok(Some(IdMaps { users: convert("uidMappings", users)?, groups: convert("gidMappings", groups)? }))
 }
@@ -40,11 +47,64 @@ fn check_path(namespace: &LinuxNamespace) -> Result<()> {
     ensure!(path.is_absolute(), "config.json: the path of the {name} namespace, {shown}, is not absolute");
     std::fs::metadata(path).with_context(|| format!("finding the {name} namespace {shown}"))?;
     match namespace.typ() {
-        LinuxNamespaceType::Network => {}
-        LinuxNamespaceType::User => bail!("joining a user namespace ({shown}) is not supported; give its ids as maps"),
+        LinuxNamespaceType::Network | LinuxNamespaceType::User | LinuxNamespaceType::Uts => {}
         _ => tracing::warn!("the {name} namespace {shown} is not joined: a sandbox shares it with nobody"),
     }
     Ok(())
+}
+
+/// The ids of a user namespace, `None` for the caller's own. The host tells them of processes, not of namespaces: the path must
+/// be that of a process (`/proc/PID/ns/user`).
+fn ids_of(path: &Path) -> Result<Option<IdMaps>> {
+    let what = || format!("finding the ids of the user namespace {}", path.display());
+    let identity = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino()));
+    let given = identity(path).with_context(what)?;
+    if given == identity(Path::new("/proc/self/ns/user")).with_context(what)? {
+        return Ok(None);
+    }
+    let process = path.parent().filter(|_| path.ends_with("ns/user")).and_then(Path::parent);
+    let process = process.with_context(|| format!("{}: it is not that of a process, /proc/PID/ns/user", what()))?;
+    let map = |name: &str| -> Result<Vec<IdMap>> {
+        let text = std::fs::read_to_string(process.join(name)).with_context(what)?;
+        text.lines().map(|line| line_of(line).with_context(what)).collect()
+    };
+    let maps = IdMaps { users: map("uid_map")?, groups: map("gid_map")? };
+    // The process may have ended, and another one have got its id.
+    ensure!(identity(path).with_context(what)? == given, "{}: it changes meanwhile", what());
+    ensure!(maps.users.iter().any(|map| map.inside == 0), "{}: it has no id 0, which is needed", what());
+    Ok(Some(maps))
+}
+
+/// One line of `/proc/PID/uid_map` (`man 7 user_namespaces`).
+fn line_of(line: &str) -> Option<IdMap> {
+    let mut words = line.split_whitespace().map(str::parse);
+    let mut next = || words.next()?.ok();
+    Some(IdMap { inside: next()?, outside: next()?, count: next()? })
+}
+
+/// The host and domain name of a UTS namespace that is given by path. Later changes are not shared.
+pub(super) fn uts_names(linux: &Linux) -> Result<Option<(String, String)>> {
+    let mut namespaces = linux.namespaces().iter().flatten();
+    let given = namespaces.find(|namespace| namespace.typ() == LinuxNamespaceType::Uts);
+    let Some(path) = given.and_then(|given| given.path().as_ref()) else { return Ok(None) };
+    let what = || format!("looking at the UTS namespace {}", path.display());
+    let namespace = File::open(path).with_context(what)?;
+    // In a thread of its own, which never returns to the caller's.
+    let looked = std::thread::scope(|scope| {
+        let look = || setns(namespace, CloneFlags::CLONE_NEWUTS).map(|()| rustix::system::uname());
+        scope.spawn(look).join()
+    });
+    match looked.map_err(|_| anyhow!("{} failed", what()))? {
+        Ok(names) => {
+            let text = |name: &std::ffi::CStr| name.to_string_lossy().into_owned();
+            Ok(Some((text(names.nodename()), text(names.domainname()))))
+        }
+        Err(Errno::EPERM) => {
+            tracing::warn!("the names of the UTS namespace {} may not be looked at", path.display());
+            Ok(None)
+        }
+        Err(error) => Err(error).with_context(what),
+    }
 }
 
 fn convert(what: &str, maps: &[LinuxIdMapping]) -> Result<Vec<IdMap>> {
@@ -93,6 +153,22 @@ mod tests {
     }
 
     #[test]
+    fn the_callers_own_namespaces_change_nothing() {
+        assert!(of(json!({"namespaces": [{"type": "user", "path": "/proc/self/ns/user"}]})).expect("good").is_none());
+        let linux = json!({"namespaces": [{"type": "uts", "path": "/proc/self/ns/uts"}]});
+        let names = uts_names(&serde_json::from_value(linux).expect("linux of config.json")).expect("names");
+        // An ordinary user may not look.
+        let own = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        assert!(names.is_none_or(|(host, _)| host == own));
+    }
+
+    #[test]
+    fn lines_of_maps_have_three_numbers() {
+        assert_eq!(line_of("  0  100000  65536"), Some(IdMap { inside: 0, outside: 100_000, count: 65536 }));
+        assert_eq!(line_of("0 1"), None);
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         for map in [
             json!([{"containerID": 1, "hostID": 1, "size": 1}]),
@@ -103,7 +179,7 @@ mod tests {
         }
         for namespaces in [
             json!([{"type": "pid"}, {"type": "pid"}]),
-            json!([{"type": "user", "path": "/proc/self/ns/user"}]),
+            json!([{"type": "user", "path": "/proc/self/ns/none"}]),
             json!([{"type": "ipc", "path": "/proc/self/ns/none"}]),
             json!([{"type": "uts", "path": "proc/self/ns/uts"}]),
         ] {

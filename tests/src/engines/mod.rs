@@ -5,8 +5,10 @@
 
 mod conformance;
 mod crash;
+mod cri;
 mod daemon;
 mod dockerd;
+mod killed;
 mod machine;
 mod network;
 mod rootless;
@@ -55,14 +57,16 @@ pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
     let runsc = own.path().join("runsc").canonicalize().context("find the copy")?;
     let before = processes(&runsc);
     let wanted = |name: &str| common.filter.as_deref().is_none_or(|filter| name.contains(filter));
-    let engines: [(&str, fn(&Path, &Path, &mut Tally) -> Result<()>); 8] = [
+    let engines: [(&str, fn(&Path, &Path, &mut Tally) -> Result<()>); 10] = [
         ("runtime", runtime),
         ("conformance", conformance::run),
         ("docker", docker),
+        ("killed", killed::run),
         ("network", network::run),
         ("podman", podman),
         ("rootless", rootless::run),
         ("containerd", containerd),
+        ("cri", cri::run),
         ("systemd", machine::run),
     ];
     for (name, engine) in engines.into_iter().filter(|(name, _)| wanted(name)) {
@@ -223,7 +227,7 @@ fn containerd(runsc: &Path, work: &Path, tally: &mut Tally) -> Result<()> {
     need(DOCKER)?;
     image(work)?;
     let oci = work.join("oci.tar");
-    oci_image(work, &oci)?;
+    oci_image(work, "busy", &["sh"], &oci)?;
     let (socket, config) = (work.join("sock"), work.join("config.toml"));
     let text = format!(
         "version = 2\nroot = \"{0}/root\"\nstate = \"{0}/state\"\n[grpc]\n  address = \"{1}\"\n",
@@ -259,8 +263,8 @@ fn shows(line: &str, text: &str) -> Result<Option<String>> {
         .then(|| format!("status {}: {said} {}", ended.code, ended.complaint())))
 }
 
-/// Packs the image as `docker save` does: one layer, a configuration and a manifest.
-fn oci_image(work: &Path, to: &Path) -> Result<()> {
+/// Packs the image, by a name and with a command, as `docker save` does: one layer, a configuration and a manifest.
+fn oci_image(work: &Path, name: &str, command: &[&str], to: &Path) -> Result<()> {
     let dir = work.join("oci");
     fs::create_dir_all(&dir).context("make a directory")?;
     fs::copy(work.join("image.tar"), dir.join("layer.tar")).context("copy the layer")?;
@@ -269,11 +273,10 @@ fn oci_image(work: &Path, to: &Path) -> Result<()> {
     let config = serde_json::json!({
         "architecture": "amd64",
         "os": "linux",
-        "config": { "Env": ["PATH=/bin"], "Cmd": ["sh"] },
+        "config": { "Env": ["PATH=/bin"], "Cmd": command },
         "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{digest}")] },
     });
-    let manifest =
-        serde_json::json!([{ "Config": "config.json", "RepoTags": ["busy:latest"], "Layers": ["layer.tar"] }]);
+    let manifest = serde_json::json!([{ "Config": "config.json", "RepoTags": [format!("{name}:latest")], "Layers": ["layer.tar"] }]);
     fs::write(dir.join("config.json"), config.to_string()).context("write the image's configuration")?;
     fs::write(dir.join("manifest.json"), manifest.to_string()).context("write the image's manifest")?;
     shell(&format!("tar -C {} -cf {} manifest.json config.json layer.tar", dir.display(), to.display()))
