@@ -146,7 +146,11 @@ pub(crate) const HOST_CALLS: &[HostCall] = &[
     call(libc::SYS_mprotect, &[Check::Clear(2, EXEC)], "memory"),
     call(libc::SYS_mremap, &[], "memory"),
     call(libc::SYS_munmap, &[], "memory"),
-    call(libc::SYS_madvise, &[Check::In(2, ADVICE)], "memory and stacks of threads that end, code at rest"),
+    call(
+        libc::SYS_madvise,
+        &[Check::In(2, ADVICE)],
+        "seldom: memory and stacks of threads that end, code at rest; guard pages only where the C library has them",
+    ),
     call(libc::SYS_brk, &[], "memory"),
     // Threads, signals, the end.
     call(libc::SYS_clone, &[Check::In(0, THREAD)], "seldom: threads, no processes; each C library has its own flags"),

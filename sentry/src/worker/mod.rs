@@ -20,7 +20,7 @@ use sentry_sync::{Duty, Level, Mutex};
 
 use post::Post;
 pub(crate) use post::beat;
-use watch::Spares;
+use watch::{Spares, Trimmed};
 
 /// Ready futures that a worker runs before it looks at the platform again: guest threads that make each other ready all
 /// the time must not keep others from being heard.
@@ -51,6 +51,8 @@ pub struct Executor {
     /// It does, or is about to.
     watching: AtomicBool,
     spares: Spares,
+    /// Of a worker that nobody watches.
+    trimmed: std::sync::Mutex<Trimmed>,
 }
 
 impl Executor {
@@ -67,6 +69,7 @@ impl Executor {
             watch: OnceLock::new(),
             watching: AtomicBool::new(true),
             spares: Spares::default(),
+            trimmed: std::sync::Mutex::default(),
         })
     }
 
@@ -181,7 +184,7 @@ impl Executor {
         self.parked.fetch_add(1, Ordering::SeqCst);
         std::sync::atomic::fence(Ordering::SeqCst);
         if self.ready.is_empty() && !self.is_stopping() {
-            self.platform.park(None);
+            self.sleep();
         }
         self.parked.fetch_sub(1, Ordering::SeqCst);
         post.unpark();

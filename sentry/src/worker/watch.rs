@@ -26,6 +26,23 @@ const TRIM_EVERY: Duration = Duration::from_secs(10);
 /// How long a spare thread that nobody needs stays.
 const SPARE_STAYS: Duration = Duration::from_secs(3);
 
+/// When memory was given back last.
+#[derive(Default)]
+pub(super) struct Trimmed(Option<Instant>);
+
+impl Trimmed {
+    /// Returns after how long a rest memory is given back. What has been done since the last time is given back later, but
+    /// it is: nothing else may ever happen.
+    fn wait(&self) -> Duration {
+        self.0.map_or(Duration::ZERO, |at| TRIM_EVERY.saturating_sub(at.elapsed())).max(LONG_REST)
+    }
+
+    fn trim(&mut self) {
+        sentry_platform::trim::trim();
+        self.0 = Some(Instant::now());
+    }
+}
+
 /// Threads that become workers when they are called.
 #[derive(Default)]
 pub(super) struct Spares {
@@ -92,7 +109,7 @@ impl Executor {
     fn keep_watch(self: &Arc<Executor>) {
         let mut looked = Instant::now();
         let mut quiet = 0;
-        let mut trimmed: Option<Instant> = None;
+        let mut trimmed = Trimmed::default();
         while !self.is_stopping() {
             // Looks that follow each other closely would take a short wait for a long one.
             if looked.elapsed() >= LOOK_EVERY / 2 {
@@ -113,12 +130,9 @@ impl Executor {
             };
             // Pairs with `stir`: a worker that gets up now either is seen here or sees that nobody watches.
             if rests() {
-                // What has been done since the last time is given back later, but it is: nothing else may ever happen.
-                let left = trimmed.map_or(Duration::ZERO, |at| TRIM_EVERY.saturating_sub(at.elapsed()));
-                std::thread::park_timeout(left.max(LONG_REST));
+                std::thread::park_timeout(trimmed.wait());
                 if rests() {
-                    sentry_platform::trim::trim();
-                    trimmed = Some(Instant::now());
+                    trimmed.trim();
                 }
             }
             if rests() {
@@ -127,6 +141,20 @@ impl Executor {
             self.watching.store(true, Ordering::SeqCst);
             quiet = 0;
         }
+    }
+
+    /// Sleeps until there is work. Where nobody watches, the one worker gives memory back itself.
+    pub(super) fn sleep(&self) {
+        if self.watch.get().is_none() {
+            let trimmed = || self.trimmed.lock().unwrap_or_else(PoisonError::into_inner);
+            let (began, wait) = (Instant::now(), trimmed().wait());
+            self.platform.park(Some(wait));
+            if began.elapsed() < wait || self.has_ready() || self.is_stopping() {
+                return;
+            }
+            trimmed().trim();
+        }
+        self.platform.park(None);
     }
 
     /// Looks after all workers; returns whether any has something to do.

@@ -16,7 +16,7 @@ use crate::NetNamespace;
 use crate::addr::{self, InetAddr, RawAddr};
 use crate::opts::{self, int};
 use crate::socket::{Caller, Caps, Core, Incoming, Outgoing, Received, Shutdown, Socket, Ucred};
-use crate::uapi::{MsgFlags, SockType, af, sioc, so, sol};
+use crate::uapi::{MsgFlags, SockType, af, sioc, so, sol, tcp};
 
 /// Most bytes of a stream that move at once.
 const CHUNK: usize = 128 * 1024;
@@ -274,6 +274,16 @@ impl Socket for HostSocket {
     fn is_listening(&self) -> bool {
         let mut value = [0; 4];
         host::option(self.fd(), sol::SOCKET, so::ACCEPTCONN, &mut value).is_ok() && value != [0; 4]
+    }
+
+    /// Of TCP, by `TCP_INFO`, whose `tcpi_unacked` and `tcpi_sacked` tell that of a listener.
+    fn backlog(&self) -> Option<(usize, usize)> {
+        let mut info = [0; 32];
+        if !self.is_listening() || host::option(self.fd(), sol::TCP, tcp::INFO, &mut info).is_err() {
+            return None;
+        }
+        let word = |at: usize| u32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
+        Some((usize::try_from(word(24)).ok()?, usize::try_from(word(28)).ok()?))
     }
 
     fn set_generic(&self, caller: &Caller<'_>, name: i32, value: &[u8]) -> Option<Result<(), Errno>> {
