@@ -69,7 +69,7 @@ static void *stub_helper(void *a) {
     return 0;
 }
 
-static struct machine *new_machine(void) {
+__attribute__((unused)) static struct machine *new_machine(void) {
     struct machine *m = calloc(1, sizeof *m);
     char *area = mmap(0, 0x20000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     m->context = (char *)(((uintptr_t)area + 0xffff) & ~0xffffull);
@@ -80,7 +80,7 @@ static struct machine *new_machine(void) {
 }
 
 // Returns what the host has answered, or doesn't.
-__attribute__((noinline)) static long raw(struct machine *m, long nr, long a, long b, long c, long d, long e, long f) {
+__attribute__((noinline, unused)) static long raw(struct machine *m, long nr, long a, long b, long c, long d, long e, long f) {
     char *x = m->context;
     uint64_t op[7] = {nr, a, b, c, d, e, f};
     memcpy(x + OPS, op, sizeof op);

@@ -129,21 +129,9 @@ pub(super) fn forget_input() {
     INPUT.set(None);
 }
 
-/// Copies from guest memory; `None`: not in this way.
+/// Copies from guest memory what comes before the first byte that can't be read; returns the bytes. `None`: not in this way.
 pub(super) fn read(proc: &Arc<Proc>, addr: u64, buf: &mut [u8]) -> Option<usize> {
-    with(proc, buf.len(), |hub, thread| {
-        let copied = copy(hub, thread, addr, window(thread), buf.len())?;
-        thread.shared.read(field::WINDOW, buf.get_mut(..copied)?);
-        Some(copied)
-    })
-}
-
-pub(super) fn window(thread: &Thread) -> u64 {
-    hub::address(thread.slot) + field::WINDOW as u64
-}
-
-fn with(proc: &Arc<Proc>, len: usize, act: impl FnOnce(&Hub, &Thread) -> Option<usize>) -> Option<usize> {
-    if !SERVES.get() || len == 0 || len > MOST {
+    if !SERVES.get() || buf.is_empty() || buf.len() > MOST {
         return None;
     }
     let resting = RESTING.get();
@@ -154,8 +142,18 @@ fn with(proc: &Arc<Proc>, len: usize, act: impl FnOnce(&Hub, &Thread) -> Option<
     SERVED.with_borrow(|served| {
         let (hub, thread) = served.as_ref()?;
         let awake = thread.shared.u32(field::WAITING).load(Ordering::Relaxed) == 0;
-        if awake && is_served(proc, thread) && hub.setup.copies != Copies::Host { act(hub, thread) } else { None }
+        if !awake || !is_served(proc, thread) || hub.setup.copies == Copies::Host {
+            return None;
+        }
+        let copied = fetch(hub, thread, addr, buf.len())?;
+        thread.shared.read(field::WINDOW, buf.get_mut(..copied)?);
+        Some(copied)
     })
+}
+
+/// Returns the address of a thread's window in its process.
+pub(super) fn window(thread: &Thread) -> u64 {
+    hub::address(thread.slot) + field::WINDOW as u64
 }
 
 /// Tells whether the thread that was turned to is one of this process and waits for its reply.
@@ -165,11 +163,11 @@ fn is_served(proc: &Arc<Proc>, thread: &Thread) -> bool {
         && !thread.dead.load(Ordering::Relaxed)
 }
 
-/// Has the stub copy; returns the bytes copied before the first that can't be.
-fn copy(hub: &Hub, thread: &Thread, from: u64, to: u64, len: usize) -> Option<usize> {
+/// Has the stub copy to its window; returns the bytes copied.
+fn fetch(hub: &Hub, thread: &Thread, from: u64, len: usize) -> Option<usize> {
     let shared = &thread.shared;
     shared.set(field::COPY_FROM, from);
-    shared.set(field::COPY_TO, to);
+    shared.set(field::COPY_TO, window(thread));
     shared.set(field::COPY_LEN, len as u64);
     thread.set_state(BUSY);
     thread.publish(hub, command::COPY);
