@@ -192,7 +192,8 @@ mod tests {
     #[test]
     fn garbage_is_an_error() {
         let (one, other) = pair();
-        for text in [&b"{}"[..], b"[", b"{\"version\":1,\"body\":{\"Fly\":1}}", &[b'x'; MAX + 1]] {
+        let unknown = format!("{{\"version\":{VERSION},\"body\":{{\"Fly\":1}}}}");
+        for text in [&b"{}"[..], b"[", unknown.as_bytes(), &[b'x'; MAX + 1]] {
             rustix::net::send(&one, text, SendFlags::empty()).unwrap();
             assert!(matches!(other.receive::<Request>(), Err(ChannelError::Malformed(_))));
         }
