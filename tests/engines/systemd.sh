@@ -4,7 +4,7 @@ case_() { echo "== $*"; }
 both() { "$@"; echo "status $?"; }
 until_() { for _ in $(seq 200); do "$@" >/dev/null 2>&1 && return; sleep 0.1; done; echo "never: $*"; }
 rt() { timeout 60 $RUNTIME --root "$WORK/root" --systemd-cgroup "$@"; }
-d() { timeout 60 docker "$@" 2>&1; }
+d() { timeout 150 docker "$@" 2>&1; }
 r() { d run --runtime "$RUNTIME" --network none "$@"; }
 script() { printf '%s' "$*" >"$BUNDLE/rootfs/script"; }
 # Changes config.json by a line of Python.

@@ -7,7 +7,7 @@ use abi::Errno;
 use sentry_fs::sys::Interface;
 
 use crate::socket::{Caller, Socket};
-use crate::uapi::{SockType, af};
+use crate::uapi::{SockType, af, ipproto};
 use crate::unix::{Names, Shared};
 use crate::{HostNet, host, inet, ioctl, netlink, unix};
 
@@ -134,6 +134,7 @@ impl NetNamespace {
         let (domain, kind) = check(domain, kind)?;
         match domain {
             af::UNIX => unix::socket(self, caller.cred, kind, protocol),
+            af::INET | af::INET6 if !(0..=ipproto::MPTCP).contains(&protocol) => Err(Errno::EINVAL),
             af::INET | af::INET6 => match self.host() {
                 Some(net) => host::socket(self, net, caller, domain, kind, protocol),
                 None => inet::socket(self, caller, domain, kind, protocol),

@@ -174,24 +174,20 @@ fn comparison(condition: &Condition) -> Vec<(Insn, To, To)> {
                 test(EQUAL, wanted_low, Holds, Fails),
             ]
         }
-        Operator::ScmpCmpGt | Operator::ScmpCmpGe => {
-            let last = if condition.operator == Operator::ScmpCmpGt { GREATER } else { GREATER_OR_EQUAL };
+        Operator::ScmpCmpGt | Operator::ScmpCmpGe | Operator::ScmpCmpLt | Operator::ScmpCmpLe => {
+            // What isn't greater is less or equal.
+            let (last, greater, not) = match condition.operator {
+                Operator::ScmpCmpGt => (GREATER, Holds, Fails),
+                Operator::ScmpCmpGe => (GREATER_OR_EQUAL, Holds, Fails),
+                Operator::ScmpCmpLt => (GREATER_OR_EQUAL, Fails, Holds),
+                _ => (GREATER, Fails, Holds),
+            };
             vec![
                 load_high,
-                test(GREATER, high, Holds, On),
-                test(EQUAL, high, On, Fails),
+                test(GREATER, high, greater, On),
+                test(EQUAL, high, On, not),
                 load_low,
-                test(last, low, Holds, Fails),
-            ]
-        }
-        Operator::ScmpCmpLt | Operator::ScmpCmpLe => {
-            let last = if condition.operator == Operator::ScmpCmpLt { GREATER_OR_EQUAL } else { GREATER };
-            vec![
-                load_high,
-                test(GREATER, high, Fails, On),
-                test(EQUAL, high, On, Holds),
-                load_low,
-                test(last, low, Fails, Holds),
+                test(last, low, greater, not),
             ]
         }
     }

@@ -88,10 +88,7 @@ pub(crate) fn socket(
     kind: SockType,
     protocol: i32,
 ) -> Result<Arc<dyn Socket>, Errno> {
-    if !(0..=ipproto::MPTCP).contains(&protocol) {
-        return Err(Errno::EINVAL);
-    }
-    let icmp = if domain == af::INET { ipproto::ICMP } else { ipproto::ICMPV6 };
+    let icmp = crate::inet::icmp(domain);
     let protocol = match (kind, protocol) {
         (SockType::Stream, ipproto::IP | ipproto::TCP) => ipproto::TCP,
         (SockType::Dgram, ipproto::IP | ipproto::UDP) => ipproto::UDP,

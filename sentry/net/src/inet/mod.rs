@@ -34,21 +34,22 @@ pub(crate) fn socket(
     kind: SockType,
     protocol: i32,
 ) -> Result<Arc<dyn Socket>, Errno> {
-    if !(0..=ipproto::MPTCP).contains(&protocol) {
-        return Err(Errno::EINVAL);
-    }
-    let icmp = if domain == af::INET { ipproto::ICMP } else { ipproto::ICMPV6 };
     match (kind, protocol) {
         (SockType::Stream, ipproto::IP | ipproto::TCP) => Ok(tcp::TcpSocket::new(ns, domain, caller.cred)),
         (SockType::Dgram, ipproto::IP | ipproto::UDP) => Ok(udp::UdpSocket::new(ns, domain, ipproto::UDP, caller.cred)),
         (SockType::Dgram, ipproto::UDPLITE) => Ok(udp::UdpSocket::new(ns, domain, protocol, caller.cred)),
         // Ping sockets are for the groups of net.ipv4.ping_group_range, by default none.
-        (SockType::Dgram, protocol) if protocol == icmp => Err(Errno::EACCES),
+        (SockType::Dgram, protocol) if protocol == icmp(domain) => Err(Errno::EACCES),
         (SockType::Raw, ipproto::IP) => Err(Errno::EPROTONOSUPPORT),
         (SockType::Raw, _) if !caller.caps.contains(Caps::NET_RAW) => Err(Errno::EPERM),
         (SockType::Stream | SockType::Dgram | SockType::Raw, _) => Err(Errno::EPROTONOSUPPORT),
         _ => Err(Errno::ESOCKTNOSUPPORT),
     }
+}
+
+/// The protocol of ping sockets of a family.
+pub(crate) fn icmp(domain: u16) -> i32 {
+    if domain == af::INET { ipproto::ICMP } else { ipproto::ICMPV6 }
 }
 
 /// The wildcard address of a family.
