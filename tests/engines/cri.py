@@ -165,9 +165,15 @@ def main():
     call("StartContainer", {1: second})
     until("running", lambda: state(second) == RUNNING)
     print(execute(first, "cat /proc/net/dev | cut -d: -f1 | tr -d ' ' | tail -n +3 | sort | tr '\\n' ' '"))
-    listening = threading.Thread(target=execute, args=(second, "nc -l -p 7777 >/v/heard"))
+    heard = WORK + "/volume/heard"
+    listening = threading.Thread(target=execute, args=(second, "until test -s /v/heard; do nc -l -p 7777 >/v/heard; done"))
     listening.start()
-    until("heard", lambda: execute(first, "echo said | nc -w 2 127.0.0.1 7777").endswith("status 0"))
+
+    def say():
+        execute(first, "echo said | nc -w 2 127.0.0.1 7777")
+        return os.path.exists(heard) and os.path.getsize(heard) > 0
+
+    until("heard", say)
     listening.join()
     print(open(WORK + "/volume/heard").read(), end="")
 
