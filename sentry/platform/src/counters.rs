@@ -27,6 +27,8 @@ pub(crate) enum Counter {
     Met,
     /// Times that a worker moved away from the CPU of its stub.
     Moved,
+    /// Times that a worker kept its CPU to itself.
+    Claimed,
     /// Times that a worker lay down.
     Parked,
     /// Copies of guest memory that the stub made before it went on.
@@ -40,7 +42,7 @@ pub(crate) enum Counter {
 }
 
 /// All of them, as they are told.
-const NAMES: [(Counter, &str); 14] = [
+const NAMES: [(Counter, &str); 15] = [
     (Counter::Hot, "events_hot"),
     (Counter::Found, "events_found"),
     (Counter::Patched, "calls_patched"),
@@ -50,6 +52,7 @@ const NAMES: [(Counter, &str); 14] = [
     (Counter::Woken, "stubs_woken"),
     (Counter::Met, "stubs_met_on_one_cpu"),
     (Counter::Moved, "workers_moved"),
+    (Counter::Claimed, "cpus_claimed"),
     (Counter::Parked, "workers_parked"),
     (Counter::CopiedByStub, "copies_by_stub"),
     (Counter::CopiedByHost, "copies_by_host"),

@@ -41,7 +41,7 @@ pub const SYSTRAP: &[HostCall] = &[
     call(libc::SYS_getrandom, &[], "makes the cookie of a new stub thread"),
     call(libc::SYS_openat, &[(2, &[(libc::O_RDONLY | libc::O_CLOEXEC) as u64])], "reads a stub's schedstat"),
     call(libc::SYS_clock_gettime, &[], "seldom: reads a stub's processor time where there is no /proc"),
-    call(libc::SYS_sched_setaffinity, &[(0, &[0])], "moves a worker off the CPU of the stub that it serves"),
+    call(libc::SYS_sched_setaffinity, &[], "keeps workers and the stubs that they serve on different CPUs"),
     call(libc::SYS_close, &[], "closes pidfds"),
 ];
 

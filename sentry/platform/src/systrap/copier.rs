@@ -164,7 +164,7 @@ fn is_served(proc: &Arc<Proc>, thread: &Thread) -> bool {
 }
 
 /// Has the stub copy to its window; returns the bytes copied.
-fn fetch(hub: &Hub, thread: &Thread, from: u64, len: usize) -> Option<usize> {
+fn fetch(hub: &Hub, thread: &Arc<Thread>, from: u64, len: usize) -> Option<usize> {
     let shared = &thread.shared;
     shared.set(field::COPY_FROM, from);
     shared.set(field::COPY_TO, window(thread));

@@ -47,6 +47,8 @@ const SLEEPERS_MAX: u32 = 64;
 const ATTENDED: u64 = u64::MAX;
 /// Rounds between two looks at the clock while a worker spins.
 const ROUNDS: u32 = 16;
+/// How many times as long as otherwise a worker spins on a CPU that it has claimed.
+const CLAIMED: u32 = 20;
 
 /// How many times as long as a worker for a stub a stub looks for the worker that serves its call: waking the stub would cost
 /// more than most calls, and the worker says when a call is to wait ([`super::layout::command::HOLD`]).
@@ -118,6 +120,7 @@ struct Worker(Weak<Hub>);
 impl Drop for Worker {
     fn drop(&mut self) {
         if let Some(hub) = self.0.upgrade() {
+            hub.crowd.end_claim(false);
             hub.awake().fetch_sub(1, Ordering::SeqCst);
         }
     }
@@ -208,6 +211,7 @@ impl Hub {
         let tick = self.ticks.fetch_add(1, Ordering::Relaxed);
         let mut found = false;
         if self.watch.load(Ordering::Relaxed) > 0 || tick.is_multiple_of(SERVICE_EVERY) {
+            self.crowd.end_claim(true);
             found = self.service();
         }
         self.scan() || found
@@ -219,6 +223,17 @@ impl Hub {
         found
     }
 
+    /// Returns how many guests run whose calls follow each other closely, apart from those that workers serve.
+    pub(super) fn brief_guests(&self) -> u32 {
+        let brief = Cell::new(0);
+        let look = |thread: &Thread| {
+            brief.set(brief.get() + u32::from(thread.is_brief()));
+            false
+        };
+        self.table.scan(look, |_| {});
+        brief.get()
+    }
+
     /// Sleeps until there is something to do.
     /// `idle` is called if there isn't for some time.
     pub(super) fn park(self: &Arc<Hub>, timeout: Option<Duration>, idle: impl FnOnce()) {
@@ -226,6 +241,7 @@ impl Hub {
         if self.spin(timeout) {
             return;
         }
+        self.crowd.end_claim(false);
         idle();
         count(Counter::Parked);
         self.awake().fetch_sub(1, Ordering::SeqCst);
@@ -284,6 +300,8 @@ impl Hub {
             return self.unparked.swap(false, Ordering::SeqCst);
         }
         let budget = Duration::from_nanos(self.spin_ns.load(Ordering::Relaxed));
+        let claimed = self.crowd.is_claimed();
+        let budget = if claimed { most * CLAIMED } else { budget };
         let budget = timeout.map_or(budget, |timeout| timeout.min(budget));
         let began = Instant::now();
         loop {
@@ -296,6 +314,9 @@ impl Hub {
                     return true;
                 }
                 std::hint::spin_loop();
+            }
+            if began.elapsed() >= budget && claimed {
+                return false;
             }
             if began.elapsed() >= budget {
                 let shorter = (budget / 2).max(most / 8);
@@ -408,6 +429,7 @@ impl Hub {
             return false;
         }
         thread.tid.store(tid, Ordering::SeqCst);
+        self.crowd.welcome(&thread);
         self.tids.lock().insert(tid, Arc::clone(&thread));
         thread.arrive(it.id, if by_map { arrival::BY_MAP } else { arrival::BY_HELLO });
         if thread.proc.set(Arc::clone(&proc)).is_err() {

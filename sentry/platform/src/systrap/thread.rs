@@ -8,7 +8,7 @@ use std::task::Waker;
 
 use sentry_sync::{Level, Mutex};
 
-use super::crowd::Company;
+use super::crowd::{Advice, Company};
 use super::hub::Hub;
 use super::later::Later;
 use super::layout::{command, field, waiting};
@@ -207,12 +207,14 @@ impl Thread {
     ///
     /// The stub says that it will sleep, then looks at the request number once more; we raise the number, then look
     /// whether it sleeps. Both with full barriers, so that at least one sees the other.
-    pub(super) fn publish(&self, hub: &Hub, what: u32) -> Found {
+    pub(super) fn publish(self: &Arc<Self>, hub: &Hub, what: u32) -> Found {
         let number = self.next_request();
         let mut cpu = rustix::thread::sched_getcpu();
         let shared = &self.shared;
         let meeting = self.meeting(cpu);
-        let mut parts = meeting.is_some() && self.is_brief() && hub.crowd.meet(&self.company);
+        let meets = meeting.is_some() && self.is_brief();
+        let advice = if meets { hub.crowd.meet(self, cpu, || hub.brief_guests()) } else { Advice::Stay };
+        let mut parts = advice == Advice::Part;
         let mut moved = false;
         if parts && meeting == Some(Meeting::InFutex) {
             // The host wakes a sleeper where it lay down, if nobody is there.
@@ -235,8 +237,9 @@ impl Thread {
             let _ = rustix::thread::futex::wake(word, rustix::thread::futex::Flags::empty(), 1);
         }
         if self.release_notification(hub) {
-            found = Found::AsleepHere;
+            found = if advice == Advice::Settled { Found::Asleep } else { Found::AsleepHere };
         }
+        hub.crowd.note_reply(found != Found::Awake);
         // One that sleeps in a notification goes on here, and best before we leave.
         if moved || parts && hub.crowd.part(cpu) {
             return Found::Left;
@@ -350,7 +353,7 @@ impl Thread {
     }
 
     /// Claims the outcome for the owner and wakes it. Any worker may try, one succeeds.
-    pub(super) fn claim(&self, hub: &Hub) -> bool {
+    pub(super) fn claim(self: &Arc<Self>, hub: &Hub) -> bool {
         let state = self.state.load(Ordering::SeqCst);
         if !self.is_news(state) {
             return false;
@@ -372,7 +375,7 @@ impl Thread {
     }
 
     /// Ends a thread that nobody owns and that has answered its last request.
-    fn end_orphan(&self, hub: &Hub) {
+    fn end_orphan(self: &Arc<Self>, hub: &Hub) {
         let leader = self.proc.get().is_some_and(|proc| proc.pid == self.tid.load(Ordering::SeqCst));
         // The first thread of a process stays, asleep: without it the host would not let us reach the memory.
         if !leader && self.state.swap(0, Ordering::SeqCst) as u32 & READY != 0 {
@@ -387,7 +390,7 @@ impl Thread {
     }
 
     /// Hears that the owner is gone.
-    pub(super) fn abandon(&self, hub: &Hub) {
+    pub(super) fn abandon(self: &Arc<Self>, hub: &Hub) {
         self.orphan.store(true, Ordering::SeqCst);
         self.forget_waker();
         match self.state() {
