@@ -53,7 +53,7 @@ const FIELDS: &[(&str, &str)] = &[
     (
         "/linux/namespaces",
         "5 [5] [{}] [{\"type\":\"nosuch\"}] [{\"type\":\"pid\"},{\"type\":\"pid\"}] \
-      [{\"type\":\"user\",\"path\":\"/proc/self/ns/user\"}] [{\"type\":\"network\",\"path\":\"/none\"}] \
+      [{\"type\":\"user\",\"path\":\"/proc/self/ns/net\"}] [{\"type\":\"network\",\"path\":\"/none\"}] \
       [{\"type\":\"network\",\"path\":\"/etc/passwd\"}] [{\"type\":\"uts\",\"path\":\"/none\"}] [{\"type\":\"ipc\",\"path\":\"rel\"}]",
     ),
     ("/linux/uidMappings", "5 [{\"containerID\":0,\"hostID\":0,\"size\":1}]"),

@@ -1,21 +1,22 @@
 //! One guest thread, as the kernel holds it.
 
+mod interrupter;
 mod look;
+mod put_frame;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
 
 use abi::Errno;
+use interrupter::Interrupter;
 
 use super::Copies;
 use super::answers;
 use super::birth::{self, Kind};
 use super::copier;
-use super::fpu;
 use super::frame::{self, Cause};
 use super::hub::{self, Hub};
 use super::input;
@@ -28,10 +29,7 @@ use super::reuse::{self, Life};
 use super::shared::Shared;
 use super::thread::{BUSY, Found, IDLE, RUNNING, Thread};
 use crate::counters::{Counter, count};
-use crate::ptrace::figures::process_clock;
-use crate::{
-    Answers, BoxFuture, Context, Death, Event, Interrupt, MemOp, MemOpError, NewProcess, PlatformError, Registers,
-};
+use crate::{BoxFuture, Context, Death, Event, Interrupt, MemOp, MemOpError, NewProcess, PlatformError, Registers};
 
 /// A guest thread on this platform.
 pub(super) struct SystrapContext {
@@ -705,8 +703,7 @@ impl Context for SystrapContext {
     }
 
     fn frame_state_len(&self) -> Option<u64> {
-        let live = matches!(self.entry, Entry::Call(Fpu::Live | Fpu::Saved));
-        (live && self.hub.has_frames()).then(|| (self.hub.setup.fpu.size + size_of_val(&fpu::MAGIC2)) as u64)
+        self.state_len()
     }
 
     fn write_frame<'a>(
@@ -715,32 +712,7 @@ impl Context for SystrapContext {
         frame: &'a [u8],
         state: u64,
     ) -> BoxFuture<'a, Result<bool, PlatformError>> {
-        Box::pin(async move {
-            let fits = |at: u64, len: usize| self.process.reach(at, len) == len;
-            let state_len = self.hub.setup.fpu.size + size_of_val(&fpu::MAGIC2);
-            if !fits(at, frame.len()) || !fits(state, state_len) || frame.len() > field::WINDOW_LEN {
-                return Ok(false);
-            }
-            self.settle().await?;
-            let shared = &self.thread.shared;
-            shared.write(field::WINDOW, frame);
-            shared.set(field::COPY_FROM, copier::window(&self.thread));
-            shared.set(field::COPY_TO, at);
-            shared.set(field::COPY_LEN, frame.len() as u64);
-            shared.set(field::STATE, state);
-            self.thread.set_state(BUSY);
-            self.found = self.thread.publish(&self.hub, command::FRAME);
-            if !poll_fn(|cx| self.poll_taken(cx)).await {
-                return Err(PlatformError::Dead("it was asked for a signal frame"));
-            }
-            let shared = &self.thread.shared;
-            let done = shared.u32(field::KIND).load(Ordering::Relaxed) == outcome::DONE;
-            if done && shared.get(field::COPY_LEFT) == 0 {
-                self.entry = Entry::Call(Fpu::Live);
-                return Ok(true);
-            }
-            Ok(false)
-        })
+        Box::pin(self.put_frame(at, frame, state))
     }
 
     fn reset_fpstate(&mut self) {
@@ -777,56 +749,5 @@ impl Drop for SystrapContext {
         if !reuse::keep(self) {
             self.thread.abandon(&self.hub);
         }
-    }
-}
-
-/// Interrupts a context.
-struct Interrupter {
-    thread: Arc<Thread>,
-    hub: Arc<Hub>,
-    life: Arc<Life>,
-}
-
-impl Interrupt for Interrupter {
-    fn interrupt(&self) {
-        // One that comes at the end may still meet the stub's next guest thread, which has nothing to see then.
-        if self.life.is_over() {
-            return;
-        }
-        self.thread.interrupt.store(true, Ordering::SeqCst);
-        if self.thread.state() == RUNNING {
-            self.thread.kick();
-        }
-    }
-
-    fn answers(&self) -> Option<Arc<dyn Answers>> {
-        answers::of(&self.hub, &self.thread, &self.life)
-    }
-
-    fn has_performed(&self, run: u32) -> bool {
-        self.thread.has_performed(run)
-    }
-
-    fn owes(&self) -> Option<u64> {
-        // What the stub owes afterwards is another guest thread's.
-        if self.life.is_over() { None } else { self.thread.owes() }
-    }
-
-    fn kill(&self, reason: &'static str) {
-        if let Some(proc) = self.thread.proc.get().filter(|_| !self.life.is_over()) {
-            proc.kill(reason);
-        }
-    }
-
-    fn cpu_time(&self) -> Duration {
-        let Some(proc) = self.thread.proc.get() else { return Duration::ZERO };
-        let (figures, tid) = (&self.hub.setup.figures, self.thread.tid.load(Ordering::SeqCst));
-        // The clock of a whole process is cheaper than a file.
-        self.life.time(|| if proc.is_single() { process_clock(proc.pid) } else { figures.cpu_time(proc.pid, tid) })
-    }
-
-    fn figures(&self) -> crate::ThreadFigures {
-        let Some(proc) = self.thread.proc.get() else { return crate::ThreadFigures::default() };
-        self.life.figures(self.hub.setup.figures.thread(proc.pid, self.thread.tid.load(Ordering::SeqCst)))
     }
 }

@@ -39,26 +39,25 @@ impl Shared {
     /// Returns the word at `offset`, which is a constant of the layout.
     pub(super) fn u32(&self, offset: usize) -> &AtomicU32 {
         assert!(offset.is_multiple_of(4) && offset + 4 <= self.len);
-        // SAFETY: inside the mapping, as just checked.
-        let word = unsafe { self.base.add(offset) };
-        // SAFETY: aligned (checked; the base is), mapped for ever, and only accessed atomically.
+        let word = self.base.wrapping_add(offset);
+        // SAFETY: inside the mapping (just checked), aligned (checked; the base is), mapped for ever, and only accessed
+        // atomically.
         unsafe { AtomicU32::from_ptr(word.cast()) }
     }
 
     /// Returns the word at `offset`, which is a constant of the layout.
     pub(super) fn u64(&self, offset: usize) -> &AtomicU64 {
         assert!(offset.is_multiple_of(8) && offset + 8 <= self.len);
-        // SAFETY: inside the mapping, as just checked.
-        let word = unsafe { self.base.add(offset) };
-        // SAFETY: aligned (checked; the base is), mapped for ever, and only accessed atomically.
+        let word = self.base.wrapping_add(offset);
+        // SAFETY: inside the mapping (just checked), aligned (checked; the base is), mapped for ever, and only accessed
+        // atomically.
         unsafe { AtomicU64::from_ptr(word.cast()) }
     }
 
     /// Has the processor fetch the line at `offset`, a constant of the layout, for a read that follows soon.
     pub(super) fn prefetch(&self, offset: usize) {
         assert!(offset < self.len);
-        // SAFETY: inside the mapping, as just checked.
-        let line = unsafe { self.base.add(offset) };
+        let line = self.base.wrapping_add(offset);
         // SAFETY: SSE is part of x86-64, and a prefetch reads and faults nothing.
         unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.cast()) };
     }

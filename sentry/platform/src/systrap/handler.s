@@ -1,0 +1,72 @@
+# Signals that meet the stub's own code: edi = signal, rdx = ucontext, rbx = context, rbp = control page, r8 = where it was,
+# r9 = the same from the start of the stub. rsp = frame.
+
+# A signal in here: an interrupt of a patched call, an access of guest memory that has failed, the trap that was asked
+# for, or an attack.
+30:
+cmp edi, {INTERRUPT}
+je 33f
+lea rax, [rip + systrap_stub_trapped]
+cmp r8, rax
+je 36f
+lea rcx, [rip + systrap_stub_repairs]
+35:
+mov eax, [rcx]
+test eax, eax
+jz 37f
+add rcx, 8
+cmp eax, r9d
+jne 35b
+mov ecx, [rcx - 4]
+movabs rax, {STUB}
+add rcx, rax
+jmp 31f
+37:
+cmp edi, {SIGTRAP}
+jne 99b
+# The guest steps itself: a call is one step.
+and dword ptr [rdx + {UC_EFLAGS}], ~0x100
+jmp 32f
+31:
+mov [rdx + {UC_RIP}], rcx
+32:
+add rsp, 8
+mov eax, {SYS_rt_sigreturn}
+syscall
+jmp 99b
+33:
+mov dword ptr [rbx + {PENDING}], 1
+lea rcx, [rip + systrap_stub_return]
+cmp r8, rcx
+jb 32b
+lea rax, [rip + systrap_stub_return_end]
+cmp r8, rax
+jb 31b
+# In an answer: see answers.s.
+lea rcx, [rip + systrap_stub_resumed]
+cmp r8, rcx
+jb 38f
+lea rax, [rip + systrap_stub_resumed_end]
+cmp r8, rax
+jb 34f
+38:
+lea rcx, [rip + systrap_stub_serve]
+lea rax, [rip + systrap_stub_answer]
+cmp r8, rax
+jb 32b
+lea rax, [rip + systrap_stub_changed]
+cmp r8, rax
+jb 34f
+lea rcx, [rip + systrap_stub_stopped]
+lea rax, [rip + systrap_stub_answered_end]
+cmp r8, rax
+jae 32b
+34:
+mov [rdx + {UC_RBX}], rbx
+jmp 31b
+36:
+mov eax, [rbp + {C_FRAME}]
+add rax, rbx
+cmp rax, rsp
+jne 99b
+jmp 21b
