@@ -1,5 +1,6 @@
 // Threads: their ids, their ends, what they share.
 #include "case.h"
+#include <stdatomic.h>
 #include <linux/kcmp.h>
 #include <sys/prctl.h>
 #define FAMILY "process"
@@ -355,4 +356,26 @@ CASE(thread_many_in_a_row, "clone3 futex exit set_tid_address") {
         good += result == &good;
     }
     R(good);
+}
+
+// The kernel may move its own work about while guests are busy; the CPUs that a guest may use stay the same.
+static atomic_int busy_over;
+static void *be_busy(void *arg) {
+    while (!busy_over) lseek(0, 0, SEEK_CUR);
+    return arg;
+}
+CASE(thread_affinity_while_busy, "sched_getaffinity") {
+    cpu_set_t before, now;
+    MUST(sched_getaffinity(0, sizeof before, &before));
+    pthread_t busy[3];
+    for (int i = 0; i < 3; i++) MUST(-pthread_create(&busy[i], 0, be_busy, 0));
+    int same = 1;
+    for (int i = 0; i < 300; i++) {
+        usleep(1000);
+        MUST(sched_getaffinity(0, sizeof now, &now));
+        same &= CPU_EQUAL(&before, &now);
+    }
+    busy_over = 1;
+    for (int i = 0; i < 3; i++) pthread_join(busy[i], 0);
+    T(same);
 }

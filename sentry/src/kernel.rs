@@ -1,7 +1,7 @@
 //! One guest kernel: what all its tasks share.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use abi::signal::Signal;
@@ -139,11 +139,18 @@ impl Kernel {
     /// Works until the sandbox ends, with as many threads as the platform and the machine allow; returns init's wait
     /// status.
     pub fn run(&self) -> i32 {
-        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let cpus = cpus();
         match self.platform.max_workers() {
             Some(1) => self.executor.work(),
             most => self.executor.employ(most.unwrap_or(cpus).min(cpus)),
         }
         self.exit_status.load(Ordering::SeqCst)
     }
+}
+
+/// Returns how many CPUs the host lets the sandbox use, as it said first: a worker may keep to one of them later.
+pub fn cpus() -> usize {
+    static CPUS: LazyLock<usize> =
+        LazyLock::new(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+    *CPUS
 }

@@ -202,7 +202,7 @@ pub fn sched_getattr(cur: &mut Current, pid: Pid, attr: UserAddr, size: u32, fla
 }
 
 fn cpu_count() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(64)
+    sentry::kernel::cpus().min(64)
 }
 
 fn all_cpus() -> u64 {

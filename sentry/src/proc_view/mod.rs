@@ -38,7 +38,7 @@ impl KernelProc {
     /// Wraps a kernel that has just been made. `host_cpuinfo` is the host's `/proc/cpuinfo`, which the confined sentry
     /// can't read any more.
     pub fn new(kernel: &Arc<Kernel>, host_cpuinfo: &str) -> Arc<KernelProc> {
-        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let cpus = crate::kernel::cpus();
         // Guests see the host's clocks, so the boot that they count from is the host's.
         let up = crate::time::monotonic().duration().unwrap_or_default();
         let now = Instant::now();
