@@ -26,10 +26,6 @@ use watch::{Spares, Trimmed};
 /// the time must not keep others from being heard.
 const BURST: u32 = 32;
 
-/// Ready futures that wait while a worker runs another, from which on a colleague is woken. Most take a microsecond or two, a
-/// colleague that is woken takes ten times that, and its CPU is one that a guest could use.
-const HELP: usize = 4;
-
 /// Why a worker works no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
@@ -161,7 +157,7 @@ impl Executor {
         while !self.is_stopping() {
             post.beat();
             if let Some(runnable) = self.ready.pop() {
-                if self.ready.len() >= HELP {
+                if !self.ready.is_empty() {
                     self.wake_one();
                 }
                 runnable.run();
