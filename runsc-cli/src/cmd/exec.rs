@@ -2,8 +2,8 @@
 //!
 //! The process stands under the connection of whoever waits for it: this command, or with `--detach` a child of it
 //! (`exec-wait`) that an engine's shim takes over and waits for. It exits with the process's status, passes signals on, and
-//! when it is killed the process is killed too; it ends with the sandbox at the latest. On its terminal it leads a session, so that the host tells it of a new
-//! window size.
+//! when it is killed the process is killed too; it ends with the sandbox at the latest. On its terminal it leads a session,
+//! so that the host tells it of a new window size.
 
 use std::ffi::CString;
 use std::fs::File;
