@@ -29,6 +29,7 @@ pub mod regs;
 pub mod spawn;
 pub mod systrap;
 pub mod trim;
+pub mod xstate;
 
 pub use error::PlatformError;
 pub use ext::{ContextExt, auxiliary};

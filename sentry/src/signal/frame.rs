@@ -4,6 +4,7 @@
 use abi::signal::{SigAction, SigInfo, SigSet, Signal, StackT, sa};
 use abi::{Errno, UserAddr};
 use sentry_platform::regs::{USER_CS, USER_EFLAGS, USER_SS};
+use sentry_platform::xstate;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{SS_DISABLE, send};
@@ -17,15 +18,12 @@ const UC_FP_XSTATE: u64 = 1;
 const UC_SIGCONTEXT_SS: u64 = 2;
 const UC_STRICT_RESTORE_SS: u64 = 4;
 const RED_ZONE: u64 = 128;
-const FXSAVE_LEN: usize = 512;
 /// Bytes of the header of the extended state, behind the legacy area.
 const HEADER_LEN: usize = 64;
-/// Where the software-reserved bytes of an FXSAVE image begin.
-const SW_RESERVED: usize = 464;
-const FP_XSTATE_MAGIC1: u32 = 0x4650_5853;
-const FP_XSTATE_MAGIC2: u32 = 0x4650_5845;
 /// Largest XSAVE image taken from a guest, in bytes.
 const XSTATE_MAX: usize = 16 * 1024;
+/// Bytes of the legacy area.
+const FXSAVE_LEN: usize = xstate::HEADER;
 const EFLAGS_TF: u64 = 1 << 8;
 const EFLAGS_DF: u64 = 1 << 10;
 const EFLAGS_RF: u64 = 1 << 16;
@@ -215,15 +213,11 @@ fn seal_image(image: &mut Vec<u8>) -> Result<usize, Errno> {
     if image.len() < FXSAVE_LEN || image.len() > XSTATE_MAX {
         return Err(Errno::EFAULT);
     }
-    let features: [u8; 8] = image[SW_RESERVED..SW_RESERVED + 8].try_into().map_err(|_| Errno::EFAULT)?;
+    let features: [u8; 8] =
+        image[xstate::NOTES.start..xstate::NOTES.start + 8].try_into().map_err(|_| Errno::EFAULT)?;
     let xstate_len = u32::try_from(image.len()).map_err(|_| Errno::EFAULT)?;
-    let mut software = [0; FXSAVE_LEN - SW_RESERVED];
-    software[0..4].copy_from_slice(&FP_XSTATE_MAGIC1.to_le_bytes());
-    software[4..8].copy_from_slice(&(xstate_len + 4).to_le_bytes());
-    software[8..16].copy_from_slice(&features);
-    software[16..20].copy_from_slice(&xstate_len.to_le_bytes());
-    image[SW_RESERVED..FXSAVE_LEN].copy_from_slice(&software);
-    image.extend_from_slice(&FP_XSTATE_MAGIC2.to_le_bytes());
+    image[xstate::NOTES].copy_from_slice(&xstate::notes(xstate_len, u64::from_le_bytes(features)));
+    image.extend_from_slice(&xstate::MAGIC2.to_le_bytes());
     Ok(image.len())
 }
 
@@ -322,15 +316,15 @@ async fn restore_fpstate(cur: &mut Current, at: u64, copied: &Copied<'_>) -> Res
     let word =
         |offset: usize| image.get(offset..offset + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
     let number = |offset| word(offset).and_then(|len| usize::try_from(len).ok()).unwrap_or(0);
-    let (xstate_len, all_len) = (number(SW_RESERVED + 16), number(SW_RESERVED + 4));
+    let (xstate_len, all_len) = (number(xstate::NOTES.start + 16), number(xstate::NOTES.start + 4));
     let known_len = (FXSAVE_LEN + HEADER_LEN..=XSTATE_MAX).contains(&xstate_len) && xstate_len <= all_len;
     let mut mark = [0; 4];
-    if word(SW_RESERVED) == Some(FP_XSTATE_MAGIC1) && known_len {
+    if word(xstate::NOTES.start) == Some(xstate::MAGIC1) && known_len {
         copied.read(cur, at.wrapping_add(xstate_len as u64), &mut mark)?;
     }
     let mut components = 3_u64.to_le_bytes();
-    if mark == FP_XSTATE_MAGIC2.to_le_bytes() {
-        components.copy_from_slice(&image[SW_RESERVED + 8..SW_RESERVED + 16]);
+    if mark == xstate::MAGIC2.to_le_bytes() {
+        components.copy_from_slice(&image[xstate::NOTES.start + 8..xstate::NOTES.start + 16]);
         image.resize(xstate_len, 0);
         copied.read(cur, at, &mut image)?;
     } else {
@@ -343,7 +337,7 @@ async fn restore_fpstate(cur: &mut Current, at: u64, copied: &Copied<'_>) -> Res
     if !at.is_multiple_of(alignment) {
         return Err(Errno::EFAULT);
     }
-    image[SW_RESERVED..FXSAVE_LEN].fill(0);
+    image[xstate::NOTES].fill(0);
     cur.context.set_fpstate(&image).await.map_err(|error| error.errno())?;
     let present = &mut image[FXSAVE_LEN..FXSAVE_LEN + components.len()];
     if present.iter().zip(components).all(|(present, named)| present & !named == 0) {

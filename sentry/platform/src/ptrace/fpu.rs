@@ -7,15 +7,12 @@ use abi::Errno;
 
 use super::host;
 use crate::PlatformError;
+use crate::xstate::{HEADER, NOTES};
 
 /// Size of the legacy area and the header.
 const MINIMUM: usize = 576;
 /// The most that any processor needs with all components of today (AMX included), with room.
 const MAXIMUM: usize = 64 << 10;
-/// Software-reserved bytes of the legacy area: the host puts its own notes there, first the mask of enabled components.
-const RESERVED: std::ops::Range<usize> = 464..512;
-/// `xstate_bv`, the components present.
-const HEADER: usize = 512;
 /// AMX tiles: a program must ask for them before its signal frames hold them, and ours can't ask.
 const DYNAMIC: u64 = 0b11 << 17;
 const X87: u64 = 1;
@@ -78,11 +75,11 @@ impl Fpu {
     pub(super) fn read(&self, tid: i32) -> Result<Vec<u8>, Errno> {
         let mut buf = vec![0; self.full];
         host::get_xstate(tid, &mut buf)?;
-        let enabled = word(&buf, RESERVED.start) & !DYNAMIC;
-        if let Some(notes) = buf.get_mut(RESERVED) {
+        let enabled = word(&buf, NOTES.start) & !DYNAMIC;
+        if let Some(notes) = buf.get_mut(NOTES) {
             notes.fill(0);
         }
-        put(&mut buf, RESERVED.start, &enabled.to_le_bytes());
+        put(&mut buf, NOTES.start, &enabled.to_le_bytes());
         buf.truncate(self.shown);
         Ok(buf)
     }
@@ -101,7 +98,7 @@ impl Fpu {
         }
         let mut buf = vec![0; self.full];
         buf[..xsave.len()].copy_from_slice(xsave);
-        if let Some(notes) = buf.get_mut(RESERVED) {
+        if let Some(notes) = buf.get_mut(NOTES) {
             notes.fill(0);
         }
         host::set_xstate(tid, &buf).map_err(|errno| match errno {

@@ -1,20 +1,14 @@
-//! Floating-point and vector state in signal frames: the standard XSAVE layout (Intel SDM volume 1, chapter 13), with the
-//! host's notes in bytes 464 to 511 (`struct _fpx_sw_bytes`, arch/x86/include/uapi/asm/sigcontext.h).
+//! What this host's floating-point and vector state in signal frames ([`crate::xstate`]) has in it.
 
 use std::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
 
 use abi::Errno;
 
+use crate::xstate::{HEADER, MAGIC1, MAGIC2, NOTES};
+
 /// Legacy area (x87 and SSE) with the header behind it.
 const MINIMUM: usize = 576;
-/// The host's notes.
-pub(super) const NOTES: std::ops::Range<usize> = 464..512;
-const MAGIC1: u32 = 0x4650_5853;
-/// Behind the image.
-pub(super) const MAGIC2: u32 = 0x4650_5845;
-/// Where the header of the extended state stands.
-pub(super) const HEADER: usize = 512;
 const MXCSR: usize = 24;
 const MXCSR_MASK: usize = 28;
 /// MXCSR bits that every processor has; for one that doesn't tell.
@@ -67,15 +61,9 @@ impl Fpu {
         *self.components.get_or_init(|| (0..63).map(ask).collect()).get(number as usize)?
     }
 
-    /// Returns the notes that the host leaves with a whole image.
-    pub(super) fn notes(&self) -> [u8; NOTES.end - NOTES.start] {
-        let mut notes = [0; NOTES.end - NOTES.start];
-        let size = self.size as u32;
-        put(&mut notes, 0, &MAGIC1.to_le_bytes());
-        put(&mut notes, 4, &(size + size_of_val(&MAGIC2) as u32).to_le_bytes());
-        put(&mut notes, 8, &self.features.to_le_bytes());
-        put(&mut notes, 16, &size.to_le_bytes());
-        notes
+    /// Returns the bytes of an image with the mark behind it.
+    pub(super) fn marked_size(&self) -> usize {
+        self.size + size_of_val(&MAGIC2)
     }
 
     /// Makes of an image in a frame what the trait promises.

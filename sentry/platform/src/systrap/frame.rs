@@ -4,6 +4,7 @@ use super::hub::{self, Hub};
 use super::layout::{INTERRUPT, field, frame};
 use super::shared::Shared;
 use crate::regs::{USER_CS, USER_EFLAGS, USER_SS};
+use crate::xstate::NOTES;
 use crate::{Fault, Registers};
 
 /// `SYS_SECCOMP`, `si_code` of a trapped call.
@@ -145,9 +146,9 @@ pub(super) fn read_fpstate(hub: &Hub, shared: &Shared) -> Vec<u8> {
 /// Writes the floating-point state, with the notes that the host wants.
 pub(super) fn write_fpstate(hub: &Hub, shared: &Shared, image: &[u8]) {
     let mut image = image.to_vec();
-    let notes = fpstate_offset(hub) - hub.setup.frame + super::fpu::NOTES.start;
-    let len = super::fpu::NOTES.len();
-    if let (Some(to), Some(from)) = (image.get_mut(super::fpu::NOTES), hub.setup.template.get(notes..notes + len)) {
+    let notes = fpstate_offset(hub) - hub.setup.frame + NOTES.start;
+    let len = NOTES.len();
+    if let (Some(to), Some(from)) = (image.get_mut(NOTES), hub.setup.template.get(notes..notes + len)) {
         to.copy_from_slice(from);
     }
     shared.write(fpstate_offset(hub), &image);

@@ -19,10 +19,11 @@
 //! The guest may jump anywhere in here. It can do no more by that than the filter allows the stub, in its own address
 //! space.
 
+use super::input;
 use super::layout::{self, answer, call, command, context, control, field, frame, load, outcome, waiting};
 use super::shared::CONTEXT_SIZE;
-use super::{fpu, input};
 use crate::regs::USER_EFLAGS;
+use crate::xstate;
 
 std::arch::global_asm!(
     ".pushsection .rodata.systrap_stub, \"a\"",
@@ -558,11 +559,11 @@ std::arch::global_asm!(
     USER_EFLAGS = const USER_EFLAGS,
     FRAME = const command::FRAME,
     STATE = const field::STATE,
-    STATE_HEADER = const fpu::HEADER,
-    STATE_NOTES = const fpu::NOTES.start,
+    STATE_HEADER = const xstate::HEADER,
+    STATE_NOTES = const xstate::NOTES.start,
     C_NOTES = const control::NOTES,
     C_INITIAL = const control::INITIAL,
-    MAGIC2 = const fpu::MAGIC2,
+    MAGIC2 = const xstate::MAGIC2,
     FUTEX_WAIT = const libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
     FUTEX_WAKE = const libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
     FUTEX_WAIT_BITSET = const libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG,

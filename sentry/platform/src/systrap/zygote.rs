@@ -19,7 +19,7 @@ use super::shared::{CONTEXT_SIZE, Shared};
 use super::thread::{IDLE, Thread};
 use super::{Options, Spin, filter, host, stub};
 use crate::ptrace::figures::Figures;
-use crate::{PlatformError, Vdso};
+use crate::{PlatformError, Vdso, xstate};
 
 const HINT: &str = "systrap needs Linux 5.15 or newer, seccomp with user notifications, and /proc where the sentry starts; \
                     try --platform=ptrace";
@@ -369,7 +369,7 @@ pub(super) fn make(options: &Options) -> Result<(std::sync::Arc<Hub>, std::sync:
         super::input::publish(&setup.control);
         if setup.fpu.size <= control::INITIAL_LEN {
             setup.control.write(control::INITIAL, &setup.fpu.initial);
-            setup.control.write(control::NOTES, &setup.fpu.notes());
+            setup.control.write(control::NOTES, &xstate::notes(setup.fpu.size as u32, setup.fpu.features));
         }
     }
     setup.control.u32(control::AWAKE).store(0, Ordering::SeqCst);

@@ -5,21 +5,21 @@ use std::sync::atomic::Ordering;
 
 use super::{Entry, Fpu, SystrapContext};
 use crate::PlatformError;
+use crate::systrap::copier;
 use crate::systrap::layout::{command, field, outcome};
 use crate::systrap::thread::BUSY;
-use crate::systrap::{copier, fpu};
 
 impl SystrapContext {
     /// Returns the bytes that [`SystrapContext::put_frame`] writes for the state; `None` where that isn't in the processor.
     pub(super) fn state_len(&self) -> Option<u64> {
         let live = matches!(self.entry, Entry::Call(Fpu::Live | Fpu::Saved));
-        (live && self.hub.has_frames()).then(|| (self.hub.setup.fpu.size + size_of_val(&fpu::MAGIC2)) as u64)
+        (live && self.hub.has_frames()).then(|| self.hub.setup.fpu.marked_size() as u64)
     }
 
     /// Has the stub write a frame to `at` and the state to `state`; returns whether it could ([`crate::Context::write_frame`]).
     pub(super) async fn put_frame(&mut self, at: u64, frame: &[u8], state: u64) -> Result<bool, PlatformError> {
         let fits = |at: u64, len: usize| self.process.reach(at, len) == len;
-        let state_len = self.hub.setup.fpu.size + size_of_val(&fpu::MAGIC2);
+        let state_len = self.hub.setup.fpu.marked_size();
         if !fits(at, frame.len()) || !fits(state, state_len) || frame.len() > field::WINDOW_LEN {
             return Ok(false);
         }
