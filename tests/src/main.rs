@@ -143,6 +143,10 @@ fn main() -> ExitCode {
         eprintln!("xtask: {e:#}");
     }
     if tally.total() > 0 {
+        // Again at the end: the suites print thousands of lines.
+        for failure in tally.failures() {
+            println!("FAILED {failure}");
+        }
         println!("{} passed, {} failed", tally.passed(), tally.failed());
     }
     if result.is_ok() && tally.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

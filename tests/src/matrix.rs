@@ -1,5 +1,6 @@
 //! `xtask compat`: the compatibility matrix, run by the `compat` program.
 
+use std::fmt;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -8,70 +9,121 @@ use crate::Common;
 use crate::setup::{need, root, runsc, workspace};
 use crate::tally::Tally;
 
-/// Builds and runs `compat`, and takes its closing line into the tally.
+/// Builds and runs `compat`, and takes its verdicts into the tally.
 pub(crate) fn run(common: &Common, rest: &[String], tally: &mut Tally) -> Result<()> {
-    need(&[("gcc", "gcc"), ("/usr/include/stdio.h", "libc6-dev")])?;
+    need(&[("gcc", "gcc"), ("/usr/include/stdio.h", "libc6-dev"), ("unshare", "util-linux"), ("ip", "iproute2")])?;
     root("the cases switch users and make device nodes")?;
-    let native_only = rest.iter().any(|r| r == "--native-only" || r == "--list");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["run", "--quiet", "--package", "compat", "--bin", "compat", "--"]).current_dir(workspace());
-    if !native_only {
-        command.arg("--runsc").arg(runsc(common)?);
-        command.arg("--platform").arg(common.platform.join(","));
-    }
-    if let Some(filter) = &common.filter {
-        command.arg("--filter").arg(filter);
-    }
     if rest.is_empty() && common.filter.is_none() {
-        on_host_network(common, tally)?;
+        let sockets = ["socket", "epoll", "poll"].iter().flat_map(|f| ["--filter", f]).map(str::to_owned);
+        matrix(common, Network::Host, &sockets.collect::<Vec<_>>(), tally)?;
     }
-    let output = command.args(rest).stderr(Stdio::inherit()).output().context("run compat")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    print!("{text}");
-    let (mut passed, mut failed) = text.lines().find_map(closing).unwrap_or((0, usize::from(!output.status.success())));
-    for (platform, case) in text.lines().filter_map(differing).take(RETRIES) {
-        if once_more(common, platform, case)? {
-            println!("{case} on {platform} agrees when it runs alone: the first difference was one of timing");
-            passed += 1;
-            failed -= 1;
-        }
-    }
-    tally.add(passed, failed, "compat");
-    Ok(())
+    let filter = common.filter.iter().flat_map(|f| ["--filter".to_owned(), f.clone()]);
+    matrix(common, Network::Own, &filter.chain(rest.iter().cloned()).collect::<Vec<_>>(), tally)
 }
 
-/// Runs the cases of sockets with sockets of the host, in a network namespace that has a loopback only, as native.
-fn on_host_network(common: &Common, tally: &mut Tally) -> Result<()> {
-    need(&[("unshare", "util-linux"), ("ip", "iproute2")])?;
+/// Whose sockets the cases use.
+#[derive(Clone, Copy)]
+enum Network {
+    /// The sandbox's.
+    Own,
+    /// The host's, in a network namespace that has a loopback only, for the native run too.
+    Host,
+}
+
+/// `compat` with `arguments`, on all platforms or, given one, on that.
+fn command(common: &Common, network: Network, platform: Option<&str>, arguments: &[String]) -> Result<Command> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new("unshare");
-    command.args(["--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]).arg(cargo);
+    let mut command = match network {
+        Network::Own => Command::new(cargo),
+        Network::Host => {
+            let mut command = Command::new("unshare");
+            command.args(["--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]).arg(cargo);
+            command
+        }
+    };
     command.args(["run", "--quiet", "--package", "compat", "--bin", "compat", "--"]).current_dir(workspace());
-    command.arg("--runsc").arg(runsc(common)?).arg("--platform").arg(common.platform.join(","));
-    command.args(["--runsc-flag=--network=host", "--filter", "socket", "--filter", "epoll", "--filter", "poll"]);
-    let output = command.stderr(Stdio::inherit()).output().context("run compat on the host's network")?;
+    if !arguments.iter().any(|a| a == "--native-only" || a == "--list") {
+        command.arg("--runsc").arg(runsc(common)?);
+        command.arg("--platform").arg(platform.map_or_else(|| common.platform.join(","), str::to_owned));
+    }
+    if matches!(network, Network::Host) {
+        command.arg("--runsc-flag=--network=host");
+    }
+    command.args(arguments);
+    Ok(command)
+}
+
+fn matrix(common: &Common, network: Network, arguments: &[String], tally: &mut Tally) -> Result<()> {
+    let mut command = command(common, network, None, arguments)?;
+    let output = command.stderr(Stdio::inherit()).output().context("run compat")?;
     let text = String::from_utf8_lossy(&output.stdout);
     print!("{text}");
-    let (passed, failed) = text.lines().find_map(closing).unwrap_or((0, 1));
-    tally.add(passed, failed, "compat with --network=host");
+    let what = match network {
+        Network::Own => "compat",
+        Network::Host => "compat with --network=host",
+    };
+    let Some((mut passed, failed)) = text.lines().find_map(closing) else {
+        let problem = (!output.status.success()).then(|| format!("ended with {} and no verdict", output.status));
+        if problem.is_some() || !arguments.iter().any(|a| a == "--list") {
+            tally.check(what, problem);
+        }
+        return Ok(());
+    };
+    let bad: Vec<_> = text.lines().filter_map(Bad::read).collect();
+    let mut failures = Vec::new();
+    if bad.len() != failed {
+        failures.push(format!("{what}: {failed} failed, {} were named", bad.len()));
+    }
+    for (nth, bad) in bad.into_iter().enumerate() {
+        if nth < RETRIES && once_more(common, network, &bad)? {
+            println!("{bad} agrees when it runs alone: the first difference was one of timing");
+            passed += 1;
+        } else {
+            failures.push(format!("{what}: {bad}"));
+        }
+    }
+    tally.add(passed, failures);
     Ok(())
 }
 
 /// Most cases that are given a second run: more is no matter of timing.
 const RETRIES: usize = 12;
 
-/// Reads `DIFFERS PLATFORM CASE`; what was `LOST` is never excused.
-fn differing(line: &str) -> Option<(&str, &str)> {
-    line.strip_prefix("DIFFERS ")?.split_once(' ')
+/// A case that `compat` reports as failed.
+struct Bad<'a> {
+    /// `DIFFERS`, `LOST` (its sandbox died), `UNEXPECTED` or, of the native run, `BROKEN`.
+    verdict: &'a str,
+    /// None: the native run.
+    platform: Option<&'a str>,
+    case: &'a str,
 }
 
-/// Runs one case alone, on a machine that is then idle.
-fn once_more(common: &Common, platform: &str, case: &str) -> Result<bool> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["run", "--quiet", "--package", "compat", "--bin", "compat", "--", "--runsc"]).arg(runsc(common)?);
-    command.args(["--platform", platform, "--filter", &format!("={case}")]).current_dir(workspace());
+impl<'a> Bad<'a> {
+    fn read(line: &'a str) -> Option<Self> {
+        let mut words = line.split(' ');
+        let verdict = words.next()?;
+        let platform = match verdict {
+            "DIFFERS" | "LOST" | "UNEXPECTED" => Some(words.next()?),
+            "BROKEN" => None,
+            _ => return None,
+        };
+        Some(Self { verdict, platform, case: words.next()?.trim_end_matches(':') })
+    }
+}
+
+impl fmt::Display for Bad<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.verdict, self.platform.unwrap_or("native"), self.case)
+    }
+}
+
+/// Whether the case passes alone, on a machine that is then idle. A sandbox that died is never excused.
+fn once_more(common: &Common, network: Network, bad: &Bad<'_>) -> Result<bool> {
+    if matches!(bad.verdict, "LOST" | "UNEXPECTED") {
+        return Ok(false);
+    }
+    let alone = ["--filter".to_owned(), format!("={}", bad.case)];
+    let mut command = command(common, network, bad.platform, &alone)?;
     Ok(command.output().context("run compat again")?.status.success())
 }
 
@@ -87,5 +139,14 @@ mod tests {
     fn the_closing_line_is_read() {
         assert_eq!(super::closing("compat: 12 passed, 3 failed"), Some((12, 3)));
         assert_eq!(super::closing("something else"), None);
+    }
+
+    #[test]
+    fn failed_cases_are_read() {
+        let read = |line| super::Bad::read(line).map(|bad| bad.to_string());
+        assert_eq!(read("DIFFERS systrap pipes"), Some("DIFFERS systrap pipes".into()));
+        assert_eq!(read("UNEXPECTED ptrace a: listed"), Some("UNEXPECTED ptrace a".into()));
+        assert_eq!(read("BROKEN a: killed"), Some("BROKEN native a".into()));
+        assert_eq!(read("- stdout differs"), None);
     }
 }

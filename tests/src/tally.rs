@@ -25,9 +25,9 @@ impl Tally {
     }
 
     /// Records many at once, from a suite that has printed them itself.
-    pub(crate) fn add(&mut self, passed: usize, failed: usize, what: &str) {
+    pub(crate) fn add(&mut self, passed: usize, failures: impl IntoIterator<Item = String>) {
         self.passed += passed;
-        self.failures.extend((0..failed).map(|_| what.to_owned()));
+        self.failures.extend(failures);
     }
 
     /// Runs a suite; an error that ends it is one failure.
@@ -46,6 +46,11 @@ impl Tally {
     /// Number of failures.
     pub(crate) fn failed(&self) -> usize {
         self.failures.len()
+    }
+
+    /// What failed, in the order in which it did.
+    pub(crate) fn failures(&self) -> &[String] {
+        &self.failures
     }
 
     /// Number of checks.
