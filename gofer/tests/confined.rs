@@ -48,11 +48,11 @@ fn gofer_main(tree: &str) {
     let socket = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
     let sockets = handover::receive(socket).unwrap();
     let recursion = if tree == "/" { Recursion::Yes } else { Recursion::No };
-    let tree = |id, flags| TreeSpec { id, source: PathBuf::from(tree), flags, recursion };
+    let tree = |id, flags| TreeSpec { id, source: PathBuf::from(tree), flags, recursion, detached: None };
     let mut trees = vec![tree(1, TreeFlags::empty()), tree(2, TreeFlags::READONLY)];
     // A single file, as container engines mount over /etc/resolv.conf.
     let file = trees[0].source.join(if recursion == Recursion::Yes { "etc/passwd" } else { "file" });
-    trees.push(TreeSpec { id: 3, source: file, flags: TreeFlags::empty(), recursion: Recursion::No });
+    trees.push(TreeSpec { recursion: Recursion::No, source: file, ..tree(3, TreeFlags::empty()) });
     confine::isolate().unwrap();
     match std::env::var(MODE).as_deref() {
         Ok("escape") => {
@@ -61,7 +61,7 @@ fn gofer_main(tree: &str) {
             let _ = std::os::unix::net::UnixStream::pair();
             panic!("a call that isn't listed was let through");
         }
-        _ => confine::run(&trees, sockets, None, || ()).unwrap(),
+        _ => confine::run(trees, sockets, None, || ()).unwrap(),
     }
 }
 

@@ -113,6 +113,27 @@ must 'mounts: options of Linux' "$(out ro,nosuid,nodev,noexec,noatime)" "$(run "
 must 'mounts: later options outdo earlier ones' "$(out written)" "$(run "mount('/m', 'tmpfs', 'tmpfs', 'ro', 'rw', 'noexec', 'exec')" 'echo written >/m/x && cat /m/x')"
 must 'mounts: data is for the file system' "$(out '3 5 6')" "$(run "mount('/m', 'tmpfs', 'tmpfs', 'size=12k', 'uid=5', 'gid=6')" 'echo $(stat -f -c %b /m) $(stat -c "%u %g" /m)')"
 must 'mounts: tmpcopyup' "$(out root:x:0:0:root:/root:/bin/sh)" "$(run "mount('/etc', 'tmpfs', 'tmpfs', 'tmpcopyup')" 'head -n 1 /etc/passwd; echo more >>/etc/passwd')"
+mkdir -p "$WORK/around/below"; chmod 700 "$BUNDLE/rootfs/root"; echo top >"$WORK/around/top"; ln -sf top "$WORK/around/link"; mount -t tmpfs below "$WORK/around/below"; echo deep >"$WORK/around/below/deep"
+must 'mounts: bind is without what is mounted below, rbind with it' "$(out none deep)" "$(run "mount('/a', 'bind', '$WORK/around', 'bind'); mount('/b', 'bind', '$WORK/around', 'rbind')" 'cat /a/below/deep 2>/dev/null || echo none; cat /b/below/deep')"
+must 'mounts: rro is read-only below, too' "$(out refused refused)" "$(run "mount('/a', 'bind', '$WORK/around', 'rbind', 'rro')" 'for at in /a /a/below; do touch $at/new 2>/dev/null || echo refused; done')"
+umount "$WORK/around/below"
+must 'mounts: nosymfollow' "$(out top refused)" "$(run "mount('/a', 'bind', '$WORK/around', 'bind', 'nosymfollow')" 'cat /a/top; cat /a/link 2>/dev/null || echo refused')"
+must 'mounts: a tmpfs is as open as what it covers' "$(out 700 755)" "$(run "mount('/root', 'tmpfs', 'tmpfs', 'nosuid'); mount('/etc', 'tmpfs', 'tmpfs')" 'stat -c %a /root /etc')"
+must 'mounts: a number of inodes' "$(out made refused)" "$(run "mount('/m', 'tmpfs', 'tmpfs', 'nr_inodes=3')" 'mkdir /m/1 /m/2 && echo made; mkdir /m/3 2>/dev/null || echo refused')"
+must 'mounts: in a tmpfs that can only be read' "$(out kept refused)" "$(run "mount('/m', 'tmpfs', 'tmpfs', 'ro'); mount('/m/v', 'bind', '$WORK/precious', 'bind')" 'cat /m/v/file; touch /m/x 2>/dev/null || echo refused')"
+# Files of root and of another user, the latter outside of the map.
+mkdir -p "$WORK/ids"; echo own >"$WORK/ids/own"; chmod 600 "$WORK/ids/own"; echo other >"$WORK/ids/other"; chown 70000:70000 "$WORK/ids/other"; chmod 755 "$WORK" "$WORK/.."; mkdir -p "$BUNDLE/rootfs/v"
+users='l["namespaces"] += [{"type": "user"}]; l["uidMappings"] = l["gidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 65536}]; mount("/dev", "tmpfs", "tmpfs")'
+maps='dict(uidMappings=l["uidMappings"], gidMappings=l["gidMappings"])'
+idmapped() { run "$users; mount('/v', 'bind', '$WORK/ids', $1); c['mounts'][-1].update($2)" 'cd /v; stat -c "%n %u %g" *; cat own; echo new >new && chown 5:6 new && stat -c "%u %g" new'; stat -c '%u %g' "$WORK/ids/new" 2>/dev/null; rm -f "$WORK/ids/new"; }
+seen=$(printf '%s\n' 'other 65534 65534' 'own 0 0' own '5 6' 'status 0' '5 6')
+must 'mounts: ids of a mount' "$seen" "$(idmapped "'bind'" "$maps")"
+must 'mounts: idmap is by the ids of the container' "$seen" "$(idmapped "'rbind', 'idmap'" '{}')"
+must 'mounts: idmap without any ids is an error' refused "$(bad "mount('/v', 'bind', '$WORK/ids', 'bind', 'idmap')")"
+must 'mounts: ids of users without those of groups are an error' refused "$(bad "$users; mount('/v', 'bind', '$WORK/ids', 'bind'); c['mounts'][-1]['uidMappings'] = l['uidMappings']")"
+must 'mounts: ids of what is no bind mount are an error' refused "$(bad "$users; mount('/v', 'tmpfs', 'tmpfs', 'idmap')")"
+mkdir -p "$WORK/closed/in"; chmod 700 "$WORK/closed"; echo reached >"$WORK/closed/in/file"
+must 'mounts: a source that the ids of the container have no way to' "$(out reached)" "$(run "$users; mount('/v', 'bind', '$WORK/closed/in', 'bind')" 'cat /v/file')"
 must 'process: missing is an error of start' refused "$(bad 'del c["process"]')"
 must 'process.cwd: is the working directory' "$(out /tmp)" "$(run 'p["cwd"] = "/tmp"' 'pwd')"
 must 'process.cwd: not absolute is an error' refused "$(bad 'p["cwd"] = "tmp"')"
@@ -147,6 +168,11 @@ must 'namespaces: a path of another type is an error' refused "$(bad 'l["namespa
 ip netns add runsc-conformance; ip netns exec runsc-conformance ip link add extra type veth peer name other; ip netns exec runsc-conformance ip link set other up; ip netns exec runsc-conformance ip link set extra up
 must 'namespaces: the network of a path is joined' "$(out yes)" "$(run 'l["namespaces"] = [n for n in l["namespaces"] if n["type"] != "network"] + [{"type": "network", "path": "/run/netns/runsc-conformance"}]' 'grep -q extra: /proc/net/dev && echo yes')"
 ip netns del runsc-conformance
+ip netns add runsc-conformance; ip netns exec runsc-conformance ip link set lo up
+joins='l["namespaces"] = [n for n in l["namespaces"] if n["type"] != "network"] + [{"type": "network", "path": "/run/netns/runsc-conformance"}]'
+config "$joins"; script 'httpd -f -p 127.0.0.1:80 -h /etc'; create a; rt start a
+must 'namespaces: the loopback of a path is shared' "$(out root:x:0:0:root:/root:/bin/sh)" "$(run "$joins" 'until wget -q -O - http://127.0.0.1/passwd 2>/dev/null; do sleep 0.1; done | head -n 1')"
+gone a; ip netns del runsc-conformance
 must 'user namespace: mappings are obeyed' "$(out '0 0')" "$(run 'mount("/dev", "tmpfs", "tmpfs"); l["namespaces"] += [{"type": "user"}]; l["uidMappings"] = l["gidMappings"] = [{"containerID": 0, "hostID": 0, "size": 65536}]' 'echo $(id -u) $(id -g)')"
 must 'devices: the node is made as described' "$(out 'character special file 1:5 640 5 6')" "$(run 'l["devices"] = [{"path": "/dev/mine", "type": "c", "major": 1, "minor": 5, "fileMode": 0o640, "uid": 5, "gid": 6}]; mount("/dev", "tmpfs", "tmpfs")' 'stat -c "%F %t:%T %a %u %g" /dev/mine')"
 must 'devices: a fifo' "$(out fifo)" "$(run 'l["devices"] = [{"path": "/dev/pipe", "type": "p", "major": 0, "minor": 0}]; mount("/dev", "tmpfs", "tmpfs")' 'stat -c %F /dev/pipe')"

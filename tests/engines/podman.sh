@@ -38,3 +38,12 @@ case_ stop; p stop "$id" >/dev/null; p inspect -f '{{.State.Status}} {{.State.Ex
 case_ started again; p start "$id" >/dev/null; until_ $PODMAN exec "$id" true; p inspect -f '{{.State.Status}}' "$id"
 case_ kill; p kill "$id" >/dev/null; p wait "$id"; p rm "$id" >/dev/null; p ps -aq
 case_ several at once; for n in 1 2 3 4; do r --rm busy echo "container $n" & done | sort; wait
+# The first container of a pod, which keeps its network, has no limits but those of this file.
+printf '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n' >"$WORK/containers.conf"; export CONTAINERS_CONF=$WORK/containers.conf
+case_ a pod whose containers talk over the loopback; p pod create --name "$id-pod" --network none --infra-image busy --infra-command 'sleep 1000' >/dev/null
+p run -d --pod "$id-pod" --name "$id-web" busy sh -c 'mkdir -p /www; echo page >/www/index.html; httpd -f -p 80 -h /www' >/dev/null
+both p run --rm --pod "$id-pod" busy sh -c 'until wget -q -O - http://127.0.0.1/; do sleep 0.1; done; hostname; ip -o -4 addr | tr -s " " | cut -d" " -f2-4'
+p pod ps --format '{{.Name}} {{.Status}} {{.NumberOfContainers}}'; p pod stats --no-stream --format '{{.Name}}' "$id-pod" | sort | grep -c -e web -e infra
+case_ a pod paused, stopped, started again; p pod pause "$id-pod" >/dev/null; p pod ps --format '{{.Status}}'; p pod unpause "$id-pod" >/dev/null; p pod ps --format '{{.Status}}'
+p pod stop -t 0 "$id-pod" >/dev/null; p pod ps --format '{{.Status}}'; p pod start "$id-pod" >/dev/null; p pod ps --format '{{.Status}}'
+until_ $PODMAN exec "$id-web" wget -q -O - http://127.0.0.1/; both p exec "$id-web" wget -q -O - http://127.0.0.1/; p pod rm -f -t 0 "$id-pod" >/dev/null; p pod ps -q; p ps -aq

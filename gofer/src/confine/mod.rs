@@ -31,7 +31,7 @@ use crate::host::{self, ProcFds};
 use crate::server::{Server, Tree, TreeFlags};
 
 /// A tree to serve.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct TreeSpec {
     /// The caller's number for it.
     pub id: u32,
@@ -41,6 +41,9 @@ pub struct TreeSpec {
     pub flags: TreeFlags,
     /// Whether file systems mounted below it belong to it.
     pub recursion: Recursion,
+    /// The tree as a mount that lies nowhere yet (`OPEN_TREE_CLONE`), from a caller who may do more than the gofer: reach the
+    /// path, or have ids translated. Then `source` is for messages only, and `recursion` was the caller's to obey.
+    pub detached: Option<OwnedFd>,
 }
 
 /// Why the gofer isn't confined.
@@ -133,14 +136,16 @@ impl Confined {
 /// error; all other descriptors are closed, those that objects of the caller still own included. `at_rest` is called when
 /// nothing has been asked for a while, with the filter installed.
 pub fn run(
-    trees: &[TreeSpec],
+    trees: Vec<TreeSpec>,
     sockets: Vec<OwnedFd>,
     log: Option<RawFd>,
     at_rest: impl FnMut(),
 ) -> Result<(), ConfineError> {
-    let kept: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).chain(log).collect();
+    let detached = trees.iter().filter_map(|tree| tree.detached.as_ref());
+    let kept: Vec<RawFd> = sockets.iter().chain(detached).map(AsRawFd::as_raw_fd).chain(log).collect();
     shed_descriptors(&kept)?;
-    let confined = enter(trees)?;
+    let confined = enter(&trees)?;
+    drop(trees);
     crate::serve(confined.server, sockets, || Confined::lock(log).map_err(Into::into), at_rest)?;
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! The root directory of a confined gofer.
 
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::path::{Display, Path};
 
 use abi::Errno;
 use rustix::fs::{CWD, FileType, Mode, OFlags, StatVfsMountFlags};
-use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags};
 
 use super::{ConfineError, TreeSpec, host_step, step};
 use crate::server::TreeFlags;
@@ -68,7 +69,11 @@ fn change_root() -> Result<(), ConfineError> {
 fn bind(tree: &TreeSpec, target: &str) -> Result<(), ConfineError> {
     let source = &tree.source;
     let shown = source.display();
-    let found = host_step(format!("find {shown}"), rustix::fs::stat(source))?;
+    let found = match &tree.detached {
+        Some(mount) => rustix::fs::fstat(mount),
+        None => rustix::fs::stat(source),
+    };
+    let found = host_step(format!("find {shown}"), found)?;
     match FileType::from_raw_mode(found.st_mode) {
         FileType::Directory => host_step("make a directory", rustix::fs::mkdir(target, Mode::RWXU))?,
         FileType::RegularFile => {
@@ -77,6 +82,24 @@ fn bind(tree: &TreeSpec, target: &str) -> Result<(), ConfineError> {
         }
         _ => return step(format!("serve {shown}, which is neither directory nor file"), Err(Errno::EINVAL)),
     }
+    match &tree.detached {
+        Some(mount) => attach(mount, target, &shown)?,
+        None => bind_path(tree, target, &shown)?,
+    }
+    restrict(tree, source, target)
+}
+
+/// Puts a mount where it is to lie; it hears no more of the host's mounts.
+fn attach(mount: &OwnedFd, target: &str, shown: &Display<'_>) -> Result<(), ConfineError> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    host_step(format!("attach {shown}"), rustix::mount::move_mount(mount, "", CWD, target, flags))?;
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    host_step(format!("make the mount of {shown} private"), rustix::mount::mount_change(target, private))
+}
+
+/// Mounts what lies at the tree's path.
+fn bind_path(tree: &TreeSpec, target: &str, shown: &Display<'_>) -> Result<(), ConfineError> {
+    let source = &tree.source;
     let bound = match tree.recursion {
         Recursion::No => rustix::mount::mount_bind(source, target),
         Recursion::Yes => rustix::mount::mount_bind_recursive(source, target),
@@ -89,7 +112,7 @@ fn bind(tree: &TreeSpec, target: &str) -> Result<(), ConfineError> {
             rustix::mount::unmount(Path::new(target).join(below), UnmountFlags::DETACH),
         )?;
     }
-    restrict(tree, source, target)
+    Ok(())
 }
 
 /// Takes from the mount what serving doesn't need. Flags that the host has set already stay: a user namespace may not

@@ -27,12 +27,12 @@ pub(crate) fn run(global: &Global, args: &DoArgs) -> Result<u8> {
     if !rootfs.is_dir() {
         bail!("the root {} is not a directory", rootfs.display());
     }
-    let mut trees = vec![TreeConfig { path: text(rootfs)?, readonly: args.force_overlay, store: false }];
+    let mut trees = vec![TreeConfig::new(text(rootfs)?, args.force_overlay)];
     let mut mounts = crate::oci::kernel_mounts();
     for volume in &args.volume {
         let (source, destination) = volume.split_once(':').unwrap_or((volume, volume));
         let id = u32::try_from(trees.len()).context("too many volumes")?;
-        trees.push(TreeConfig { path: source.to_owned(), readonly: false, store: false });
+        trees.push(TreeConfig::new(source.to_owned(), false));
         mounts.push(MountConfig {
             destination: destination.to_owned(),
             source: MountSource::Tree(id),

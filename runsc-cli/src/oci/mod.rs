@@ -5,6 +5,7 @@ mod caps;
 mod devices;
 mod hints;
 mod ignored;
+mod mount_ids;
 mod mounts;
 mod namespaces;
 mod overlay;
@@ -59,14 +60,15 @@ pub(crate) fn convert(global: &Global, bundle: &Path, spec: &Spec, id: &str) -> 
     if let Some(medium) = &hints.root_overlay {
         overlay = overlay.with_medium(medium)?;
     }
-    let mut trees = vec![TreeConfig { path: mounts::utf8(rootfs.clone())?, readonly, store: false }];
+    let mut trees = vec![TreeConfig::new(mounts::utf8(rootfs.clone())?, readonly)];
     // Nothing is written to a root that can only be read.
     let root_overlay = if readonly { overlay.of_root_in_memory() } else { overlay.of_root(&rootfs, &mut trees)? };
     trees[0].readonly |= root_overlay.is_some();
-    let given = mounts::Given { bundle, hints: &hints, overlay: &overlay };
+    let linux = spec.linux().clone().unwrap_or_default();
+    let ids = namespaces::ids(&linux)?;
+    let given = mounts::Given { bundle, hints: &hints, overlay: &overlay, ids: ids.as_ref() };
     let mounts = mounts::convert(spec.mounts().as_deref().unwrap_or_default(), &given, &mut trees)?;
     let process = spec.process().as_ref().with_context(|| format!("{} has no \"process\"", path.display()))?;
-    let linux = spec.linux().clone().unwrap_or_default();
     let propagation = linux.rootfs_propagation().as_deref().unwrap_or("");
     ensure!(PROPAGATIONS.contains(&propagation), "config.json: linux.rootfsPropagation {propagation:?} is unknown");
     let sysctls = sysctl::convert(linux.sysctl().iter().flatten())?;

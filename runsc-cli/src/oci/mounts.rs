@@ -6,8 +6,10 @@ use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::Mount;
 
 use super::hints::{Hints, Use};
+use super::mount_ids;
 use super::overlay::Overlay;
 use crate::sandbox::config::{MountConfig, MountSource, OverlayConfig, TreeConfig};
+use crate::user::IdMaps;
 
 /// File systems that the guest kernel makes itself.
 const KERNEL_TYPES: &[&str] = &["proc", "sysfs", "tmpfs", "devpts", "devtmpfs", "mqueue", "cgroup", "cgroup2"];
@@ -37,6 +39,8 @@ pub(super) struct Given<'a> {
     pub(super) bundle: &'a Path,
     pub(super) hints: &'a Hints,
     pub(super) overlay: &'a Overlay,
+    /// Those of the container, if it has a user namespace with its own.
+    pub(super) ids: Option<&'a IdMaps>,
 }
 
 /// Turns a bundle's mounts into ours, in their order; binds become trees of the gofer.
@@ -77,10 +81,15 @@ fn convert_one(mount: &Mount, given: &Given<'_>, trees: &mut Vec<TreeConfig>) ->
     if !mount.destination().is_absolute() {
         tracing::warn!(destination = %destination.display(), "a mount destination is not absolute");
     }
-    super::namespaces::check_mount(mount)?;
     let mut options = mount.options().clone().unwrap_or_default();
     let kind = mount.typ().as_deref().unwrap_or("none");
     let bind = kind == "bind" || options.iter().any(|option| option == "bind" || option == "rbind");
+    let ids = mount_ids::of(mount, given.ids)?;
+    ensure!(
+        ids.is_none() || bind,
+        "the mount on {} is no bind mount: it can't have ids of its own",
+        destination.display()
+    );
     let name = mount.source().as_ref().map_or_else(|| kind.to_owned(), |source| source.to_string_lossy().into_owned());
     let (mut overlay, mut exclusive) = (None, false);
     let source = if bind {
@@ -92,14 +101,21 @@ fn convert_one(mount: &Mount, given: &Given<'_>, trees: &mut Vec<TreeConfig>) ->
         })?;
         let used = given.hints.of(&named);
         exclusive = used == Use::Exclusive;
-        if used == Use::Memory {
+        if used == Use::Memory && ids.is_none() {
             options.extend(like(&source)?);
             MountSource::Kernel("tmpfs".to_owned())
         } else {
             // The last one counts.
             let rights = options.iter().rfind(|option| matches!(option.as_str(), "ro" | "rro" | "rw" | "rrw"));
             let readonly = rights.is_some_and(|option| option == "ro" || option == "rro");
-            let (source, covered) = bind_tree(&source, readonly, given.overlay, trees)?;
+            if let Some(ids) = ids.as_ref().filter(|_| !readonly) {
+                mount_ids::check_writer(ids, given.ids)
+                    .with_context(|| format!("mounting on {}", destination.display()))?;
+            }
+            // Where only the ids are recursive, so is what they are for.
+            let deep = options.iter().any(|option| option == "rbind") || ids.as_ref().is_some_and(|ids| ids.recursive);
+            let tree = TreeConfig { recursive: deep, ids, ..TreeConfig::new(utf8(source)?, readonly) };
+            let (source, covered) = bind_tree(tree, given.overlay, trees)?;
             overlay = covered;
             source
         }
@@ -120,16 +136,16 @@ fn convert_one(mount: &Mount, given: &Given<'_>, trees: &mut Vec<TreeConfig>) ->
 
 /// Has the gofer serve what is bound, and what covers it where writes are to go elsewhere.
 fn bind_tree(
-    source: &Path,
-    readonly: bool,
+    tree: TreeConfig,
     overlay: &Overlay,
     trees: &mut Vec<TreeConfig>,
 ) -> Result<(MountSource, Option<OverlayConfig>)> {
     let id = u32::try_from(trees.len()).context("too many mounts")?;
+    let source = PathBuf::from(&tree.path);
     // A single file can't be covered, and its writes must not reach the host.
-    let readonly = readonly || overlay.covers_mounts();
-    trees.push(TreeConfig { path: utf8(source.to_owned())?, readonly, store: false });
-    let covered = overlay.of_mount(source, trees)?;
+    let readonly = tree.readonly || overlay.covers_mounts();
+    trees.push(TreeConfig { readonly, ..tree });
+    let covered = overlay.of_mount(&source, trees)?;
     Ok((MountSource::Tree(id), covered))
 }
 

@@ -12,7 +12,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, ensure};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
-use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType, Mount};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType};
 use sentry_platform::spawn::IdMap;
 
 use crate::user::IdMaps;
@@ -38,7 +38,11 @@ pub(crate) fn ids(linux: &Linux) -> Result<Option<IdMaps>> {
     }
     let own = own.is_some();
     ensure!(own, "config.json: linux.uidMappings and linux.gidMappings need a user namespace in linux.namespaces");
-    Ok(Some(IdMaps { users: convert("uidMappings", users)?, groups: convert("gidMappings", groups)? }))
+    let maps = IdMaps { users: convert("linux.uidMappings", users)?, groups: convert("linux.gidMappings", groups)? };
+    for (what, map) in [("uidMappings", &maps.users), ("gidMappings", &maps.groups)] {
+        ensure!(map.iter().any(|line| line.inside == 0), "config.json: linux.{what} leaves out id 0, which is needed");
+    }
+    Ok(Some(maps))
 }
 
 fn check_path(namespace: &LinuxNamespace) -> Result<()> {
@@ -107,26 +111,22 @@ pub(super) fn uts_names(linux: &Linux) -> Result<Option<(String, String)>> {
     }
 }
 
-fn convert(what: &str, maps: &[LinuxIdMapping]) -> Result<Vec<IdMap>> {
+/// Turns a list of the specification's into a map of the host's.
+pub(super) fn convert(what: &str, maps: &[LinuxIdMapping]) -> Result<Vec<IdMap>> {
     let line = |map: &LinuxIdMapping| IdMap { inside: map.container_id(), outside: map.host_id(), count: map.size() };
     let maps: Vec<IdMap> = maps.iter().map(line).collect();
-    ensure!(maps.len() <= MAP_MAX, "config.json: linux.{what} has more than {MAP_MAX} lines");
-    for map in &maps {
-        let fits = |first: u32| first.checked_add(map.count).is_some();
-        ensure!(map.count > 0, "config.json: linux.{what} has a line of no ids");
-        ensure!(fits(map.inside) && fits(map.outside), "config.json: linux.{what} has ids beyond the largest");
-    }
-    ensure!(maps.iter().any(|map| map.inside == 0), "config.json: linux.{what} leaves out id 0, which is needed");
+    check(what, &maps)?;
     Ok(maps)
 }
 
-/// Refuses maps of single mounts: without them, files would belong to others than was asked for.
-pub(super) fn check_mount(mount: &Mount) -> Result<()> {
-    let maps = [mount.uid_mappings(), mount.gid_mappings()];
-    let mapped = maps.iter().any(|map| map.as_ref().is_some_and(|map| !map.is_empty()));
-    let options = mount.options().iter().flatten();
-    let asked = mapped || options.clone().any(|option| option == "idmap" || option == "ridmap");
-    ensure!(!asked, "the mount on {} has ids of its own, which is not supported", mount.destination().display());
+/// Checks what the host would refuse without saying why.
+pub(super) fn check(what: &str, maps: &[IdMap]) -> Result<()> {
+    ensure!(maps.len() <= MAP_MAX, "config.json: {what} has more than {MAP_MAX} lines");
+    for map in maps {
+        let fits = |first: u32| first.checked_add(map.count).is_some();
+        ensure!(map.count > 0, "config.json: {what} has a line of no ids");
+        ensure!(fits(map.inside) && fits(map.outside), "config.json: {what} has ids beyond the largest");
+    }
     Ok(())
 }
 

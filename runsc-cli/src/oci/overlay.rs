@@ -108,7 +108,8 @@ impl Overlay {
         };
         let store = dir.map(|dir| {
             let id = u32::try_from(trees.len()).context("too many mounts")?;
-            trees.push(TreeConfig { path: super::mounts::utf8(dir.to_owned())?, readonly: false, store: true });
+            let path = super::mounts::utf8(dir.to_owned())?;
+            trees.push(TreeConfig { store: true, ..TreeConfig::new(path, false) });
             anyhow::Ok(id)
         });
         Ok(OverlayConfig { store: store.transpose()?, size: self.size })

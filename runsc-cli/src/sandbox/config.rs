@@ -8,6 +8,8 @@ use anyhow::{Context, Result};
 pub(crate) use sentry::control::protocol::{CapsConfig, ProcessConfig};
 use serde::{Deserialize, Serialize};
 
+use crate::user::IdMaps;
+
 /// A sandbox with its one container.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct SandboxConfig {
@@ -76,6 +78,8 @@ pub(crate) enum NetworkMode {
     Host,
     /// On the host if the sentry's namespace has an interface when the container is created, else in its own stack.
     Found,
+    /// The same in a namespace that others may be in, too: there a loopback suffices, since it may be what they share.
+    Shared,
 }
 
 /// The root file system: tree 0 of the gofer.
@@ -159,6 +163,29 @@ pub(crate) struct TreeConfig {
     pub(crate) readonly: bool,
     /// Holds unnamed files only, which the sentry has it make.
     pub(crate) store: bool,
+    /// File systems mounted below it belong to it.
+    pub(crate) recursive: bool,
+    /// Ids of its own, which the command line sees to.
+    #[serde(skip)]
+    pub(crate) ids: Option<TreeIds>,
+    /// The gofer gets it as a mount, not by its path.
+    pub(crate) detached: bool,
+}
+
+/// Ids that the host translates for one tree (`man 2 mount_setattr`): inside are those of its file system, outside those of
+/// the host that its files have in their place.
+#[derive(Clone, Debug)]
+pub(crate) struct TreeIds {
+    pub(crate) maps: IdMaps,
+    /// Those of file systems mounted below it, too.
+    pub(crate) recursive: bool,
+}
+
+impl TreeConfig {
+    /// A tree as most are: with what is mounted below it, and the ids that it has.
+    pub(crate) fn new(path: String, readonly: bool) -> TreeConfig {
+        TreeConfig { path, readonly, store: false, recursive: true, ids: None, detached: false }
+    }
 }
 
 impl SandboxConfig {

@@ -9,7 +9,8 @@ use sentry::Kernel;
 use sentry::vfs::{Mount, MountFlags, MountNamespace, MountRequest, Path, WalkFlags, Walker, walk};
 use sentry_fs::FileKind;
 
-fn find(namespace: &Arc<MountNamespace>, path: &str) -> Result<Option<Path>> {
+/// What is at a path, if there is anything.
+pub(super) fn find(namespace: &Arc<MountNamespace>, path: &str) -> Result<Option<Path>> {
     let root = namespace.root();
     let cred = super::boot::kernel_cred();
     let walker = Walker { root: &root, cred: &cred };

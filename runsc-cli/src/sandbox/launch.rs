@@ -83,6 +83,7 @@ pub(crate) fn launch(global: &Global, mut config: SandboxConfig, extras: Extras<
     config.terminals = terminals.each_ref().map(Option::is_some);
     config.listener = extras.listener.is_some();
     config.extra_files = extras.extra.len();
+    super::trees::mark(&mut config.trees, extras.ids.is_some());
     let config = &config;
     let program = File::open("/proc/self/exe").context("opening /proc/self/exe, to start the sandbox from")?;
     for tree in &config.trees {
@@ -197,8 +198,9 @@ impl Plan<'_> {
     fn begin_gofer(&self, sockets: &[OwnedFd], stderr: &OwnedFd) -> Result<Begun> {
         let config = self.config.to_memfd()?;
         let log = debug_log(self.global, "gofer")?;
+        let trees = super::trees::detached(&self.config.trees)?;
         let mut fds: Vec<BorrowedFd<'_>> = vec![config.as_fd(), log.as_fd(), stderr.as_fd()];
-        fds.extend(sockets.iter().map(AsFd::as_fd));
+        fds.extend(trees.iter().chain(sockets).map(AsFd::as_fd));
         let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
         let begun = self.begin("gofer", namespaces | self.user_namespace(false), fds, Stdio::Null);
         begun.context("starting the gofer")

@@ -15,4 +15,5 @@ pub(crate) mod network;
 pub(crate) mod serve;
 mod signals;
 pub(crate) mod socket_calls;
+mod trees;
 pub(crate) mod wait;

@@ -20,7 +20,7 @@ use sentry_fs::proc::{KernelView, ProcFs};
 use sentry_fs::sys::{CgroupFs, Machine, SysFs, SysView};
 use sentry_fs::tmpfs::{TmpFs, TmpfsOptions};
 use sentry_fs::tty::{Terminal, TtyHost};
-use sentry_fs::{CachePolicy, DeviceId, FileKind, FileSystem};
+use sentry_fs::{CachePolicy, DeviceId, FileKind, FileSystem, SetAttr};
 
 use super::config::{MountConfig, MountSource, OverlayConfig, SandboxConfig};
 use super::{cover, devices};
@@ -51,11 +51,15 @@ pub(crate) fn build(
     let root_mount = Mount::of(root, b"none", MountFlags::RELATIME).context("mounting the root file system")?;
     let namespace = MountNamespace::new(Arc::clone(&root_mount));
     kernel.vfs.set_namespace(Arc::clone(&namespace));
+    let mut readonly = Vec::new();
     for mount in &config.mounts {
         let what = || format!("mounting on {} in the sandbox", mount.destination);
-        add(kernel, &namespace, &client, &trees, mount).with_context(what)?;
+        readonly.extend(add(kernel, &namespace, &client, &trees, mount).with_context(what)?);
     }
     devices::make(&namespace, &config.devices)?;
+    for mount in readonly {
+        mount.set_flags(mount.flags() | MountFlags::RDONLY);
+    }
     if config.process.container {
         place(&namespace, &config.process.cwd, false).context("making the working directory")?;
     }
@@ -140,14 +144,15 @@ fn cover_tree(
     Ok(Arc::new(OverlayFs::new(vec![below], Arc::new(upper))?))
 }
 
+/// Adds a mount; returns it if it is to be made read-only when all others are there, which may need places in it.
 fn add(
     kernel: &Arc<Kernel>,
     namespace: &Arc<MountNamespace>,
     client: &Arc<Client>,
     trees: &[Tree],
     mount: &MountConfig,
-) -> Result<()> {
-    let (flags, data) = split_options(&mount.options);
+) -> Result<Option<Arc<Mount>>> {
+    let (mut flags, data) = split_options(&mount.options);
     let fs: Arc<dyn FileSystem> = match &mount.source {
         MountSource::Tree(id) => {
             let alone = mount.exclusive || mount.overlay.is_some();
@@ -163,13 +168,17 @@ fn add(
             match kernel.vfs.types.make(kind.as_bytes(), &request) {
                 Err(abi::Errno::ENODEV) => {
                     tracing::warn!(kind, "file system type not there yet");
-                    return Ok(());
+                    return Ok(None);
                 }
                 made => made.with_context(|| format!("options {data:?}"))?,
             }
         }
     };
     let file = fs.root().attr()?.kind != FileKind::Directory;
+    let empty = matches!(&mount.source, MountSource::Kernel(kind) if kind == "tmpfs");
+    if empty && !data.split(',').any(|option| option.starts_with("mode=")) {
+        take_mode(namespace, &mount.destination, &fs)?;
+    }
     let place = place(namespace, &mount.destination, file)?;
     if let MountSource::Tree(_) = mount.source {
         cover::check_proc(&place, &mount.destination)?;
@@ -182,11 +191,23 @@ fn add(
         MountSource::Tree(_) => b"none",
         MountSource::Kernel(_) => mount.name.as_bytes(),
     };
+    let late = matches!(mount.source, MountSource::Kernel(_)) && flags.contains(MountFlags::RDONLY);
+    flags.set(MountFlags::RDONLY, flags.contains(MountFlags::RDONLY) && !late);
     let made = Mount::of(fs, source, flags)?;
     if mount.options.iter().any(|option| option == "shared" || option == "rshared") {
         made.set_propagation(Propagation::Shared(made.id));
     }
     namespace.attach(&made, place)?;
+    Ok(late.then_some(made))
+}
+
+/// Gives the root of a new file system the mode of the directory that it will cover, if there is one: as runc does, so that
+/// what only root may enter stays so.
+fn take_mode(namespace: &Arc<MountNamespace>, destination: &str, fs: &Arc<dyn FileSystem>) -> Result<()> {
+    if let Some(covered) = cover::find(namespace, destination)? {
+        let perm = Some(covered.attr()?.perm);
+        fs.root().set_attr(&SetAttr { perm, ..SetAttr::default() })?;
+    }
     Ok(())
 }
 
@@ -202,7 +223,8 @@ fn split_options(options: &[String]) -> (MountFlags, String) {
             "noexec" | "rnoexec" => flags |= MountFlags::NOEXEC,
             "noatime" | "rnoatime" => flags = (flags | MountFlags::NOATIME) - MountFlags::RELATIME,
             "strictatime" | "rstrictatime" => flags -= MountFlags::RELATIME,
-            "nodiratime" => flags |= MountFlags::NODIRATIME,
+            "nodiratime" | "rnodiratime" => flags |= MountFlags::NODIRATIME,
+            "nosymfollow" | "rnosymfollow" => flags |= MountFlags::NOSYMFOLLOW,
             "sync" => flags |= MountFlags::SYNCHRONOUS,
             // The last of those that contradict each other counts.
             "rw" | "rrw" => flags -= MountFlags::RDONLY,
@@ -210,7 +232,8 @@ fn split_options(options: &[String]) -> (MountFlags, String) {
             "dev" | "rdev" => flags -= MountFlags::NODEV,
             "exec" | "rexec" => flags -= MountFlags::NOEXEC,
             "atime" | "ratime" => flags -= MountFlags::NOATIME,
-            "diratime" => flags -= MountFlags::NODIRATIME,
+            "symfollow" | "rsymfollow" => flags -= MountFlags::NOSYMFOLLOW,
+            "diratime" | "rdiratime" => flags -= MountFlags::NODIRATIME,
             "relatime" | "rrelatime" => flags = (flags | MountFlags::RELATIME) - MountFlags::NOATIME,
             "async" => flags -= MountFlags::SYNCHRONOUS,
             "defaults" | "norelatime" | "nostrictatime" | "bind" | "rbind" | "private" | "rprivate" | "slave"

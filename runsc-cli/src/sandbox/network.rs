@@ -63,7 +63,8 @@ pub(crate) fn choose(kind: NetworkKind, spec: &Spec) -> Result<(Place, NetworkMo
             tracing::warn!("{text}");
             (Place::New, NetworkMode::Loopback)
         }
-        (NetworkKind::Sandbox, place) => (place, NetworkMode::Found),
+        (NetworkKind::Sandbox, Place::Given(given)) => (Place::Given(given), NetworkMode::Shared),
+        (NetworkKind::Sandbox, Place::New) => (Place::New, NetworkMode::Found),
     })
 }
 
@@ -161,7 +162,13 @@ pub(super) fn attach(kernel: &Arc<Kernel>, reactor: &Reactor, config: &SandboxCo
         return Ok(false);
     }
     let host = HostNet::new(Arc::new(reactor.clone()), "/proc").context("opening the sandbox's network")?;
-    if config.network == NetworkMode::Found && !host.has_interfaces().context("looking at the sandbox's network")? {
+    let up = host.links_up().context("looking at the sandbox's network")?;
+    let dead = match config.network {
+        NetworkMode::Found => !up.others,
+        NetworkMode::Shared => !up.others && !up.loopback,
+        NetworkMode::Host | NetworkMode::Loopback => false,
+    };
+    if dead {
         return Ok(false);
     }
     kernel.net.use_host(host);

@@ -22,7 +22,8 @@ pub(crate) fn main() -> Result<u8> {
     crate::log::install(log.into(), config.debug);
     // What tells it from the command line.
     rustix::thread::set_name(c"runsc-gofer").context("naming the process")?;
-    // The trees are mounted from their paths: a descriptor of the host's mount namespace would have a way up.
+    // Most trees are mounted from their paths: a descriptor of the host's mount namespace would have a way up.
+    let mut passed = 3..;
     let mut trees = Vec::new();
     for (index, tree) in config.trees.iter().enumerate() {
         let flags = match (tree.store, tree.readonly) {
@@ -31,10 +32,13 @@ pub(crate) fn main() -> Result<u8> {
             _ => TreeFlags::empty(),
         };
         let source = PathBuf::from(&tree.path);
-        trees.push(TreeSpec { id: u32::try_from(index)?, source, flags, recursion: Recursion::Yes });
+        let recursion = if tree.recursive { Recursion::Yes } else { Recursion::No };
+        let mount = if tree.detached { passed.next() } else { None };
+        let detached = mount.map(|index| inherited(index, &format!("the mount of {}", tree.path))).transpose()?;
+        trees.push(TreeSpec { id: u32::try_from(index)?, source, flags, recursion, detached });
     }
-    let sockets: Vec<OwnedFd> = (3..).map_while(inherited_fd).collect();
-    gofer::confine::run(&trees, sockets, Some(log_fd), sentry_platform::trim::trim).context("serving files")?;
+    let sockets: Vec<OwnedFd> = passed.map_while(inherited_fd).collect();
+    gofer::confine::run(trees, sockets, Some(log_fd), sentry_platform::trim::trim).context("serving files")?;
     Ok(0)
 }
 

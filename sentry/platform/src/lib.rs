@@ -23,6 +23,7 @@ pub mod error;
 pub mod ext;
 pub mod host_calls;
 pub mod host_socket;
+pub mod mount_ids;
 pub mod ptrace;
 pub mod refused;
 pub mod regs;

@@ -6,7 +6,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::fd::FromRawFd;
 
@@ -184,6 +184,37 @@ impl Spawn<'_> {
         }
         std::fs::write(format!("/proc/{pid}/gid_map"), text(&self.gid_map))
     }
+}
+
+/// Makes a user namespace that has these ids; nobody is in it. The caller is single-threaded.
+///
+/// # Errors
+/// What the host says to the namespace or to its maps.
+pub fn user_namespace(uid_map: Vec<IdMap>, gid_map: Vec<IdMap>) -> io::Result<OwnedFd> {
+    let made = std::cell::OnceCell::new();
+    let keep = |pid: i32| {
+        let namespace = std::fs::File::open(format!("/proc/{pid}/ns/user"))?;
+        let _ = made.set(OwnedFd::from(namespace));
+        // It has done what it is for: without its go it ends.
+        Err(io::ErrorKind::Interrupted.into())
+    };
+    let null = std::fs::File::open("/dev/null")?;
+    let spawn = Spawn {
+        program: null.as_fd(),
+        args: Vec::new(),
+        env: Vec::new(),
+        namespaces: libc::CLONE_NEWUSER,
+        uid_map,
+        gid_map,
+        becomes_root: false,
+        fds: Vec::new(),
+        stdio: Stdio::Null,
+        dies_with_caller: true,
+        before_program: &keep,
+        joins: Vec::new(),
+    };
+    let ended = spawn.begin();
+    made.into_inner().ok_or_else(|| ended.err().unwrap_or_else(|| io::ErrorKind::Other.into()))
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {

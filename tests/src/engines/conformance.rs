@@ -19,6 +19,10 @@ const NOT_BY_RUNC: &[(&str, &str)] = &[
     ("ociVersion: not of the form of SemVer is an error", "isn't looked at"),
     ("ociVersion: missing is an error", "isn't looked at"),
     ("process.rlimits: the same type twice is an error", "the last counts"),
+    ("mounts: ids of a mount", "they aren't looked at"),
+    ("mounts: idmap is by the ids of the container", "knows no such option"),
+    ("mounts: idmap without any ids is an error", "knows no such option"),
+    ("mounts: ids of users without those of groups are an error", "they aren't looked at"),
     ("maskedPaths, readonlyPaths: not absolute is an error", "a path that isn't there is left out"),
 ];
 

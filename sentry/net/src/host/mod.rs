@@ -38,6 +38,15 @@ const PROC_FILES: [&str; 5] = ["dev", "route", "if_inet6", "ipv6_route", "arp"];
 const UP: u32 = 1;
 const LOOPBACK: u32 = 8;
 
+/// Which interfaces of a network namespace are up.
+#[derive(Clone, Copy, Debug)]
+pub struct LinksUp {
+    /// The loopback.
+    pub loopback: bool,
+    /// Any other.
+    pub others: bool,
+}
+
 /// What the sentry keeps of the network namespace it lives in.
 pub struct HostNet {
     reactor: Arc<dyn HostReactor>,
@@ -67,10 +76,11 @@ impl HostNet {
         })
     }
 
-    /// Tells whether the namespace has an interface that is up besides the loopback.
-    pub fn has_interfaces(&self) -> Result<bool, Errno> {
+    /// Tells which interfaces of the namespace are up.
+    pub fn links_up(&self) -> Result<LinksUp, Errno> {
         let interfaces = self.route.lock().interfaces()?;
-        Ok(interfaces.iter().any(|interface| interface.flags & (UP | LOOPBACK) == UP))
+        let any = |wanted: u32| interfaces.iter().any(|interface| interface.flags & (UP | LOOPBACK) == wanted);
+        Ok(LinksUp { loopback: any(UP | LOOPBACK), others: any(UP) })
     }
 
     /// Lists the interfaces of the namespace.
