@@ -78,18 +78,23 @@ fn statx(dir: BorrowedFd<'_>, name: &[u8], flags: AtFlags) -> Result<WireAttr, E
 
 /// `/proc/self/fd`, kept open so that descriptors can be opened anew after `/proc` has gone out of sight.
 #[derive(Debug)]
-pub(crate) struct ProcFds(OwnedFd);
+pub(crate) struct ProcFds {
+    dir: OwnedFd,
+    /// Where it can be seen, for calls that take nothing but a path.
+    place: &'static str,
+}
 
 impl ProcFds {
     /// Opens the directory.
     pub(crate) fn open() -> Result<ProcFds, Errno> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::open("/proc/self/fd", flags, Mode::empty()).map(ProcFds).map_err(errno)
+        let place = "/proc/self/fd";
+        rustix::fs::open(place, flags, Mode::empty()).map(|dir| ProcFds { dir, place }).map_err(errno)
     }
 
-    /// Takes the directory from wherever it can be seen.
-    pub(crate) fn from_dir(dir: OwnedFd) -> ProcFds {
-        ProcFds(dir)
+    /// Takes the directory from `place`, where it can be seen.
+    pub(crate) fn from_dir(dir: OwnedFd, place: &'static str) -> ProcFds {
+        ProcFds { dir, place }
     }
 
     /// Opens the file behind `fd` once more. The caller has checked what kind of file it is: an open of a FIFO would
@@ -101,12 +106,17 @@ impl ProcFds {
 
     /// Returns the directory, for calls that take a path and act on what `name` leads to.
     pub(crate) fn dir(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.dir.as_fd()
     }
 
     /// Returns the name of a descriptor in the directory.
     pub(crate) fn name(&self, fd: BorrowedFd<'_>) -> String {
         fd.as_raw_fd().to_string()
+    }
+
+    /// Returns an absolute path to what is behind a descriptor.
+    pub(crate) fn path(&self, fd: BorrowedFd<'_>) -> String {
+        format!("{}/{}", self.place, self.name(fd))
     }
 }
 

@@ -3,6 +3,8 @@
 
 use libc::c_long;
 
+use crate::server::TreeFlags;
+
 /// What is asked of a call's arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
@@ -94,11 +96,39 @@ pub const HOST_CALLS: &[HostCall] = calls! {
     exit_group SYS_exit_group Check::Any, "the end";
 };
 
+/// Further ones where sockets of the host may be connected to or made.
+pub const SOCKET_CALLS: &[HostCall] = calls! {
+    socket SYS_socket Check::Equal(0, libc::AF_UNIX as u64), "sockets that are given to the sentry, of this family only";
+    connect SYS_connect Check::Any, "sockets of the host, by their handles";
+};
+
+/// Further ones where sockets of the host may be made.
+pub const BIND_CALLS: &[HostCall] = calls! {
+    bind SYS_bind Check::Any, "new sockets of the host";
+};
+
+/// Returns those of a gofer in whose trees this may be done.
+pub fn of(wanted: TreeFlags) -> impl Iterator<Item = &'static HostCall> {
+    let sockets = if wanted.intersects(TreeFlags::CONNECT | TreeFlags::BIND) { SOCKET_CALLS } else { &[] };
+    let binds = if wanted.contains(TreeFlags::BIND) { BIND_CALLS } else { &[] };
+    HOST_CALLS.iter().chain(sockets).chain(binds)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn sockets_are_made_only_where_that_is_wanted() {
+        let numbers = |wanted| of(wanted).map(|call| call.number).collect::<BTreeSet<_>>();
+        let has = |wanted, number| numbers(wanted).contains(&number);
+        let plain = TreeFlags::READONLY | TreeFlags::STORE | TreeFlags::FIFO;
+        assert!(!has(plain, libc::SYS_socket) && !has(plain, libc::SYS_connect) && !has(plain, libc::SYS_bind));
+        assert!(has(TreeFlags::CONNECT, libc::SYS_connect) && !has(TreeFlags::CONNECT, libc::SYS_bind));
+        assert!(has(TreeFlags::BIND, libc::SYS_connect) && has(TreeFlags::BIND, libc::SYS_bind));
+    }
 
     #[test]
     fn each_call_is_listed_once_for_each_of_its_uses_with_a_reason() {

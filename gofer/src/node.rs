@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use abi::Errno;
@@ -50,6 +50,8 @@ pub struct Node {
     kind: u32,
     btime: (u64, Timespec),
     sealed: bool,
+    /// A socket that was made here for the sentry.
+    own_socket: AtomicBool,
     state: Mutex<State>,
     /// Open descriptors of all nodes, for the budget.
     open: Arc<AtomicUsize>,
@@ -87,6 +89,16 @@ impl Node {
     /// Tells whether it lies on a file system that isn't served: shown, but neither entered nor opened.
     pub fn sealed(&self) -> bool {
         self.sealed
+    }
+
+    /// Tells whether it is a socket that was made here for the sentry.
+    pub(crate) fn is_own_socket(&self) -> bool {
+        self.own_socket.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it is a socket just made for the sentry.
+    pub(crate) fn set_own_socket(&self) {
+        self.own_socket.store(true, Ordering::Relaxed);
     }
 
     /// Returns the device of its file system.
@@ -171,6 +183,7 @@ impl Nodes {
                 kind: attr.mode & abi::types::mode::IFMT,
                 btime: (attr.has_btime, attr.btime),
                 sealed,
+                own_socket: AtomicBool::new(false),
                 state: Mutex::new(State { fd: Some(Arc::new(fd)), place }),
                 open: Arc::clone(&self.open),
             });

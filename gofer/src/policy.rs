@@ -45,6 +45,16 @@ pub(crate) fn is_regular(bits: u32) -> bool {
     bits & mode::IFMT == mode::IFREG
 }
 
+/// Tells whether a mode is that of a FIFO.
+pub(crate) fn is_fifo(bits: u32) -> bool {
+    bits & mode::IFMT == mode::IFIFO
+}
+
+/// Tells whether a mode is that of a socket.
+pub(crate) fn is_socket(bits: u32) -> bool {
+    bits & mode::IFMT == mode::IFSOCK
+}
+
 /// Tells whether a mode is that of a symbolic link.
 pub(crate) fn is_symlink(bits: u32) -> bool {
     bits & mode::IFMT == mode::IFLNK

@@ -23,6 +23,12 @@ bitflags! {
         /// Unnamed files may be made in it, to hold what the sentry wants to keep on the host. Nothing else: no name in it
         /// can be seen or changed.
         const STORE = 4;
+        /// Sockets of the host may be connected to.
+        const CONNECT = 8;
+        /// Sockets of the host may be made, and those connected to.
+        const BIND = 16;
+        /// FIFOs of the host may be opened.
+        const FIFO = 32;
     }
 }
 
@@ -132,6 +138,11 @@ impl Server {
     /// Reads the attributes of a node.
     pub(crate) fn attr(&self, node: &Arc<Node>) -> Result<WireAttr, Errno> {
         host::stat(self.nodes.fd(node)?.as_fd())
+    }
+
+    /// Returns what may be done in any of the trees.
+    pub(crate) fn any_flags(&self) -> TreeFlags {
+        self.trees.iter().fold(TreeFlags::empty(), |all, tree| all | tree.flags)
     }
 
     /// Tells whether the sentry has unnamed files of the host's.

@@ -9,10 +9,10 @@ use std::thread::JoinHandle;
 use abi::Errno;
 use gofer::{Server, Tree, TreeFlags};
 use gofer_proto::{
-    Access, Entry, Handle, MAX_MESSAGE, Names, NewNode, Op, Reply, Request, SeqPacket, SetNode, Transport,
+    Access, Entry, Handle, MAX_MESSAGE, Names, NewNode, Op, Reply, Request, SeqPacket, SetNode, SocketKind, Transport,
     TransportError, VERSION, Writer,
 };
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 
 /// A connection and what it takes to use it.
 struct Peer {
@@ -216,6 +216,53 @@ fn a_store_makes_unnamed_files_and_nothing_else() {
 }
 
 #[test]
+fn sockets_and_fifos_are_reached_only_where_that_is_allowed() {
+    let all = TreeFlags::CONNECT | TreeFlags::BIND | TreeFlags::FIFO;
+    for flags in [TreeFlags::empty(), TreeFlags::CONNECT, TreeFlags::BIND, TreeFlags::FIFO, all | TreeFlags::READONLY] {
+        let mut world = World::with(flags, 1, 100, 1000);
+        let tree = world.tree();
+        let _listener = std::os::unix::net::UnixListener::bind(tree.join("socket")).unwrap();
+        rustix::fs::mknodat(CWD, tree.join("fifo"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let peer = &mut world.peers[0];
+        let dir = peer.root();
+        let names = [&b"socket"[..], b"fifo", b"file"];
+        let [socket, fifo, file] = names.map(|name| peer.entry(&walk(dir, &[name])).unwrap().handle);
+        let kind = SocketKind::Stream;
+        let connected = peer.call(&Request::Connect { node: socket, kind }).map(|(_, fd)| fd.is_some());
+        let expected = if flags.contains(TreeFlags::CONNECT) { Ok(true) } else { Err(Errno::ECONNREFUSED) };
+        assert_eq!(connected, expected, "{flags:?}");
+        let opened = peer.call(&Request::Open { node: fifo, access: Access::READ }).map(|(_, fd)| fd.is_some());
+        let expected = if flags.contains(TreeFlags::FIFO) { Ok(true) } else { Err(Errno::ENXIO) };
+        assert_eq!(opened, expected, "{flags:?}");
+        for node in [fifo, file, dir] {
+            let refused = peer.call(&Request::Connect { node, kind }).map(drop);
+            assert_eq!(refused, Err(Errno::ECONNREFUSED), "{flags:?}");
+        }
+        let new = NewNode { mode: 0o140_600, ..NewNode::default() };
+        let new = NewNode { uid: rustix::process::getuid().as_raw(), gid: rustix::process::getgid().as_raw(), ..new };
+        let bind = |name| Request::Bind { dir, name, new, kind };
+        let expected = match (flags.contains(TreeFlags::BIND), flags.contains(TreeFlags::READONLY)) {
+            (_, true) => Err(Errno::EROFS),
+            (true, false) => Ok(()),
+            (false, false) => Err(Errno::EOPNOTSUPP),
+        };
+        assert_eq!(peer.call(&bind(b"new")).map(drop), expected, "{flags:?}");
+        assert_eq!(tree.join("new").exists(), expected.is_ok());
+        if expected.is_ok() {
+            // What was made here may be connected to, once somebody listens; a name is never taken from another.
+            assert_eq!(peer.call(&bind(b"file")).map(drop), Err(Errno::EADDRINUSE));
+            let node = peer.entry(&walk(dir, &[b"new"])).unwrap().handle;
+            assert_eq!(peer.call(&Request::Connect { node, kind }).map(drop), Err(Errno::ECONNREFUSED));
+            let long = [b'x'; 255];
+            peer.call(&bind(&long)).unwrap();
+            assert_eq!(peer.call(&bind(&long)).map(drop), Err(Errno::EEXIST));
+            assert_eq!(std::fs::read_dir(&tree).unwrap().count(), 5);
+        }
+        world.end();
+    }
+}
+
+#[test]
 fn a_message_longer_than_any_ends_its_connection_only() {
     let mut world = World::new(2, 100, 1000);
     assert_eq!(world.peers[1].raw(&vec![1; MAX_MESSAGE + 1]), Err(TransportError::Closed));
@@ -232,7 +279,7 @@ fn random_messages_get_an_answer_or_the_end() {
         for _ in 0..200 {
             let len = dice.roll(120) + 8;
             let mut bytes: Vec<u8> = (0..len).map(|_| dice.byte()).collect();
-            bytes[..4].copy_from_slice(&u32::try_from(dice.roll(26)).unwrap().to_le_bytes());
+            bytes[..4].copy_from_slice(&u32::try_from(dice.roll(28)).unwrap().to_le_bytes());
             if len >= 16 && dice.roll(4) > 0 {
                 bytes[8..16].copy_from_slice(&dice.roll(5).to_le_bytes());
             }
@@ -256,7 +303,7 @@ fn plausible<'a>(dice: &mut Dice, names: &'a [Vec<u8>]) -> Request<'a> {
     let other = names[usize::try_from(dice.roll(names.len() as u64)).unwrap()].as_slice();
     let new = NewNode { mode: u32::try_from(dice.roll(0o200_000)).unwrap(), ..NewNode::default() };
     let number = u32::try_from(dice.roll(8)).unwrap();
-    match dice.roll(20) {
+    match dice.roll(22) {
         0 => Request::Walk { from: dir, names: Names(vec![name, other]) },
         1 => Request::Mkdir { dir, name, new },
         2 => Request::Create { dir, name, new },
@@ -276,6 +323,8 @@ fn plausible<'a>(dice: &mut Dice, names: &'a [Vec<u8>]) -> Request<'a> {
         16 => Request::Tmpfile { dir, new },
         17 => Request::GetAttr { node },
         18 => Request::ListXattr { node },
+        19 => Request::Connect { node, kind: SocketKind::Stream },
+        20 => Request::Bind { dir, name, new, kind: SocketKind::Dgram },
         _ => Request::Walk { from: dir, names: Names(vec![name]) },
     }
 }

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use sentry_platform::systrap::Spin;
 
 use crate::compat_flags;
+use crate::sandbox::config::HostAccess;
 
 pub(crate) use lifecycle::*;
 
@@ -68,6 +69,28 @@ pub(crate) enum FileAccess {
     Shared,
 }
 
+/// What the guest may do with Unix sockets of the host in its file trees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HostUds {
+    /// Nothing: nobody listens at them.
+    None,
+    /// Connect to them.
+    Open,
+    /// Make them.
+    Create,
+    /// Both.
+    All,
+}
+
+/// What the guest may do with FIFOs of the host in its file trees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HostFifo {
+    /// Nothing: they are pipes of the sandbox's own processes.
+    None,
+    /// Open them.
+    Open,
+}
+
 /// Format of log records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -110,6 +133,12 @@ pub(crate) struct Global {
     /// Whether others change the root file system meanwhile.
     #[arg(long, global = true, value_enum, default_value = "exclusive")]
     pub(crate) file_access: FileAccess,
+    /// Unix sockets of the host in bind mounts and the root: none, open (connect to them), create (bind makes one), all.
+    #[arg(long, global = true, value_enum, default_value = "none")]
+    pub(crate) host_uds: HostUds,
+    /// FIFOs of the host in bind mounts and the root: none, or open.
+    #[arg(long, global = true, value_enum, default_value = "none")]
+    pub(crate) host_fifo: HostFifo,
     /// Leave the host's cgroups alone.
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) ignore_cgroups: bool,
@@ -140,6 +169,15 @@ pub(crate) struct Global {
 }
 
 impl Global {
+    /// Returns what the guest may use of the host's file trees besides files.
+    pub(crate) fn host_access(&self) -> HostAccess {
+        HostAccess {
+            connect: matches!(self.host_uds, HostUds::Open | HostUds::All),
+            bind: matches!(self.host_uds, HostUds::Create | HostUds::All),
+            fifo: self.host_fifo == HostFifo::Open,
+        }
+    }
+
     /// Returns the limit that `--spin` sets, in microseconds.
     pub(crate) fn spin_limit(&self) -> Option<u32> {
         match self.spin {
@@ -462,6 +500,8 @@ fn takes_value(last: Option<&OsString>) -> bool {
         "--debug-log",
         "--overlay2",
         "--file-access",
+        "--host-uds",
+        "--host-fifo",
         "--env",
         "-e",
         "--user",

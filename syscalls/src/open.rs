@@ -1,11 +1,15 @@
 //! `open`, `creat`, `openat`, `openat2`.
 
+use std::time::Instant;
+
 use abi::flags::OpenFlags;
 use abi::types::mode;
 use abi::{Errno, Fd, Restart, SysError, UserAddr};
 use sentry::vfs::WalkFlags;
 use sentry::vfs::open::{How, Opened, PendingFifo, open as vfs_open};
+use sentry::wait::WaitError;
 use sentry::{Current, Outcome};
+use sentry_fs::hostfd::HostFifo;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::at;
@@ -143,11 +147,19 @@ fn do_open<'a>(cur: &'a mut Current, dirfd: Fd, path: &[u8], how: &How) -> Outco
     }
 }
 
-async fn open_fifo(cur: &mut Current, pending: PendingFifo, flags: OpenFlags) -> Result<u64, SysError> {
-    let queue = pending.fifo.wait_queue();
+async fn open_fifo(cur: &mut Current, mut pending: PendingFifo, flags: OpenFlags) -> Result<u64, SysError> {
+    let queue = pending.wait_queue();
     let task = std::sync::Arc::clone(&cur.task);
-    let waited = task.wait(&queue, !0, None, || pending.fifo.ready().then_some(())).await;
-    waited.map_err(|error| error.or(Restart::Sys, Errno::EINTR))?;
-    let fd = at::install(cur, pending.finish(), flags)?;
+    loop {
+        // The host tells nobody: it is asked from time to time.
+        let again = if queue.is_none() { Instant::now().checked_add(HostFifo::PAUSE) } else { None };
+        let ready = || pending.ready().map(|ready| ready.then_some(())).transpose();
+        match task.wait(&queue.clone().unwrap_or_default(), !0, again, ready).await {
+            Ok(ready) => break ready?,
+            Err(WaitError::TimedOut) => {}
+            Err(WaitError::Interrupted) => return Err(Restart::Sys.into()),
+        }
+    }
+    let fd = at::install(cur, pending.finish()?, flags)?;
     Ok(u64::from(fd.0.cast_unsigned()))
 }

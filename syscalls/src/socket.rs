@@ -196,8 +196,18 @@ pub fn connect(cur: &mut Current, sockfd: Fd, addr: UserAddr, addrlen: u32) -> O
         let task = Arc::clone(&cur.task);
         let queue = found.socket.core().wait.clone();
         let interest = (Ready::OUT | ENDED).bits();
-        let attempt = || Some(try_connect(cur, &found, &addr)).filter(|result| !is_pending(*result));
-        match task.wait(&queue, interest, deadline(timeout), attempt).await {
+        let mut attempt = || Some(try_connect(cur, &found, &addr)).filter(|result| !is_pending(*result));
+        let end = deadline(timeout);
+        let waited = loop {
+            // Where nobody says when to try again, after a while.
+            let pause = found.socket.connect_pause().and_then(|pause| Instant::now().checked_add(pause));
+            let next = pause.filter(|pause| end.is_none_or(|end| *pause < end));
+            match task.wait(&queue, interest, next.or(end), &mut attempt).await {
+                Err(WaitError::TimedOut) if next.is_some() => {}
+                waited => break waited,
+            }
+        };
+        match waited {
             Ok(result) => result.map(|()| 0).map_err(SysError::Errno),
             Err(WaitError::Interrupted) => Err(interrupted(timeout)),
             // TCP goes on trying; a unix socket gives up.

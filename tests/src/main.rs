@@ -26,6 +26,7 @@ mod pty;
 mod python;
 mod ratchet;
 mod setup;
+mod special;
 mod stress;
 mod tally;
 
@@ -99,6 +100,8 @@ enum Command {
     Bundles,
     /// Exit status, signals, descriptors, terminals, ordinary users.
     Caller,
+    /// Sockets and FIFOs of the host in file trees.
+    Special,
     /// Pieces of a sandbox that are killed.
     Faults,
     /// Broken bundles, missing things, refused rights.
@@ -164,6 +167,7 @@ fn run(cli: &Cli, tally: &mut Tally) -> Result<()> {
         Command::Python => python::run(common, tally),
         Command::Bundles => bundles::run(common, tally),
         Command::Caller => caller::run(common, tally),
+        Command::Special => special::run(common, tally),
         Command::Faults => faults::run(common, tally),
         Command::Badinput => bad_input::run(common, tally),
         Command::Engines => engines::run(common, tally),
@@ -186,6 +190,7 @@ fn everything(common: &Common, quick: bool, tally: &mut Tally) -> Result<()> {
     tally.suite("bad input", |t| bad_input::run(common, t));
     tally.suite("bundles", |t| bundles::run(common, t));
     tally.suite("caller", |t| caller::run(common, t));
+    tally.suite("special files", |t| special::run(common, t));
     tally.suite("faults", |t| faults::run(common, t));
     tally.suite("hostile", |t| hostile::run(common, t));
     tally.suite("programs", |t| programs::run(common, quick, t));

@@ -27,7 +27,7 @@ pub use names::{Names, check_name};
 pub use reply::{DirItem, Hello, MountInfo, Reply, Walked};
 pub use request::{Op, Request};
 pub use transport::{Received, SeqPacket, Transport, TransportError};
-pub use types::{Access, Entry, Handle, NewNode, SetNode, TimeSet, WireAttr, WireStatfs};
+pub use types::{Access, Entry, Handle, NewNode, SetNode, SocketKind, TimeSet, WireAttr, WireStatfs};
 pub use wire::{ProtoError, Reader, Writer};
 
 /// Version of the protocol; both ends come from one binary, so anything else is refused.

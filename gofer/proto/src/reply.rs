@@ -138,12 +138,16 @@ impl<'a> Reply<'a> {
             Op::Hello => Reply::Hello(Hello::decode(from)?),
             Op::Walk => Reply::Walked(Walked::decode(from)?),
             Op::GetAttr | Op::SetAttr | Op::Link => Reply::Attr(WireAttr::decode(from)?),
-            Op::Create | Op::Mkdir | Op::Symlink | Op::Mknod | Op::Tmpfile => Reply::Entry(Entry::decode(from)?),
+            Op::Create | Op::Mkdir | Op::Symlink | Op::Mknod | Op::Tmpfile | Op::Bind => {
+                Reply::Entry(Entry::decode(from)?)
+            }
             Op::Readlink | Op::GetXattr | Op::ListXattr => Reply::Bytes(from.bytes(MAX_XATTR)?),
             Op::ReadDir => decode_dir(from)?,
             Op::StatFs => Reply::StatFs(from.get()?),
             Op::Unlink | Op::Rmdir | Op::Rename => Reply::Changed([from.get()?, from.get()?]),
-            Op::Open | Op::MemoryFile | Op::SetXattr | Op::RemoveXattr | Op::Sync | Op::SyncFs => Reply::Done,
+            Op::Open | Op::MemoryFile | Op::Connect | Op::SetXattr | Op::RemoveXattr | Op::Sync | Op::SyncFs => {
+                Reply::Done
+            }
             Op::Forget => return Err(ProtoError::Bad("reply to a forget")),
         })
     }

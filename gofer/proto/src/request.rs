@@ -4,7 +4,7 @@ use abi::types::{NAME_MAX, PATH_MAX};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::names::Names;
-use crate::types::{Access, Handle, NewNode, SetNode};
+use crate::types::{Access, Handle, NewNode, SetNode, SocketKind};
 use crate::wire::{ProtoError, Reader, Writer};
 use crate::{MAX_FORGET, MAX_XATTR};
 
@@ -38,11 +38,13 @@ pub enum Op {
     Tmpfile = 23,
     Forget = 24,
     MemoryFile = 25,
+    Connect = 26,
+    Bind = 27,
 }
 
 impl Op {
     /// Every message.
-    pub const ALL: [Op; 25] = [
+    pub const ALL: [Op; 27] = [
         Op::Hello,
         Op::Walk,
         Op::GetAttr,
@@ -68,6 +70,8 @@ impl Op {
         Op::Tmpfile,
         Op::Forget,
         Op::MemoryFile,
+        Op::Connect,
+        Op::Bind,
     ];
 
     fn from_raw(raw: u32) -> Result<Op, ProtoError> {
@@ -87,7 +91,7 @@ pub enum Request<'a> {
     GetAttr { node: Handle },
     /// Changes attributes → `Attr` as they are then.
     SetAttr { node: Handle, set: SetNode },
-    /// Opens a regular file → `Done` with a descriptor.
+    /// Opens a regular file, or a FIFO where that is allowed → `Done` with a descriptor.
     Open { node: Handle, access: Access },
     /// Makes a regular file (exclusively) → `Entry` with a descriptor for reading and writing.
     Create { dir: Handle, name: &'a [u8], new: NewNode },
@@ -127,6 +131,10 @@ pub enum Request<'a> {
     Tmpfile { dir: Handle, new: NewNode },
     /// Opens a file in memory, whose descriptor comes with the message, for reading only → `Done` with a descriptor.
     MemoryFile,
+    /// Connects to a socket of the host, where that is allowed → `Done` with a connected socket that doesn't block.
+    Connect { node: Handle, kind: SocketKind },
+    /// Makes a socket of the host, where that is allowed → `Entry` with a bound socket that doesn't block.
+    Bind { dir: Handle, name: &'a [u8], new: NewNode, kind: SocketKind },
     /// Gives counts of handles back. No reply.
     Forget { handles: Vec<(Handle, u64)> },
 }
@@ -168,6 +176,8 @@ impl<'a> Request<'a> {
             Request::Tmpfile { .. } => Op::Tmpfile,
             Request::Forget { .. } => Op::Forget,
             Request::MemoryFile => Op::MemoryFile,
+            Request::Connect { .. } => Op::Connect,
+            Request::Bind { .. } => Op::Bind,
         }
     }
 
@@ -242,6 +252,16 @@ impl<'a> Request<'a> {
                 out.put(new);
             }
             Request::MemoryFile => {}
+            Request::Connect { node, kind } => {
+                out.put(node);
+                out.put(&kind.raw());
+            }
+            Request::Bind { dir, name, new, kind } => {
+                out.put(dir);
+                out.put(new);
+                out.put(&kind.raw());
+                out.bytes(name);
+            }
             Request::Forget { handles } => {
                 out.put(&u32::try_from(handles.len()).unwrap_or(u32::MAX));
                 for (handle, count) in handles {
@@ -307,6 +327,13 @@ impl<'a> Request<'a> {
             Op::Tmpfile => Request::Tmpfile { dir: from.get()?, new: NewNode::decode(from)? },
             Op::Forget => Request::Forget { handles: decode_handles(from)? },
             Op::MemoryFile => Request::MemoryFile,
+            Op::Connect => Request::Connect { node: from.get()?, kind: SocketKind::decode(from)? },
+            Op::Bind => Request::Bind {
+                dir: from.get()?,
+                new: NewNode::decode(from)?,
+                kind: SocketKind::decode(from)?,
+                name: from.bytes(NAME_MAX)?,
+            },
         })
     }
 }

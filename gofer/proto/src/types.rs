@@ -99,6 +99,37 @@ impl Access {
     }
 }
 
+/// What kind of Unix socket is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum SocketKind {
+    /// `SOCK_STREAM`.
+    Stream = 1,
+    /// `SOCK_DGRAM`.
+    Dgram = 2,
+    /// `SOCK_SEQPACKET`.
+    Seqpacket = 5,
+}
+
+impl SocketKind {
+    /// Every kind.
+    pub const ALL: [SocketKind; 3] = [SocketKind::Stream, SocketKind::Dgram, SocketKind::Seqpacket];
+
+    /// Returns `SOCK_*`.
+    pub fn raw(self) -> u32 {
+        self as u32
+    }
+
+    /// Reads `SOCK_*`.
+    pub fn from_raw(raw: u32) -> Option<SocketKind> {
+        SocketKind::ALL.into_iter().find(|kind| kind.raw() == raw)
+    }
+
+    pub(crate) fn decode(from: &mut Reader<'_>) -> Result<SocketKind, ProtoError> {
+        SocketKind::from_raw(from.get()?).ok_or(ProtoError::Bad("socket kind"))
+    }
+}
+
 /// A new file as the sentry wants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

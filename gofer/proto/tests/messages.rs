@@ -4,7 +4,7 @@ use abi::Errno;
 use abi::time::Timespec;
 use gofer_proto::{
     Access, DirItem, Entry, Handle, Hello, MAX_MESSAGE, MountInfo, Names, NewNode, Op, Reply, Request, SetNode,
-    TimeSet, Walked, WireAttr, WireStatfs, Writer,
+    SocketKind, TimeSet, Walked, WireAttr, WireStatfs, Writer,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -124,6 +124,8 @@ fn requests<'a>(
         Request::MemoryFile,
         Request::SyncFs { node },
         Request::Tmpfile { dir, new },
+        Request::Connect { node, kind: SocketKind::Seqpacket },
+        Request::Bind { dir, name, new, kind: SocketKind::Dgram },
         Request::Forget { handles: counts.to_vec() },
     ]
 }

@@ -88,6 +88,8 @@ fn host_step<T>(what: impl Into<String>, result: rustix::io::Result<T>) -> Resul
 pub struct Confined {
     /// Answers requests.
     pub server: Server,
+    /// What may be done in any of the trees.
+    pub wanted: TreeFlags,
 }
 
 /// Leaves the namespaces that a gofer has no use for: network, System V IPC, host name and cgroup. Needs CAP_SYS_ADMIN
@@ -120,15 +122,17 @@ pub fn enter(trees: &[TreeSpec]) -> Result<Confined, ConfineError> {
     let proc_fds = host_step("open /proc/self/fd", rustix::fs::open(mounts::FDS, flags, Mode::empty()))?;
     let devices = trees.iter().any(|tree| tree.flags.contains(TreeFlags::MAKE_DEVICES));
     caps::drop_all_but_files(devices)?;
-    let server = step("read the attributes of the trees", Server::start(open, ProcFds::from_dir(proc_fds)))?;
-    Ok(Confined { server })
+    let server =
+        step("read the attributes of the trees", Server::start(open, ProcFds::from_dir(proc_fds, mounts::FDS)))?;
+    let wanted = server.any_flags();
+    Ok(Confined { server, wanted })
 }
 
 impl Confined {
-    /// Installs the filter on every thread of the process. The last step: no thread may be started afterwards. Log lines
-    /// may go to standard error and to `log`.
-    pub fn lock(log: Option<RawFd>) -> Result<(), ConfineError> {
-        seccomp::install(log)
+    /// Installs the filter on every thread of the process, with the calls that what the trees want takes. The last step: no
+    /// thread may be started afterwards. Log lines may go to standard error and to `log`.
+    pub fn lock(wanted: TreeFlags, log: Option<RawFd>) -> Result<(), ConfineError> {
+        seccomp::install(wanted, log)
     }
 }
 
@@ -145,8 +149,9 @@ pub fn run(
     let kept: Vec<RawFd> = sockets.iter().chain(detached).map(AsRawFd::as_raw_fd).chain(log).collect();
     shed_descriptors(&kept)?;
     let confined = enter(&trees)?;
+    let wanted = confined.wanted;
     drop(trees);
-    crate::serve(confined.server, sockets, || Confined::lock(log).map_err(Into::into), at_rest)?;
+    crate::serve(confined.server, sockets, || Confined::lock(wanted, log).map_err(Into::into), at_rest)?;
     Ok(())
 }
 

@@ -76,11 +76,12 @@ fn bind(tree: &TreeSpec, target: &str) -> Result<(), ConfineError> {
     let found = host_step(format!("find {shown}"), found)?;
     match FileType::from_raw_mode(found.st_mode) {
         FileType::Directory => host_step("make a directory", rustix::fs::mkdir(target, Mode::RWXU))?,
-        FileType::RegularFile => {
+        // A bind mount covers a file with a socket or FIFO, too.
+        FileType::RegularFile | FileType::Socket | FileType::Fifo => {
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
             host_step("make a file", rustix::fs::openat(CWD, target, flags, Mode::RUSR))?;
         }
-        _ => return step(format!("serve {shown}, which is neither directory nor file"), Err(Errno::EINVAL)),
+        _ => return step(format!("serve {shown}, which is a device"), Err(Errno::EINVAL)),
     }
     match &tree.detached {
         Some(mount) => attach(mount, target, &shown)?,

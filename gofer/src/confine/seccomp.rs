@@ -1,4 +1,4 @@
-//! The filter, made from [`HOST_CALLS`].
+//! The filter, made from [`host_calls`].
 
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
@@ -8,20 +8,21 @@ use seccompiler::{
 };
 
 use super::ConfineError;
-use crate::host_calls::{Check, HOST_CALLS};
+use crate::host_calls::{self, Check};
+use crate::server::TreeFlags;
 
 fn filter_error(error: impl std::fmt::Display) -> ConfineError {
     ConfineError::Filter(error.to_string())
 }
 
 /// Installs the filter on all threads; what isn't in the table raises SIGSYS.
-pub(super) fn install(log: Option<RawFd>) -> Result<(), ConfineError> {
-    seccompiler::apply_filter_all_threads(&program(log)?).map_err(filter_error)
+pub(super) fn install(wanted: TreeFlags, log: Option<RawFd>) -> Result<(), ConfineError> {
+    seccompiler::apply_filter_all_threads(&program(wanted, log)?).map_err(filter_error)
 }
 
-fn program(log: Option<RawFd>) -> Result<BpfProgram, ConfineError> {
+fn program(wanted: TreeFlags, log: Option<RawFd>) -> Result<BpfProgram, ConfineError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for call in HOST_CALLS {
+    for call in host_calls::of(wanted) {
         // A call may have several lines.
         rules.entry(call.number).or_default().extend(conditions(call.check, log)?);
     }

@@ -120,7 +120,14 @@ impl Server {
     }
 
     /// Enters what was just made under `name`, or takes it away again.
-    fn made(&self, dir: &Arc<Node>, dir_fd: BorrowedFd<'_>, name: &[u8], new: &NewNode, kind: u32) -> Outcome {
+    pub(super) fn made(
+        &self,
+        dir: &Arc<Node>,
+        dir_fd: BorrowedFd<'_>,
+        name: &[u8],
+        new: &NewNode,
+        kind: u32,
+    ) -> Outcome {
         let entry = (|| {
             let path = host::open_child(dir_fd, name)?;
             if host::stat(path.as_fd())?.mode & mode::IFMT != kind {

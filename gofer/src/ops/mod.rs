@@ -6,6 +6,7 @@ mod dir;
 mod memory;
 mod name;
 mod open;
+mod socket;
 mod walk;
 mod xattr;
 
@@ -95,6 +96,8 @@ impl Server {
             Request::Sync { node } => self.sync(node),
             Request::SyncFs { node } => self.sync_fs(node),
             Request::MemoryFile => self.memory_file(&given.ok_or(Errno::EBADF)?),
+            Request::Connect { node, kind } => self.connect(node, kind),
+            Request::Bind { dir, name, new, kind } => self.bind(dir, name, &new, kind),
             Request::Forget { .. } => Err(Errno::EINVAL),
         }
     }

@@ -9,16 +9,17 @@ use rustix::fs::OFlags;
 use super::{Answer, Outcome};
 use crate::host::errno;
 use crate::policy;
-use crate::server::Server;
+use crate::server::{Server, TreeFlags};
 
 impl Server {
-    /// Opens a regular file and gives the descriptor away.
+    /// Opens a regular file, or where that is allowed a FIFO, and gives the descriptor away.
     pub(super) fn open(&self, node: Handle, access: Access) -> Outcome {
         let node = self.nodes.get(node)?;
         if policy::is_symlink(node.kind()) {
             return Err(Errno::ELOOP);
         }
-        if !policy::is_regular(node.kind()) {
+        let fifo = policy::is_fifo(node.kind()) && self.flags(&node).contains(TreeFlags::FIFO);
+        if !policy::is_regular(node.kind()) && !fifo {
             // Directories are listed here, everything else is the sentry's own business: a descriptor of either would
             // reach beyond the file.
             return Err(if policy::is_dir(node.kind()) { Errno::EISDIR } else { Errno::ENXIO });
@@ -26,7 +27,8 @@ impl Server {
         if node.sealed() {
             return Err(Errno::EACCES);
         }
-        if access.contains(Access::WRITE) {
+        // What goes through a FIFO doesn't change its tree.
+        if access.contains(Access::WRITE) && !fifo {
             self.writable(&node)?;
         }
         let flags = if access == Access::READ {
@@ -37,7 +39,7 @@ impl Server {
             OFlags::RDWR
         };
         let fd = self.nodes.fd(&node)?;
-        // NONBLOCK: a lease held by somebody on the host must not stop us.
+        // NONBLOCK: a lease held by somebody on the host must not stop us, nor the missing other side of a FIFO.
         let flags = flags | OFlags::NONBLOCK | OFlags::LARGEFILE;
         self.proc_fds.reopen(fd.as_fd(), flags).map(Answer::Fd)
     }

@@ -15,6 +15,8 @@ const HARMLESS: &[(&str, fn(&str) -> bool)] = &[
     ("debug", |_| true),
     ("strace", |_| true),
     ("oci-seccomp", |value| value == "true"),
+    ("host-uds", |value| value == "none"),
+    ("host-fifo", |value| value == "none"),
     // Writes stay away from what others see.
     ("overlay2", |value| {
         let medium = value.strip_prefix("root:").or_else(|| value.strip_prefix("all:"));
@@ -77,12 +79,21 @@ mod tests {
 
     #[test]
     fn others_need_leave() {
-        for (name, value) in [("network", "host"), ("overlay2", "none"), ("debug-log", "/x"), ("oci-seccomp", "false")]
-        {
+        let strict = [
+            ("network", "host"),
+            ("overlay2", "none"),
+            ("debug-log", "/x"),
+            ("oci-seccomp", "false"),
+            ("host-uds", "open"),
+            ("host-fifo", "open"),
+        ];
+        for (name, value) in strict {
             assert!(with("runsc state x", name, value).is_err(), "{name}");
             assert!(with("runsc --allow-flag-override state x", name, value).is_ok(), "{name}");
         }
         assert!(with("runsc --allow-flag-override state x", "nosuch", "1").is_err());
-        assert!(with("runsc state x", "host-uds", "open").is_err());
+        let global = with("runsc --allow-flag-override state x", "host-uds", "open").expect("allowed");
+        assert!(global.host_access().connect && !global.host_access().bind);
+        assert!(with("runsc --host-uds=all state x", "host-uds", "none").is_ok());
     }
 }

@@ -50,6 +50,7 @@ pub(crate) fn run(global: &Global, args: &DoArgs) -> Result<u8> {
         spin: global.spin_limit(),
         copies: global.copies.clone(),
         network: if on_host { NetworkMode::Host } else { NetworkMode::Loopback },
+        host: global.host_access(),
         strace: global.strace,
         debug: global.debug,
         seccomp_log: global.seccomp_log,

@@ -9,6 +9,7 @@ use clap::CommandFactory;
 use crate::cli::{Cli, HelpArgs};
 use crate::sandbox::host_calls::{Check, HOST_CALLS};
 use crate::sandbox::socket_calls::SOCKET_CALLS;
+use crate::sandbox::unix_calls::{LISTEN_CALLS, UNIX_CALLS};
 
 /// Prints help on a topic.
 pub(crate) fn run(args: &HelpArgs) -> Result<u8> {
@@ -97,6 +98,9 @@ fn listed_host_calls() -> Vec<HostCall> {
     for call in SOCKET_CALLS {
         rows.push(row("sentry with host sockets", None, call.nr, Vec::new(), call.why));
     }
+    for call in UNIX_CALLS.iter().chain(LISTEN_CALLS) {
+        rows.push(row("sentry with host-uds", None, call.nr, Vec::new(), call.why));
+    }
     for (platform, calls) in [("systrap", SYSTRAP), ("ptrace", PTRACE)] {
         for call in calls {
             let values = call.args.iter().map(|(at, values)| (*at, values.to_vec())).collect();
@@ -105,7 +109,10 @@ fn listed_host_calls() -> Vec<HostCall> {
     }
     rows.extend(of_systrap_stubs().map(|(nr, why)| row("stub", Some("systrap"), nr, Vec::new(), why)));
     rows.extend(of_ptrace_stubs().map(|(nr, why)| row("stub", Some("ptrace"), nr, Vec::new(), why)));
-    rows.extend(gofer::host_calls::HOST_CALLS.iter().map(|call| row("gofer", None, call.number, Vec::new(), call.why)));
+    use gofer::host_calls::{BIND_CALLS, SOCKET_CALLS as CONNECT_CALLS};
+    let of_gofer = gofer::host_calls::HOST_CALLS.iter().map(|call| ("gofer", call));
+    let with_sockets = CONNECT_CALLS.iter().chain(BIND_CALLS).map(|call| ("gofer with host-uds", call));
+    rows.extend(of_gofer.chain(with_sockets).map(|(who, call)| row(who, None, call.number, Vec::new(), call.why)));
     rows
 }
 

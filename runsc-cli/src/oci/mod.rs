@@ -83,6 +83,7 @@ pub(crate) fn convert(global: &Global, bundle: &Path, spec: &Spec, id: &str) -> 
         spin: global.spin_limit(),
         copies: global.copies.clone(),
         network: NetworkMode::Loopback,
+        host: global.host_access(),
         strace: global.strace,
         debug: global.debug,
         seccomp_log: global.seccomp_log,

@@ -115,7 +115,11 @@ fn run(mut config: SandboxConfig, passed: Passed, log: OwnedFd) -> Result<i32> {
     if let Some(namespace) = kernel.vfs.namespace().filter(|_| config.process.container) {
         home::complete(&mut config.process.env, namespace, config.process.uid);
     }
-    let on_host = network::attach(&kernel, &reactor, &config)?;
+    if config.host.fifo {
+        kernel.vfs.use_host_fifos(Arc::new(reactor.clone()));
+    }
+    let internet = network::attach(&kernel, &reactor, &config)?;
+    let on_host = filter::OnHost { internet, unix: config.host.sockets(), listening: config.host.bind };
     confine::lock()?;
     filter::install(&config.platform, on_host, config.seccomp_log)?;
     // What tells it from its stubs and the command line.

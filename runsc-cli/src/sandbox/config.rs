@@ -23,6 +23,8 @@ pub(crate) struct SandboxConfig {
     pub(crate) copies: String,
     /// What network the guest has.
     pub(crate) network: NetworkMode,
+    /// What of the host's file trees may be used besides files.
+    pub(crate) host: HostAccess,
     /// Log every system call.
     pub(crate) strace: bool,
     /// Log debug messages.
@@ -67,6 +69,24 @@ pub(crate) struct SandboxConfig {
     pub(crate) sysctls: Vec<(String, String)>,
     /// Trees that the gofer serves, by id (their index).
     pub(crate) trees: Vec<TreeConfig>,
+}
+
+/// What of the host's file trees the guest may use besides files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HostAccess {
+    /// Unix sockets may be connected to.
+    pub(crate) connect: bool,
+    /// Unix sockets may be made.
+    pub(crate) bind: bool,
+    /// FIFOs may be opened.
+    pub(crate) fifo: bool,
+}
+
+impl HostAccess {
+    /// Tells whether guests may have Unix sockets of the host.
+    pub(crate) fn sockets(self) -> bool {
+        self.connect || self.bind
+    }
 }
 
 /// Where the guest's internet sockets are.

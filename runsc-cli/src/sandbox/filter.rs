@@ -10,13 +10,25 @@ use sentry_platform::host_calls::{HostCall as PlatformCall, PTRACE, SYSTRAP};
 
 use super::host_calls::{Check, HOST_CALLS, HostCall};
 use super::socket_calls::SOCKET_CALLS;
+use super::unix_calls::{LISTEN_CALLS, UNIX_CALLS};
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// Installs the filter on all threads, with the calls of host sockets only where the guest's sockets are `on_host`.
+/// What the guest has on the host, which takes further calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OnHost {
+    /// Internet sockets.
+    pub(crate) internet: bool,
+    /// Unix sockets.
+    pub(crate) unix: bool,
+    /// Unix sockets that listen.
+    pub(crate) listening: bool,
+}
+
+/// Installs the filter on all threads, with the calls of host sockets only as far as the guest's sockets are `on_host`.
 /// Whatever it doesn't know ends the process, once it has been named ([`sentry_platform::refused`]), or, with `log`, is let
 /// through and goes to the host's audit log: for development only.
-pub(crate) fn install(platform: &str, on_host: bool, log: bool) -> Result<()> {
+pub(crate) fn install(platform: &str, on_host: OnHost, log: bool) -> Result<()> {
     let action = if log { SeccompAction::Log } else { SeccompAction::Trap };
     let allowed = program(rules(platform_calls(platform), own_calls(on_host))?, action, SeccompAction::Allow)?;
     // Two filters, as one knows two outcomes only; the stricter of their answers counts. The second to be installed
@@ -34,8 +46,9 @@ fn platform_calls(platform: &str) -> &'static [PlatformCall] {
     if platform == "ptrace" { PTRACE } else { SYSTRAP }
 }
 
-fn own_calls(on_host: bool) -> impl Iterator<Item = &'static HostCall> {
-    HOST_CALLS.iter().chain(on_host.then_some(SOCKET_CALLS).into_iter().flatten())
+fn own_calls(on_host: OnHost) -> impl Iterator<Item = &'static HostCall> {
+    let further = [(on_host.internet, SOCKET_CALLS), (on_host.unix, UNIX_CALLS), (on_host.listening, LISTEN_CALLS)];
+    HOST_CALLS.iter().chain(further.into_iter().filter(|(wanted, _)| *wanted).flat_map(|(_, calls)| calls))
 }
 
 fn program(rules: Rules, otherwise: SeccompAction, listed: SeccompAction) -> Result<BpfProgram> {
@@ -92,20 +105,33 @@ fn condition(index: u8, op: SeccompCmpOp, value: u64) -> Result<SeccompCondition
 mod tests {
     use super::*;
 
+    const ALL: OnHost = OnHost { internet: true, unix: true, listening: true };
+
     #[test]
     fn both_platforms_make_a_program_that_the_host_can_load() {
-        for (platform, on_host) in [("systrap", false), ("ptrace", false), ("systrap", true), ("ptrace", true)] {
-            let rules = rules(platform_calls(platform), own_calls(on_host)).unwrap();
-            let made = program(rules, SeccompAction::Trap, SeccompAction::Allow);
-            assert!(made.unwrap().len() < 4096);
+        for on_host in [OnHost::default(), ALL] {
+            for platform in ["systrap", "ptrace"] {
+                let rules = rules(platform_calls(platform), own_calls(on_host)).unwrap();
+                let made = program(rules, SeccompAction::Trap, SeccompAction::Allow);
+                assert!(made.unwrap().len() < 4096);
+            }
         }
+    }
+
+    #[test]
+    fn what_the_guest_has_not_on_the_host_is_not_let_through() {
+        let has = |on_host, nr| rules(&[], own_calls(on_host)).unwrap().contains_key(&nr);
+        let unix = OnHost { unix: true, ..OnHost::default() };
+        assert!(!has(OnHost::default(), libc::SYS_shutdown) && has(unix, libc::SYS_shutdown));
+        assert!(!has(unix, libc::SYS_listen) && has(OnHost { listening: true, ..unix }, libc::SYS_listen));
+        assert!(!has(unix, libc::SYS_socket) && has(ALL, libc::SYS_socket));
     }
 
     #[test]
     fn a_free_entry_wins_over_a_checked_one() {
         let free = PlatformCall { nr: libc::SYS_ioctl, args: &[], why: "test" };
-        assert!(rules(&[free], own_calls(true)).unwrap()[&libc::SYS_ioctl].is_empty());
-        assert!(!rules(&[], own_calls(true)).unwrap()[&libc::SYS_ioctl].is_empty());
+        assert!(rules(&[free], own_calls(ALL)).unwrap()[&libc::SYS_ioctl].is_empty());
+        assert!(!rules(&[], own_calls(ALL)).unwrap()[&libc::SYS_ioctl].is_empty());
     }
 
     #[test]

@@ -16,4 +16,5 @@ pub(crate) mod serve;
 mod signals;
 pub(crate) mod socket_calls;
 mod trees;
+pub(crate) mod unix_calls;
 pub(crate) mod wait;

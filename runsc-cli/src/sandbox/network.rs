@@ -158,6 +158,10 @@ fn loopback_up() -> Result<()> {
 /// Puts the guest's sockets where they belong; tells whether that is the host. Needs `/proc`.
 pub(super) fn attach(kernel: &Arc<Kernel>, reactor: &Reactor, config: &SandboxConfig) -> Result<bool> {
     kernel.net.configure(settings(config));
+    if config.host.sockets() {
+        kernel.net.use_host_unix(Arc::new(reactor.clone()));
+        raise_limit()?;
+    }
     if config.network == NetworkMode::Loopback {
         return Ok(false);
     }
@@ -172,11 +176,14 @@ pub(super) fn attach(kernel: &Arc<Kernel>, reactor: &Reactor, config: &SandboxCo
         return Ok(false);
     }
     kernel.net.use_host(host);
-    // Each socket of the guest is a descriptor of ours; its own limit is the guest kernel's.
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
-        .context("raising the limit of descriptors")?;
+    raise_limit()?;
     Ok(true)
+}
+
+/// Each socket of the guest on the host is a descriptor of ours; its own limit is the guest kernel's.
+fn raise_limit() -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).context("raising the limit of descriptors")
 }
 
 /// What the settings of config.json mean to the guest's sockets.

@@ -8,7 +8,7 @@ use gofer::TreeFlags;
 use gofer::confine::{Recursion, TreeSpec};
 use sentry_platform::spawn::inherited_fd;
 
-use super::config::SandboxConfig;
+use super::config::{HostAccess, SandboxConfig};
 
 /// Serves the trees until the sentry is gone.
 pub(crate) fn main() -> Result<u8> {
@@ -28,8 +28,8 @@ pub(crate) fn main() -> Result<u8> {
     for (index, tree) in config.trees.iter().enumerate() {
         let flags = match (tree.store, tree.readonly) {
             (true, _) => TreeFlags::STORE,
-            (_, true) => TreeFlags::READONLY,
-            _ => TreeFlags::empty(),
+            (_, true) => TreeFlags::READONLY | special(config.host),
+            _ => special(config.host),
         };
         let source = PathBuf::from(&tree.path);
         let recursion = if tree.recursive { Recursion::Yes } else { Recursion::No };
@@ -40,6 +40,15 @@ pub(crate) fn main() -> Result<u8> {
     let sockets: Vec<OwnedFd> = passed.map_while(inherited_fd).collect();
     gofer::confine::run(trees, sockets, Some(log_fd), sentry_platform::trim::trim).context("serving files")?;
     Ok(0)
+}
+
+/// What may be done with what is neither file nor directory.
+fn special(host: HostAccess) -> TreeFlags {
+    let mut flags = TreeFlags::empty();
+    flags.set(TreeFlags::CONNECT, host.connect);
+    flags.set(TreeFlags::BIND, host.bind);
+    flags.set(TreeFlags::FIFO, host.fifo);
+    flags
 }
 
 /// Takes over a descriptor that the command line has passed.

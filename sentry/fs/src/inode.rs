@@ -1,6 +1,7 @@
 //! [`FileSystem`] and [`Inode`]: what a file system offers to the VFS.
 
 use std::any::Any;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use abi::Errno;
@@ -113,6 +114,24 @@ pub trait Inode: Send + Sync + Any {
     /// Makes an entry of any kind but directory and symbolic link.
     fn create(&self, _name: &[u8], _new: &NewInode) -> Result<InodeRef, Errno> {
         Err(Errno::EPERM)
+    }
+
+    /// Connects to the socket of the host that this is, of a type `SOCK_*`: `ECONNREFUSED` where nobody listens, or nobody
+    /// that this kernel may reach. The socket doesn't block.
+    fn connect_host(&self, _kind: u32) -> Result<OwnedFd, Errno> {
+        Err(Errno::ECONNREFUSED)
+    }
+
+    /// Makes an entry that is a socket of the host, of a type `SOCK_*`, and returns that too: `EOPNOTSUPP` where this kernel
+    /// may make none. The socket doesn't block.
+    fn bind_host(&self, _name: &[u8], _new: &NewInode, _kind: u32) -> Result<(InodeRef, OwnedFd), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Opens the FIFO of the host that this is, without waiting for the other side: `ENXIO` for a writer where there is no
+    /// reader. `None` where its pipe is this kernel's own.
+    fn open_host_fifo(&self, _flags: OpenFlags) -> Option<Result<OwnedFd, Errno>> {
+        None
     }
 
     /// Makes a directory.

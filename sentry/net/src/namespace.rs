@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use abi::Errno;
+use sentry_fs::hostfd::HostReactor;
 use sentry_fs::sys::Interface;
 
 use crate::socket::{Caller, Socket};
@@ -69,6 +70,11 @@ impl NetNamespace {
     /// Makes internet sockets on the host from now on. Only the first call counts.
     pub fn use_host(&self, host: HostNet) {
         let _ = self.host.set(Arc::new(host));
+    }
+
+    /// Lets unix sockets be those of the host from now on, as far as their names lead there. Only the first call counts.
+    pub fn use_host_unix(&self, reactor: Arc<dyn HostReactor>) {
+        self.unix.use_host(reactor);
     }
 
     /// Sets what `/proc/sys/net` says. Only the first call counts.

@@ -4,13 +4,15 @@
 //! wait: `EAGAIN` (and `EINPROGRESS`, `EALREADY` of `connect`) mean "register on [`Core::wait`], try again".
 
 use std::any::Any;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 use abi::Errno;
 use abi::flags::Ready;
 use bitflags::bitflags;
-use sentry_fs::{IoDst, IoSrc};
+use sentry_fs::{InodeRef, IoDst, IoSrc};
 use sentry_sync::{Level, Mutex, WaitQueue};
 
 use crate::NetNamespace;
@@ -71,6 +73,17 @@ pub trait UnixPaths {
     /// Finds a socket inode: the errors of a path walk, `EACCES` without write permission, `ECONNREFUSED` where it is no
     /// socket.
     fn resolve(&self, path: &[u8]) -> Result<PathKey, Errno>;
+
+    /// Finds a socket inode that may be one of the host: the same errors.
+    fn host_socket(&self, _path: &[u8]) -> Result<(PathKey, InodeRef), Errno> {
+        Err(Errno::ECONNREFUSED)
+    }
+
+    /// Makes a socket of the host, of a type `SOCK_*`: `EOPNOTSUPP` where the path doesn't lead there, else the errors of
+    /// [`UnixPaths::create`].
+    fn create_host(&self, _path: &[u8], _kind: u32) -> Result<(PathBinding, OwnedFd), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
 }
 
 /// A VFS without files: for sockets that have no paths to resolve.
@@ -304,6 +317,11 @@ pub trait Socket: Send + Sync + Any {
     /// Starts or continues `connect(2)`. A blocking caller waits for [`Ready::OUT`] and calls again on `EAGAIN`,
     /// `EINPROGRESS` and `EALREADY`.
     fn connect(&self, caller: &Caller<'_>, addr: &[u8]) -> Result<(), Errno>;
+
+    /// Returns how long a `connect` that has said `EAGAIN` waits before it tries again although nobody has woken it.
+    fn connect_pause(&self) -> Option<Duration> {
+        None
+    }
 
     /// Sends as much as fits now.
     fn send(&self, caller: &Caller<'_>, message: &mut Outgoing<'_>) -> Result<usize, Errno>;

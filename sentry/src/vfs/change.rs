@@ -1,5 +1,6 @@
 //! Making, removing and renaming names; changing attributes. Checks come in Linux's order (`fs/namei.c`, `fs/attr.c`).
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use abi::Errno;
@@ -65,6 +66,21 @@ fn may_delete(cred: &Cred, dir: &Path, victim: &Dentry, want_dir: bool) -> Resul
 
 /// Makes an entry of a directory that a walk has reached: `EEXIST` where there is one.
 pub fn create_in(cred: &Cred, dir: &Path, name: &[u8], new: &NewFile<'_>) -> Result<Arc<Dentry>, Errno> {
+    create_with(cred, dir, name, new, |inode, decided| match (new.kind, new.target) {
+        (FileKind::Directory, _) => inode.mkdir(name, decided),
+        (FileKind::Symlink, target) => inode.symlink(name, target.unwrap_or_default(), decided),
+        _ => inode.create(name, decided),
+    })
+}
+
+/// The same, made by `make`.
+fn create_with(
+    cred: &Cred,
+    dir: &Path,
+    name: &[u8],
+    new: &NewFile<'_>,
+    make: impl FnOnce(&InodeRef, &NewInode) -> Result<InodeRef, Errno>,
+) -> Result<Arc<Dentry>, Errno> {
     if dir.dentry.sb.fs.kind() == "proc" {
         // There a name that isn't found can't be made either: the look-up itself has failed.
         return Err(Errno::ENOENT);
@@ -75,12 +91,7 @@ pub fn create_in(cred: &Cred, dir: &Path, name: &[u8], new: &NewFile<'_>) -> Res
     let dentry = {
         let _rename = dir.dentry.sb.rename.read();
         let _dir = dir.dentry.dir.lock();
-        let inode = dir.inode();
-        let made = match (new.kind, new.target) {
-            (FileKind::Directory, _) => inode.mkdir(name, &decided),
-            (FileKind::Symlink, target) => inode.symlink(name, target.unwrap_or_default(), &decided),
-            _ => inode.create(name, &decided),
-        }?;
+        let made = make(dir.inode(), &decided)?;
         dir.dentry.created(name, made)?
     };
     notify::name_event(&dir.dentry, name, new.kind == FileKind::Directory, InMask::CREATE, 0);
@@ -108,6 +119,27 @@ pub fn make(walker: &Walker<'_>, base: &Path, path: &[u8], new: &NewFile<'_>) ->
     let (dir, name) = free_name(parent, new.kind == FileKind::Directory)?;
     let dentry = create_in(walker.cred, &dir, &name, new)?;
     Ok(Path { mount: dir.mount, dentry })
+}
+
+/// Makes a socket of the host by path, of a type `SOCK_*`: `EOPNOTSUPP` where the directory is none of the host's, or sockets
+/// of the host may not be made there.
+pub fn make_host_socket(
+    walker: &Walker<'_>,
+    base: &Path,
+    path: &[u8],
+    perm: u32,
+    kind: u32,
+) -> Result<(Path, OwnedFd), Errno> {
+    let parent = walk::resolve_parent(walker, base, path, WalkFlags::empty())?;
+    let (dir, name) = free_name(parent, false)?;
+    let new = NewFile { kind: FileKind::Socket, perm, rdev: DeviceId::default(), target: None };
+    let mut socket = None;
+    let dentry = create_with(walker.cred, &dir, &name, &new, |inode, decided| {
+        let (made, fd) = inode.bind_host(&name, decided, kind)?;
+        socket = Some(fd);
+        Ok(made)
+    })?;
+    Ok((Path { mount: dir.mount, dentry }, socket.ok_or(Errno::EIO)?))
 }
 
 /// `mknod(2)`: device nodes need `CAP_MKNOD`.

@@ -7,9 +7,11 @@ use std::sync::atomic::Ordering;
 use abi::Errno;
 use abi::flags::OpenFlags;
 use abi::types::mode;
+use sentry_fs::hostfd::HostFifo;
 use sentry_fs::inotify::InMask;
 use sentry_fs::pipe::Fifo;
 use sentry_fs::{Attr, DeviceId, FileKind, FileOps, SetAttr, SetTime};
+use sentry_sync::WaitQueue;
 
 use super::perm::{self, Access};
 use super::walk::{Last, Parent, Walk};
@@ -80,22 +82,47 @@ impl How {
 pub enum Opened {
     /// Open.
     File(Arc<File>),
-    /// A FIFO whose other side is missing: open once [`Fifo::ready`].
+    /// A FIFO whose other side is missing: open once [`PendingFifo::ready`].
     Fifo(PendingFifo),
+}
+
+/// Where both sides of a FIFO meet.
+enum Meeting {
+    Own(Fifo),
+    Host(HostFifo),
 }
 
 /// A FIFO that is being opened.
 pub struct PendingFifo {
-    /// The rendezvous.
-    pub fifo: Fifo,
+    meeting: Meeting,
     path: Path,
     flags: OpenFlags,
 }
 
 impl PendingFifo {
+    /// Tells whether the other side has come.
+    pub fn ready(&mut self) -> Result<bool, Errno> {
+        match &mut self.meeting {
+            Meeting::Own(fifo) => Ok(fifo.ready()),
+            Meeting::Host(fifo) => fifo.ready(),
+        }
+    }
+
+    /// Returns the queue woken when a side is opened; `None` where nobody tells.
+    pub fn wait_queue(&self) -> Option<WaitQueue> {
+        match &self.meeting {
+            Meeting::Own(fifo) => Some(fifo.wait_queue()),
+            Meeting::Host(_) => None,
+        }
+    }
+
     /// Returns the file, once the other side has come.
-    pub fn finish(self) -> Arc<File> {
-        opened(self.fifo.into_end(), self.path, self.flags)
+    pub fn finish(self) -> Result<Arc<File>, Errno> {
+        let ops: Arc<dyn FileOps> = match self.meeting {
+            Meeting::Own(fifo) => fifo.into_end(),
+            Meeting::Host(fifo) => fifo.into_file()?,
+        };
+        Ok(opened(ops, self.path, self.flags))
     }
 }
 
@@ -284,8 +311,11 @@ fn may_open(cred: &Cred, path: &Path, attr: &Attr, how: &How) -> Result<(), Errn
 }
 
 fn open_fifo(vfs: &Vfs, path: Path, attr: &Attr, flags: OpenFlags) -> Result<Opened, Errno> {
-    let pipe = vfs.fifos.get(attr.dev, attr.ino);
-    let fifo = Fifo::open(&pipe, flags)?;
-    let pending = PendingFifo { fifo, path, flags };
-    Ok(if pending.fifo.ready() { Opened::File(pending.finish()) } else { Opened::Fifo(pending) })
+    let host = vfs.host_fifos().and_then(|reactor| HostFifo::open(path.inode(), flags, reactor));
+    let meeting = match host {
+        Some(fifo) => Meeting::Host(fifo?),
+        None => Meeting::Own(Fifo::open(&vfs.fifos.get(attr.dev, attr.ino), flags)?),
+    };
+    let mut pending = PendingFifo { meeting, path, flags };
+    Ok(if pending.ready()? { Opened::File(pending.finish()?) } else { Opened::Fifo(pending) })
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use abi::Errno;
 use sentry_fs::FileSystem;
 use sentry_fs::dev::Devices;
+use sentry_fs::hostfd::HostReactor;
 use sentry_fs::mqueue::QueueTable;
 use sentry_fs::pipe::FifoTable;
 use sentry_sync::{Level, RwLock};
@@ -69,6 +70,7 @@ pub struct Vfs {
     pub lock_waits: LockWaits,
     namespace: OnceLock<Arc<MountNamespace>>,
     devices: OnceLock<Arc<Devices>>,
+    host_fifos: OnceLock<Arc<dyn HostReactor>>,
 }
 
 impl Vfs {
@@ -80,6 +82,16 @@ impl Vfs {
     /// Returns the mount namespace of the first process, once boot has made it.
     pub fn namespace(&self) -> Option<&Arc<MountNamespace>> {
         self.namespace.get()
+    }
+
+    /// Lets FIFOs in trees of the host be the host's from now on. Only the first call counts.
+    pub fn use_host_fifos(&self, reactor: Arc<dyn HostReactor>) {
+        let _ = self.host_fifos.set(reactor);
+    }
+
+    /// Returns what watches FIFOs of the host, where those may be opened.
+    pub(super) fn host_fifos(&self) -> Option<&Arc<dyn HostReactor>> {
+        self.host_fifos.get()
     }
 
     /// Sets what stands behind device numbers. Only the first call counts.

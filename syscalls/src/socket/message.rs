@@ -132,7 +132,7 @@ pub(super) fn deliver(cur: &mut Current, filled: &Filled, received: Received) ->
     let (control, truncated) = control::write(cur, received.control, room.min(MAX_CONTROL_OUT), cloexec);
     cur.mem.write_bytes(UserAddr::new(header.control), &control)?;
     let mut shown = received.flags;
-    shown.set(MsgFlags::CTRUNC, truncated);
+    shown.set(MsgFlags::CTRUNC, truncated || shown.contains(MsgFlags::CTRUNC));
     shown.set(MsgFlags::CMSG_CLOEXEC, cloexec);
     cur.mem.write(UserRef::new(at.wrapping_add(FLAGS)), &shown.bits())?;
     cur.mem.write(UserRef::new(at.wrapping_add(CONTROLLEN)), &(control.len() as u64))?;

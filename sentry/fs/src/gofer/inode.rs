@@ -1,12 +1,12 @@
 //! What the VFS asks of a [`GoferInode`].
 
 use std::any::Any;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use abi::Errno;
 use abi::flags::OpenFlags;
-use gofer_proto::{Access, Names, NewNode, Reply, Request, SetNode, TimeSet};
+use gofer_proto::{Access, Names, NewNode, Reply, Request, SetNode, SocketKind, TimeSet};
 
 use super::dir::GoferDir;
 use super::file::GoferFile;
@@ -23,6 +23,35 @@ fn new_node(new: &NewInode) -> NewNode {
 /// has none.
 fn served_xattr(name: &[u8]) -> Result<(), Errno> {
     if name.starts_with(b"user.") || name == b"security.capability" { Ok(()) } else { Err(Errno::EOPNOTSUPP) }
+}
+
+fn access(flags: OpenFlags) -> Access {
+    match (flags.readable(), flags.writable()) {
+        (_, false) => Access::READ,
+        (false, true) => Access::WRITE,
+        (true, true) => Access::READ | Access::WRITE,
+    }
+}
+
+/// Checks that a donated descriptor is a socket: anything else could make us wait.
+fn a_socket(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+    let mode = rustix::fs::fstat(&fd).map_err(errno)?.st_mode;
+    if FileKind::from_mode(mode) == Some(FileKind::Socket) {
+        return Ok(fd);
+    }
+    tracing::error!(mode, "the gofer gave something that is no socket");
+    Err(Errno::EIO)
+}
+
+/// Checks that a donated descriptor is a FIFO, and one that never makes us wait.
+fn a_fifo(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+    let mode = rustix::fs::fstat(&fd).map_err(errno)?.st_mode;
+    let flags = rustix::fs::fcntl_getfl(&fd).map_err(errno)?;
+    if FileKind::from_mode(mode) == Some(FileKind::Fifo) && flags.contains(rustix::fs::OFlags::NONBLOCK) {
+        return Ok(fd);
+    }
+    tracing::error!(mode, "the gofer gave something that is no FIFO");
+    Err(Errno::EIO)
 }
 
 impl Inode for GoferInode {
@@ -90,11 +119,7 @@ impl Inode for GoferInode {
             FileKind::Directory => Ok(Arc::new(GoferDir::new(self))),
             FileKind::Symlink => Err(Errno::ELOOP),
             FileKind::Regular => {
-                let access = match (flags.readable(), flags.writable()) {
-                    (_, false) => Access::READ,
-                    (false, true) => Access::WRITE,
-                    (true, true) => Access::READ | Access::WRITE,
-                };
+                let access = access(flags);
                 let fd = self.fd(access)?;
                 Ok(Arc::new(GoferFile::new(self, fd, access)))
             }
@@ -130,6 +155,29 @@ impl Inode for GoferInode {
         } else {
             Ok(self.make(&Request::Mknod { dir, name, new: node })?.0 as InodeRef)
         }
+    }
+
+    fn connect_host(&self, kind: u32) -> Result<OwnedFd, Errno> {
+        let kind = SocketKind::from_raw(kind).ok_or(Errno::EPROTOTYPE)?;
+        if self.kind != FileKind::Socket {
+            return Err(Errno::ECONNREFUSED);
+        }
+        let request = Request::Connect { node: self.handle, kind };
+        self.fs.client.call(&request, |_, fd| fd.ok_or(Errno::EIO)).and_then(a_socket)
+    }
+
+    fn bind_host(&self, name: &[u8], new: &NewInode, kind: u32) -> Result<(InodeRef, OwnedFd), Errno> {
+        let kind = SocketKind::from_raw(kind).ok_or(Errno::EOPNOTSUPP)?;
+        let (inode, fd) = self.make(&Request::Bind { dir: self.handle, name, new: new_node(new), kind })?;
+        Ok((inode as InodeRef, a_socket(fd.ok_or(Errno::EIO)?)?))
+    }
+
+    fn open_host_fifo(&self, flags: OpenFlags) -> Option<Result<OwnedFd, Errno>> {
+        if self.kind != FileKind::Fifo {
+            return None;
+        }
+        let request = Request::Open { node: self.handle, access: access(flags) };
+        Some(self.fs.client.call(&request, |_, fd| fd.ok_or(Errno::EIO)).and_then(a_fifo))
     }
 
     fn mkdir(&self, name: &[u8], new: &NewInode) -> Result<InodeRef, Errno> {

@@ -6,6 +6,7 @@
 //! after a poll where the host can't do that. A terminal is opened a second time, so that it can be non-blocking without
 //! making the caller's so.
 
+mod fifo;
 mod inode;
 mod terminal;
 #[cfg(test)]
@@ -23,10 +24,11 @@ use abi::{Errno, UserAddr};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags, SeekFrom};
 use rustix::io::ReadWriteFlags;
-use sentry_sync::WaitQueue;
+use sentry_sync::{Level, Mutex, WaitQueue};
 
 use crate::{FileKind, FileOps, IoDst, IoFlags, IoSrc, MapSource, UserMemory, host};
 
+pub use fifo::HostFifo;
 pub use inode::HostInode;
 pub use terminal::HostTerminal;
 
@@ -50,6 +52,8 @@ enum Nature {
     Regular,
     /// Comes and goes: pipe, socket.
     Stream,
+    /// A FIFO, through a description of our own that doesn't block.
+    OwnFifo,
     /// A terminal, through a description of our own that doesn't block.
     OwnTerminal,
     /// A terminal that could not be opened again.
@@ -65,6 +69,8 @@ pub struct HostFd {
     ino: u64,
     kind: FileKind,
     queue: WaitQueue,
+    /// A byte of a FIFO that came with the question whether anybody writes.
+    first: Mutex<Option<u8>>,
     /// The host refuses `RWF_NOWAIT` here.
     must_poll: AtomicBool,
     terminal: Option<Arc<HostTerminal>>,
@@ -110,6 +116,12 @@ impl HostFd {
         HostFd::with(Arc::new(fd), nature, kind, stat.st_ino, reactor)
     }
 
+    /// Takes over a FIFO whose description is our own and doesn't block.
+    fn own_fifo(fd: OwnedFd, reactor: &dyn HostReactor) -> Result<HostFd, Errno> {
+        let ino = rustix::fs::fstat(&fd).map_err(host::errno)?.st_ino;
+        HostFd::with(Arc::new(fd), Nature::OwnFifo, FileKind::Fifo, ino, reactor)
+    }
+
     fn with(
         fd: Arc<OwnedFd>,
         nature: Nature,
@@ -118,10 +130,11 @@ impl HostFd {
         reactor: &dyn HostReactor,
     ) -> Result<HostFd, Errno> {
         let queue = WaitQueue::new();
-        let waits = matches!(nature, Nature::Stream | Nature::OwnTerminal | Nature::Terminal);
+        let waits = !matches!(nature, Nature::Regular | Nature::Device);
         let watch = if waits { Some(reactor.watch(&fd, &queue)?) } else { None };
         let must_poll = AtomicBool::new(false);
-        Ok(HostFd { fd, nature, ino, kind, queue, must_poll, terminal: None, _watch: watch })
+        let first = Mutex::new(Level::Leaf, None);
+        Ok(HostFd { fd, nature, ino, kind, queue, first, must_poll, terminal: None, _watch: watch })
     }
 
     /// Tells whether this is a terminal.
@@ -162,7 +175,7 @@ impl HostFd {
         nowait: impl FnOnce() -> rustix::io::Result<usize>,
         plain: impl FnOnce() -> rustix::io::Result<usize>,
     ) -> Result<usize, Errno> {
-        if matches!(self.nature, Nature::OwnTerminal | Nature::Device) {
+        if matches!(self.nature, Nature::OwnTerminal | Nature::OwnFifo | Nature::Device) {
             return plain().map_err(host::errno);
         }
         if !self.must_poll.load(Ordering::Relaxed) {
@@ -180,7 +193,42 @@ impl HostFd {
         }
     }
 
+    /// Tells whether anybody writes to this FIFO, or has. Nobody says so before there is data but a read, which finds the
+    /// end where there is no writer.
+    fn writer_has_come(&self) -> bool {
+        if self.first.lock().is_some() || self.poll().intersects(Ready::IN | Ready::HUP) {
+            return true;
+        }
+        let mut byte = [0];
+        match rustix::io::read(&self.fd, &mut byte) {
+            Ok(0) => false,
+            Ok(_) => {
+                *self.first.lock() = Some(byte[0]);
+                true
+            }
+            Err(_) => true,
+        }
+    }
+
+    /// Hands over the byte that came early.
+    fn read_first(&self, dst: &mut dyn IoDst) -> Result<Option<usize>, Errno> {
+        let Some(byte) = self.first.lock().take() else { return Ok(None) };
+        match dst.put(&[byte]) {
+            Ok(put) => Ok(Some(put)),
+            Err(errno) => {
+                *self.first.lock() = Some(byte);
+                Err(errno)
+            }
+        }
+    }
+
     fn read_stream(&self, dst: &mut dyn IoDst) -> Result<usize, Errno> {
+        if dst.remaining() > 0
+            && let Some(put) = self.read_first(dst)?
+        {
+            // The rest may be there, or not.
+            return Ok(put + self.read_stream(dst).unwrap_or(0));
+        }
         // Both ways of reading need the buffer, one after the other.
         let buf = RefCell::new(vec![0; dst.remaining().min(CHUNK)]);
         if buf.borrow().is_empty() {
@@ -211,7 +259,8 @@ impl HostFd {
             || rustix::io::pwritev2(&self.fd, &[IoSlice::new(bytes)], u64::MAX, ReadWriteFlags::NOWAIT),
             || {
                 // After a poll a pipe takes PIPE_BUF bytes at least; more might wait.
-                let bytes = if self.nature == Nature::OwnTerminal { bytes } else { &bytes[..bytes.len().min(512)] };
+                let own = matches!(self.nature, Nature::OwnTerminal | Nature::OwnFifo);
+                let bytes = if own { bytes } else { &bytes[..bytes.len().min(512)] };
                 rustix::io::retry_on_intr(|| rustix::io::write(&self.fd, bytes))
             },
         );
@@ -321,7 +370,7 @@ impl FileOps for HostFd {
                 let mut ready = self.poll();
                 ready.set(Ready::RDNORM, ready.contains(Ready::IN));
                 ready.set(Ready::WRNORM, ready.contains(Ready::OUT));
-                ready
+                if self.first.lock().is_some() { ready | Ready::READABLE } else { ready }
             }
         }
     }
@@ -334,7 +383,7 @@ impl FileOps for HostFd {
         if self.is_terminal() {
             return terminal::ioctl(&self.fd, self.terminal.as_ref(), memory, op, arg);
         }
-        if op == crate::tty::ioctl::FIONREAD && self.nature == Nature::Stream {
+        if op == crate::tty::ioctl::FIONREAD && matches!(self.nature, Nature::Stream | Nature::OwnFifo) {
             let bytes = rustix::io::ioctl_fionread(&self.fd).map_err(host::errno)?;
             memory.write(UserAddr::new(arg), &i32::try_from(bytes).unwrap_or(i32::MAX).to_ne_bytes())?;
             return Ok(0);

@@ -1,6 +1,7 @@
 //! What the VFS asks of a [`Node`].
 
 use std::any::Any;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use abi::Errno;
@@ -84,6 +85,14 @@ impl Inode for Node {
 
     fn create(&self, name: &[u8], new: &NewInode) -> Result<InodeRef, Errno> {
         self.me()?.add(name, |dir| dir.create(name, new))
+    }
+
+    fn connect_host(&self, kind: u32) -> Result<OwnedFd, Errno> {
+        self.real()?.connect_host(kind)
+    }
+
+    fn open_host_fifo(&self, flags: OpenFlags) -> Option<Result<OwnedFd, Errno>> {
+        self.real().ok()?.open_host_fifo(flags)
     }
 
     fn mkdir(&self, name: &[u8], new: &NewInode) -> Result<InodeRef, Errno> {

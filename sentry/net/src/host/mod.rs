@@ -29,7 +29,7 @@ use crate::uapi::{SockType, af, ipproto};
 
 pub(crate) use interface::{list as interface_list, one as interface};
 pub(crate) use route::serve as route;
-use socket::HostSocket;
+pub(crate) use socket::HostSocket;
 
 /// Files of `/proc/net` that are the host's own.
 const PROC_FILES: [&str; 5] = ["dev", "route", "if_inet6", "ipv6_route", "arp"];
@@ -119,7 +119,7 @@ pub(crate) fn socket(
 }
 
 /// Running out of the sentry's own descriptors is not the guest's `EMFILE`.
-fn exhausted(errno: Errno) -> Errno {
+pub(crate) fn exhausted(errno: Errno) -> Errno {
     if errno == Errno::EMFILE { Errno::ENFILE } else { errno }
 }
 

@@ -81,7 +81,10 @@ pub const TCP: Level = Level {
 /// `IPPROTO_UDP`: CORK, NO_CHECK6_TX, NO_CHECK6_RX, SEGMENT, GRO.
 pub const UDP: Level = Level { level: 17, set: &[1, 101, 102, 103, 104], get: &[], chatty: &[104] };
 
-/// All of them.
+/// `SOL_SOCKET` of Unix sockets: SNDBUF, RCVBUF, PEEK_OFF; ERROR, ACCEPTCONN. All others are this kernel's own.
+pub const UNIX: Level = Level { level: 1, set: &[7, 8, 42], get: &[4, 30], chatty: &[] };
+
+/// All of internet sockets.
 pub const LEVELS: [Level; 5] = [SOCKET, IP, IPV6, TCP, UDP];
 
 /// Returns the lists of a level.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use abi::Errno;
 use abi::flags::Ready;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use sentry_fs::hostfd::Watch;
+use sentry_fs::hostfd::{HostReactor, Watch};
 use sentry_platform::host_socket as host;
 
 use super::{HostNet, control, exhausted, options};
@@ -20,8 +20,10 @@ use crate::uapi::{MsgFlags, SockType, af, sioc, so, sol, tcp};
 
 /// Most bytes of a stream that move at once.
 const CHUNK: usize = 128 * 1024;
-/// Longest message of a datagram socket.
+/// Longest message of an internet datagram socket.
 const MAX_DATAGRAM: usize = 0xffff;
+/// Longest message of a Unix socket: the host's largest send buffer is far below.
+const MAX_RECORD: usize = 1 << 20;
 /// Room for control messages of a received message.
 const CONTROL: usize = 1024;
 /// Longest value of an option that is read.
@@ -55,10 +57,12 @@ fn with_scratch<R>(len: usize, act: impl FnOnce(&mut [u8]) -> R) -> R {
     result
 }
 
-/// A guest's internet socket.
+/// A guest's socket that is one of the host: an internet socket, or a Unix socket that has come to be one
+/// (`unix::outward`).
 pub(crate) struct HostSocket {
     core: Arc<Core>,
-    net: Arc<HostNet>,
+    /// Of internet sockets.
+    net: Option<Arc<HostNet>>,
     fd: Arc<OwnedFd>,
     /// Whom an accepted connection came from, even where it is gone again.
     from: RawAddr,
@@ -79,23 +83,71 @@ impl HostSocket {
     ) -> Result<Arc<HostSocket>, Errno> {
         let fd = host::socket(domain, kind as u8, protocol).map_err(exhausted)?;
         let core = Core::new(ns, domain, kind, protocol, cred);
-        HostSocket::over(core, net, fd, RawAddr::default(), false)
+        HostSocket::listed(core, net, fd, RawAddr::default(), false)
     }
 
-    fn over(
+    /// Takes over a Unix socket of the host.
+    pub(crate) fn of_unix(core: &Arc<Core>, reactor: &dyn HostReactor, fd: OwnedFd) -> Result<Arc<HostSocket>, Errno> {
+        let socket = HostSocket::over(Arc::clone(core), None, reactor, fd, RawAddr::default(), false)?;
+        Ok(Arc::new(socket))
+    }
+
+    /// Takes over an internet socket and enters it in the list.
+    fn listed(
         core: Arc<Core>,
         net: &Arc<HostNet>,
         fd: OwnedFd,
         from: RawAddr,
         chatty: bool,
     ) -> Result<Arc<HostSocket>, Errno> {
-        let fd = Arc::new(fd);
-        let watch = net.reactor.watch(&fd, &core.wait)?;
         let id = core.id;
-        let chatty = AtomicBool::new(chatty);
-        let socket = Arc::new(HostSocket { core, net: Arc::clone(net), fd, from, chatty, _watch: watch });
+        let socket = HostSocket::over(core, Some(Arc::clone(net)), &*net.reactor, fd, from, chatty)?;
+        let socket = Arc::new(socket);
         net.sockets.lock().insert(id, Arc::downgrade(&socket) as Weak<HostSocket>);
         Ok(socket)
+    }
+
+    fn over(
+        core: Arc<Core>,
+        net: Option<Arc<HostNet>>,
+        reactor: &dyn HostReactor,
+        fd: OwnedFd,
+        from: RawAddr,
+        chatty: bool,
+    ) -> Result<HostSocket, Errno> {
+        let fd = Arc::new(fd);
+        let watch = reactor.watch(&fd, &core.wait)?;
+        Ok(HostSocket { core, net, fd, from, chatty: AtomicBool::new(chatty), _watch: watch })
+    }
+
+    fn is_unix(&self) -> bool {
+        self.core.domain == af::UNIX
+    }
+
+    /// Longest message, or most bytes of a stream that move at once.
+    fn longest(&self) -> usize {
+        match (self.is_stream(), self.is_unix()) {
+            (true, _) => CHUNK,
+            (false, true) => MAX_RECORD,
+            (false, false) => MAX_DATAGRAM,
+        }
+    }
+
+    /// Room for control messages of a received message. Descriptors must never come in: the host closes those that find no
+    /// room, and says so (`MSG_CTRUNC`).
+    fn control_room(&self) -> usize {
+        if self.is_unix() { 0 } else { CONTROL }
+    }
+
+    /// What may be asked of the host at `SOL_SOCKET`.
+    fn generic(&self) -> &'static options::Level {
+        if self.is_unix() { &options::UNIX } else { &options::SOCKET }
+    }
+
+    /// `accept(2)`: the new socket, and whom it is connected to.
+    pub(crate) fn accept_host(&self) -> Result<(OwnedFd, RawAddr), Errno> {
+        let (fd, from) = host::accept(self.fd()).map_err(exhausted)?;
+        Ok((fd, RawAddr::new(from.bytes())))
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
@@ -131,7 +183,9 @@ impl HostSocket {
 
     fn receive_into(&self, message: &mut Incoming<'_>, buf: &mut [u8]) -> Result<Received, Errno> {
         let flags = message.flags & RECEIVE;
-        let simple = self.is_stream() && !self.chatty.load(Ordering::Relaxed) && !flags.contains(MsgFlags::ERRQUEUE);
+        // Of Unix sockets it must be seen that descriptors were lost.
+        let plain = self.is_stream() && !self.is_unix();
+        let simple = plain && !self.chatty.load(Ordering::Relaxed) && !flags.contains(MsgFlags::ERRQUEUE);
         let mut received = Received::default();
         let len = if simple {
             let len = host::recv(self.fd(), buf, flags.bits())?;
@@ -139,7 +193,7 @@ impl HostSocket {
             len
         } else {
             let mut extra = [0; CONTROL];
-            let arrived = host::receive(self.fd(), buf, &mut extra, flags.bits())?;
+            let arrived = host::receive(self.fd(), buf, &mut extra[..self.control_room()], flags.bits())?;
             received.flags = MsgFlags::from_bits_retain(arrived.flags) & SHOWN;
             received.control = control::incoming(&extra[..arrived.control]);
             let from = arrived.from.bytes();
@@ -208,9 +262,10 @@ impl Socket for HostSocket {
     }
 
     fn accept(&self) -> Result<Arc<dyn Socket>, Errno> {
-        let (fd, from) = host::accept(self.fd()).map_err(exhausted)?;
+        let net = self.net.as_ref().ok_or(Errno::EOPNOTSUPP)?;
+        let (fd, from) = self.accept_host()?;
         let chatty = self.chatty.load(Ordering::Relaxed);
-        let socket = HostSocket::over(Core::child(&self.core), &self.net, fd, RawAddr::new(from.bytes()), chatty)?;
+        let socket = HostSocket::listed(Core::child(&self.core), net, fd, from, chatty)?;
         Ok(socket)
     }
 
@@ -226,12 +281,12 @@ impl Socket for HostSocket {
         self.core.take_error()?;
         let len = message.src.remaining();
         let stream = self.is_stream();
-        if !stream && len > MAX_DATAGRAM {
+        if !stream && len > self.longest() {
             return Err(Errno::EMSGSIZE);
         }
         let control = control::outgoing(&message.control)?;
         let flags = (message.flags & SEND).bits();
-        with_scratch(len.min(CHUNK), |buf| {
+        with_scratch(if stream { len.min(CHUNK) } else { len }, |buf| {
             let taken = if buf.is_empty() { 0 } else { message.src.take(buf)? };
             if !stream && taken < len {
                 message.src.untake(taken);
@@ -250,8 +305,7 @@ impl Socket for HostSocket {
 
     fn recv(&self, message: &mut Incoming<'_>) -> Result<Received, Errno> {
         self.core.take_error()?;
-        let most = if self.is_stream() { CHUNK } else { MAX_DATAGRAM };
-        with_scratch(message.dst.remaining().min(most), |buf| self.receive_into(message, buf))
+        with_scratch(message.dst.remaining().min(self.longest()), |buf| self.receive_into(message, buf))
     }
 
     fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
@@ -289,8 +343,8 @@ impl Socket for HostSocket {
     fn set_generic(&self, caller: &Caller<'_>, name: i32, value: &[u8]) -> Option<Result<(), Errno>> {
         match name {
             // Remembered for the guest too.
-            so::LINGER => self.set_linger(value).err().map(Err),
-            so::RCVLOWAT => host::set_option(self.fd(), sol::SOCKET, name, value).err().map(Err),
+            so::LINGER if !self.is_unix() => self.set_linger(value).err().map(Err),
+            so::RCVLOWAT if !self.is_unix() => host::set_option(self.fd(), sol::SOCKET, name, value).err().map(Err),
             so::SNDBUFFORCE | so::RCVBUFFORCE => {
                 if !caller.caps.contains(Caps::NET_ADMIN) {
                     return Some(Err(Errno::EPERM));
@@ -299,11 +353,12 @@ impl Socket for HostSocket {
                 let name = if name == so::SNDBUFFORCE { so::SNDBUF } else { so::RCVBUF };
                 Some(host::set_option(self.fd(), sol::SOCKET, name, value))
             }
+            _ if self.is_unix() && !self.generic().may_set(name) => None,
             so::BINDTODEVICE | so::BINDTOIFINDEX if !caller.caps.contains(Caps::NET_RAW) => Some(Err(Errno::EPERM)),
             // What the host would refuse to the sentry whoever asks.
             so::MARK | so::BUSY_POLL => Some(Err(Errno::EPERM)),
-            _ if options::SOCKET.may_set(name) => {
-                if options::SOCKET.is_chatty(name) {
+            _ if self.generic().may_set(name) => {
+                if self.generic().is_chatty(name) {
                     self.chatty.store(true, Ordering::Relaxed);
                 }
                 let result = host::set_option(self.fd(), sol::SOCKET, name, value);
@@ -318,7 +373,7 @@ impl Socket for HostSocket {
 
     fn get_generic(&self, name: i32, len: usize) -> Option<Result<Vec<u8>, Errno>> {
         let own = matches!(name, so::LINGER | so::RCVLOWAT);
-        if own || !options::SOCKET.may_get(name) {
+        if own || !self.generic().may_get(name) {
             return None;
         }
         if name == so::ERROR
@@ -380,6 +435,8 @@ impl HostSocket {
 
 impl Drop for HostSocket {
     fn drop(&mut self) {
-        self.net.sockets.lock().remove(&self.core.id);
+        if let Some(net) = &self.net {
+            net.sockets.lock().remove(&self.core.id);
+        }
     }
 }

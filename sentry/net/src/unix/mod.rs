@@ -1,13 +1,14 @@
 //! `AF_UNIX`: stream, seqpacket and datagram sockets inside the sandbox (`man 7 unix`).
 //!
 //! Key types: [`stream::UnixStream`] (stream and seqpacket: connections), [`dgram::UnixDgram`], [`Names`] (who is bound
-//! to what) and [`InFlight`] (files on their way). Paths are the VFS's: it makes the inode and gives its identity.
+//! to what), [`InFlight`] (files on their way) and [`outward`] (sockets of the host). Paths are the VFS's: it makes the inode and gives its identity.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use abi::Errno;
 use abi::flags::Ready;
+use sentry_fs::hostfd::HostReactor;
 use sentry_sync::{Level, Mutex};
 
 use crate::NetNamespace;
@@ -17,10 +18,12 @@ use crate::uapi::{SockType, af};
 
 pub(crate) mod dgram;
 mod flight;
+mod outward;
 pub(crate) mod stream;
 
 use dgram::UnixDgram;
 pub(crate) use flight::{Flights, InFlight};
+use outward::Outward;
 use stream::UnixStream;
 
 /// Everything that may have changed when the other side goes away.
@@ -67,11 +70,13 @@ pub(crate) enum Found {
 pub(crate) struct Shared {
     paths: Mutex<HashMap<PathKey, Bound>>,
     flights: Arc<Flights>,
+    /// Watches sockets of the host, where those may be used.
+    outward: OnceLock<Arc<dyn HostReactor>>,
 }
 
 impl Shared {
     pub(crate) fn new() -> Shared {
-        Shared { paths: Mutex::new(Level::Leaf, HashMap::new()), flights: Flights::new() }
+        Shared { paths: Mutex::new(Level::Leaf, HashMap::new()), flights: Flights::new(), outward: OnceLock::new() }
     }
 }
 
@@ -88,6 +93,11 @@ impl Names {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Lets sockets be those of the host from now on. Only the first call counts.
+    pub(crate) fn use_host(&self, reactor: Arc<dyn HostReactor>) {
+        let _ = self.shared.outward.set(reactor);
     }
 
     /// Returns the files in flight.
@@ -270,6 +280,14 @@ pub(crate) fn socket(
     kind: SockType,
     protocol: i32,
 ) -> Result<Arc<dyn Socket>, Errno> {
+    match ns.unix.shared.outward.get() {
+        Some(reactor) => Outward::make(ns, reactor, cred, kind, protocol),
+        None => inward(ns, cred, kind, protocol),
+    }
+}
+
+/// Makes a socket that is always this kernel's own.
+fn inward(ns: &Arc<NetNamespace>, cred: Ucred, kind: SockType, protocol: i32) -> Result<Arc<dyn Socket>, Errno> {
     if protocol != 0 && protocol != i32::from(af::UNIX) {
         return Err(Errno::EPROTONOSUPPORT);
     }

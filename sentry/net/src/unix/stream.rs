@@ -70,6 +70,11 @@ impl UnixStream {
         UnixStream::build(Core::new(ns, af::UNIX, kind, 0, cred), Naming::default())
     }
 
+    /// Makes an unconnected socket with this common part.
+    pub(crate) fn idle(core: Arc<Core>) -> Arc<UnixStream> {
+        UnixStream::build(core, Naming::default())
+    }
+
     /// Makes two connected sockets.
     pub(crate) fn pair(ns: &Arc<NetNamespace>, kind: SockType, cred: Ucred) -> (Arc<UnixStream>, Arc<UnixStream>) {
         let (a, b) = (UnixStream::new(ns, kind, cred), UnixStream::new(ns, kind, cred));
