@@ -323,6 +323,8 @@ pub(crate) struct DoArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) create: CreateArgs,
+    #[command(flatten)]
+    pub(crate) pass: PassArgs,
     /// Return once the first process runs.
     #[arg(long, short, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) detach: bool,
@@ -523,6 +525,7 @@ fn takes_value(last: Option<&OsString>) -> bool {
         "--runtime",
         "--cgroupdriver",
         "--pass-fd",
+        "--exec-fd",
         "--netns",
         "--process-label",
         "--apparmor",
@@ -580,6 +583,23 @@ mod tests {
         assert_eq!(cli.global.ignored, ["vfs2", "qdisc", "dcache", "lisafs", "directfs"]);
         let Command::Do(args) = cli.command else { panic!("not do") };
         assert_eq!(args.command, ["ls", "--directfs"]);
+    }
+
+    #[test]
+    fn descriptors_are_passed_by_two_numbers_or_one() {
+        let cli = parsed("runsc run --pass-fd 7:3 -pass-fd=9 --exec-fd 5 web");
+        let Command::Run(args) = cli.command else { panic!("not run") };
+        assert_eq!(args.pass.pass_fd, [FdMapping { host: 7, guest: 3 }, FdMapping { host: 9, guest: 9 }]);
+        assert_eq!((args.pass.exec_fd, args.create.id.as_str()), (5, "web"));
+        let cli = parsed("runsc exec --exec-fd -1 web ls");
+        let Command::Exec(args) = cli.command else { panic!("not exec") };
+        assert_eq!((args.pass.exec_fd, args.command), (-1, vec![OsString::from("ls")]));
+        for wrong in ["x", "-1:3", "3:", "1:2:3", ""] {
+            assert!(
+                parse(["runsc", "run", &format!("--pass-fd={wrong}"), "web"].map(OsString::from)).is_err(),
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

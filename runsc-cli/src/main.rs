@@ -14,6 +14,7 @@ mod compat_flags;
 mod hooks;
 mod log;
 mod oci;
+mod passed;
 mod sandbox;
 mod state;
 mod terminal;

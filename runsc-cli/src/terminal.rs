@@ -48,12 +48,3 @@ pub(crate) fn for_sandbox(fd: impl AsFd) -> Result<OwnedFd> {
     }
     fd.try_clone_to_owned().context("copying a standard stream")
 }
-
-/// Takes over the descriptors from 3 on that the caller wants the container to have.
-pub(crate) fn preserved(count: usize) -> Result<Vec<OwnedFd>> {
-    let take = |index| {
-        let fd = sentry_platform::spawn::inherited_fd(index);
-        fd.with_context(|| format!("--preserve-fds={count}, but descriptor {} isn't open", 3 + index))
-    };
-    (0..count).map(take).collect()
-}

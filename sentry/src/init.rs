@@ -32,6 +32,8 @@ pub struct Init {
     pub limits: [Rlimit; RLIMITS],
     /// Descriptors from 0 on; `None` stays closed.
     pub files: Vec<Option<Arc<File>>>,
+    /// The program itself, where the first argument only names it.
+    pub program: Option<Arc<File>>,
     /// Standing with the out-of-memory killer.
     pub oom_score_adj: i32,
     /// Signals that are ignored from the start.
@@ -106,6 +108,7 @@ pub struct Prepared {
     task: Arc<Task>,
     context: Box<dyn Context>,
     args: Args,
+    program: Option<Arc<File>>,
     seccomp: Option<Arc<seccomp::Program>>,
 }
 
@@ -166,7 +169,7 @@ impl Kernel {
         let enter = |errno| InitError::Cwd { dir: String::from_utf8_lossy(&init.cwd).into_owned(), errno };
         vfs::change_dir(&task, &init.cwd).map_err(enter)?;
         let args = Args { argv: init.args, envp: init.env };
-        let prepared = Prepared { task, context, args, seccomp: init.seccomp };
+        let prepared = Prepared { task, context, args, program: init.program, seccomp: init.seccomp };
         prepared.find()?;
         Ok(prepared)
     }
@@ -190,6 +193,10 @@ impl Prepared {
     /// Looks for the program: its name, and the open file.
     fn find(&self) -> Result<(Vec<u8>, Arc<File>), InitError> {
         let program = self.args.argv.first().cloned().unwrap_or_default();
+        if let Some(file) = &self.program {
+            vfs::may_exec(&self.task, file).map_err(|errno| self.failed(errno))?;
+            return Ok((program, Arc::clone(file)));
+        }
         if program.is_empty() {
             return Err(self.failed(Errno::ENOENT));
         }
@@ -213,7 +220,9 @@ impl Prepared {
     /// Loads the program. The process exists from now on, and runs later.
     pub(crate) async fn load(self, terminal: Option<Arc<dyn Terminal>>) -> Result<Loaded, InitError> {
         let (name, file) = self.find()?;
-        let request = ExecRequest { file, name, name_vanishes: false, args: self.args.clone() };
+        // A program that was given has no name by which a script's interpreter could find it.
+        let name_vanishes = self.program.is_some();
+        let request = ExecRequest { file, name, name_vanishes, args: self.args.clone() };
         if let Some(program) = &self.seccomp {
             seccomp::confine_first(&self.task, program).map_err(|errno| self.failed(errno))?;
         }

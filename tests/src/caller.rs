@@ -105,6 +105,9 @@ pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
             tally.check(&format!("{name} on {platform}"), problem.map(|e| format!("{e:#}")));
         }
     }
+    for platform in &common.platform {
+        crate::passed::run(&runsc, platform, &wanted, tally)?;
+    }
     if wanted("ordinary user") {
         ordinary_user(common, &runsc, tally)?;
     }

@@ -20,6 +20,7 @@ mod host_calls;
 mod hostile;
 mod lint;
 mod matrix;
+mod passed;
 mod posture;
 mod programs;
 mod pty;

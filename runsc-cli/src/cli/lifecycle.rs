@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
@@ -20,7 +21,7 @@ pub(crate) struct CreateArgs {
     pub(crate) pid_file: Option<PathBuf>,
     /// How many descriptors from 3 on the first process gets.
     #[arg(long, default_value_t = 0)]
-    pub(crate) preserve_fds: usize,
+    pub(crate) preserve_fds: u32,
     /// File for messages to the user: why the container could not be started.
     #[arg(long)]
     pub(crate) user_log: Option<PathBuf>,
@@ -32,6 +33,38 @@ pub(crate) struct CreateArgs {
     pub(crate) no_new_keyring: bool,
     /// Name of the container.
     pub(crate) id: String,
+}
+
+/// A descriptor of the caller, and what it is to be inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FdMapping {
+    /// The caller's number.
+    pub(crate) host: u32,
+    /// The first process's.
+    pub(crate) guest: u32,
+}
+
+impl FromStr for FdMapping {
+    type Err = String;
+
+    /// Reads `HOST:GUEST`, or one number for both.
+    fn from_str(text: &str) -> Result<FdMapping, String> {
+        let number =
+            |text: &str| text.parse().map_err(|_| format!("{text:?} is no descriptor: use HOST:GUEST or one number"));
+        let (host, guest) = text.split_once(':').unwrap_or((text, text));
+        Ok(FdMapping { host: number(host)?, guest: number(guest)? })
+    }
+}
+
+/// Descriptors of the caller for a new process.
+#[derive(Debug, Default, Args)]
+pub(crate) struct PassArgs {
+    /// Descriptor to pass, HOST:GUEST or one number for both; may be given again.
+    #[arg(long)]
+    pub(crate) pass_fd: Vec<FdMapping>,
+    /// Descriptor of the program to run, whatever the first argument names; -1 is none.
+    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-1..), default_value_t = -1)]
+    pub(crate) exec_fd: i32,
 }
 
 /// Arguments of commands that take a container only.
@@ -79,7 +112,9 @@ pub(crate) struct ExecArgs {
     pub(crate) console_socket: Option<PathBuf>,
     /// How many descriptors from 3 on the process gets.
     #[arg(long, default_value_t = 0)]
-    pub(crate) preserve_fds: usize,
+    pub(crate) preserve_fds: u32,
+    #[command(flatten)]
+    pub(crate) pass: PassArgs,
     /// Set no_new_privs.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) no_new_privs: bool,

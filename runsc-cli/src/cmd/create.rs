@@ -14,7 +14,8 @@ use anyhow::{Context, Result, bail};
 use oci_spec::runtime::Spec;
 
 use crate::cgroup::Cgroup;
-use crate::cli::{CreateArgs, Global};
+use crate::cli::{CreateArgs, Global, PassArgs};
+use crate::passed::Passed;
 use crate::sandbox::config::SandboxConfig;
 use crate::sandbox::control::{self, FromSandbox, ToSandbox};
 use crate::sandbox::launch::{self, Sandbox};
@@ -25,8 +26,8 @@ use crate::{client, hooks, oci, terminal};
 /// Creates the container.
 pub(crate) fn run(global: &Global, args: &CreateArgs) -> Result<u8> {
     // Before anything else is opened that could be mistaken for them.
-    let extra = terminal::preserved(args.preserve_fds)?;
-    let (mut draft, sandbox) = create(global, args, extra, Life::Detached)?;
+    let passed = Passed::new(args.preserve_fds, &PassArgs { exec_fd: -1, ..PassArgs::default() })?;
+    let (mut draft, sandbox) = create(global, args, passed, Life::Detached)?;
     draft.leave(&sandbox)?;
     Ok(0)
 }
@@ -72,19 +73,20 @@ impl Drop for Draft {
 }
 
 /// Creates a container whose first process waits for its start.
-pub(super) fn create(global: &Global, args: &CreateArgs, extra: Vec<OwnedFd>, life: Life) -> Result<(Draft, Sandbox)> {
-    let created = try_create(global, args, extra, life);
+pub(super) fn create(global: &Global, args: &CreateArgs, passed: Passed, life: Life) -> Result<(Draft, Sandbox)> {
+    let created = try_create(global, args, passed, life);
     if let (Err(error), Some(path)) = (&created, &args.user_log) {
         crate::log::record(path, global.log_format, &format!("{error:#}"));
     }
     created
 }
 
-fn try_create(global: &Global, args: &CreateArgs, extra: Vec<OwnedFd>, life: Life) -> Result<(Draft, Sandbox)> {
+fn try_create(global: &Global, args: &CreateArgs, passed: Passed, life: Life) -> Result<(Draft, Sandbox)> {
     let (bundle, spec) = oci::read_bundle(&args.bundle)?;
     let global = &global.overridden(spec.annotations().iter().flatten())?;
     let mut config = oci::convert(global, &bundle, &spec, &args.id)?;
     config.waits = true;
+    let extra = passed.give(&mut config.process);
     config.detached = life == Life::Detached;
     // In the foreground the terminal is the caller's own.
     let console = if config.detached { console_socket(&config, args)? } else { None };

@@ -83,6 +83,8 @@ pub(crate) fn run(global: &Global, args: &DoArgs) -> Result<u8> {
             container: false,
             hook: false,
             terminal: true,
+            further: Vec::new(),
+            given_program: false,
         },
         seccomp: Vec::new(),
         devices: Vec::new(),

@@ -23,6 +23,7 @@ use sentry_platform::spawn::{Spawn, Stdio, inherited_fd};
 use super::create::write_pid_file;
 use crate::cli::{ExecArgs, Global};
 use crate::client::Client;
+use crate::passed::Passed;
 use crate::sandbox::config::ProcessConfig;
 use crate::sandbox::wait::{FORWARDED, block_signals, exit_code};
 use crate::state::{Container, HostProcess, Record, Status};
@@ -33,7 +34,7 @@ const KILLED: u8 = 128 + 9;
 
 /// Runs the process.
 pub(crate) fn run(global: &Global, args: &ExecArgs) -> Result<u8> {
-    let extra = terminal::preserved(args.preserve_fds)?;
+    let passed = Passed::new(args.preserve_fds, &args.pass)?;
     let container = Container::find(global, &args.id)?;
     let record = container.load()?;
     match container.status(&record) {
@@ -42,7 +43,8 @@ pub(crate) fn run(global: &Global, args: &ExecArgs) -> Result<u8> {
         Status::Paused => bail!("cannot exec in a paused container"),
         status => bail!("cannot exec in a container that is {}", status.name()),
     }
-    let (config, size) = process(args, &record)?;
+    let (mut config, size) = process(args, &record)?;
+    let extra = passed.give(&mut config);
     let console = match &args.console_socket {
         Some(socket) if config.terminal => Some(terminal::make(socket, size)?),
         Some(_) => bail!("--console-socket is given, and the process has no terminal: ask for one with --tty"),

@@ -5,21 +5,21 @@ use anyhow::Result;
 use super::create::{Life, create};
 use super::{delete, start};
 use crate::cli::{Global, RunArgs};
+use crate::passed::Passed;
 use crate::sandbox::wait;
-use crate::terminal;
 
 /// Creates and starts the container; in the foreground also waits for its first process and removes it.
 pub(crate) fn run(global: &Global, args: &RunArgs) -> Result<u8> {
     // Before anything else is opened that could be mistaken for them.
-    let extra = terminal::preserved(args.create.preserve_fds)?;
+    let passed = Passed::new(args.create.preserve_fds, &args.pass)?;
     if args.detach {
-        let (mut draft, sandbox) = create(global, &args.create, extra, Life::Detached)?;
+        let (mut draft, sandbox) = create(global, &args.create, passed, Life::Detached)?;
         start::begin(&draft.container, &mut draft.record)?;
         draft.leave(&sandbox)?;
         return Ok(0);
     }
     let signals = wait::block_signals()?;
-    let (mut draft, sandbox) = create(global, &args.create, extra, Life::Foreground)?;
+    let (mut draft, sandbox) = create(global, &args.create, passed, Life::Foreground)?;
     start::begin(&draft.container, &mut draft.record)?;
     let (container, record) = draft.unlock();
     let status = wait::wait(sandbox, &signals);

@@ -55,5 +55,7 @@ pub(crate) fn convert(process: &Process) -> Result<ProcessConfig> {
         container: true,
         hook: false,
         terminal: process.terminal().unwrap_or(false),
+        further: Vec::new(),
+        given_program: false,
     })
 }

@@ -329,14 +329,25 @@ fn exec(plan: &Plan<'_>) -> i32 {
     last_errno()
 }
 
+/// Takes over a descriptor that this process was executed with, counted as in [`inherited_fd`]. `None` where it isn't open, or
+/// is one that the process has opened itself, which are all close-on-exec.
+pub fn callers_fd(index: usize) -> Option<OwnedFd> {
+    let number = FIRST_FD.checked_add(RawFd::try_from(index).ok()?)?;
+    if descriptor_flags(number)? & libc::FD_CLOEXEC != 0 { None } else { inherited_fd(index) }
+}
+
+/// Returns the flags of a descriptor; `None` where it isn't open.
+fn descriptor_flags(number: RawFd) -> Option<libc::c_int> {
+    // SAFETY: F_GETFD touches no memory and tells whether the number is open.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    (flags >= 0).then_some(flags)
+}
+
 /// Takes over a descriptor that [`Spawn::start`] has passed to this process as its `index`th. `None` where it isn't
 /// open.
 pub fn inherited_fd(index: usize) -> Option<OwnedFd> {
     let number = FIRST_FD.checked_add(RawFd::try_from(index).ok()?)?;
-    // SAFETY: F_GETFD touches no memory and tells whether the number is open.
-    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
-        return None;
-    }
+    descriptor_flags(number)?;
     // SAFETY: the number is open, was passed for this purpose, and nothing else in this process has claimed it: each
     // index is taken once, at start-up.
     let fd = unsafe { OwnedFd::from_raw_fd(number) };

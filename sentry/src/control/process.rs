@@ -17,13 +17,39 @@ use crate::task::{Caps, Cred, InitRole, seccomp};
 use crate::vfs::File;
 use crate::{Kernel, Process, Task};
 
-/// Turns what the command line says of a process into what the kernel starts, under the container's filter. Fails for an
-/// unknown resource limit.
+/// Highest descriptor that a process may be given at its start.
+const MAX_NUMBER: usize = 0xffff;
+
+/// Puts the descriptors that were passed at their numbers; takes the program, which comes last, from them.
+fn arrange(
+    config: &ProcessConfig,
+    mut passed: Vec<Option<Arc<File>>>,
+) -> Result<(Vec<Option<Arc<File>>>, Option<Arc<File>>), String> {
+    let program = if config.given_program { passed.pop().flatten() } else { None };
+    let program = program.map(|file| streams::program(&file));
+    let further = passed.split_off(passed.len().min(3));
+    if further.len() != config.further.len() || config.given_program && program.is_none() {
+        return Err(format!("{} descriptors came for {} places", further.len(), config.further.len()));
+    }
+    for (number, file) in config.further.iter().zip(further) {
+        let at = usize::try_from(*number).ok().filter(|at| *at <= MAX_NUMBER);
+        let at = at.ok_or_else(|| format!("descriptor {number} is above {MAX_NUMBER}"))?;
+        if passed.len() <= at {
+            passed.resize(at + 1, None);
+        }
+        passed[at] = file;
+    }
+    Ok((passed, program))
+}
+
+/// Turns what the command line says of a process into what the kernel starts, under the container's filter; `passed` are the
+/// descriptors in the order of [`Request::Exec`]. Fails for an unknown resource limit.
 pub fn init_of(
     config: &ProcessConfig,
-    files: Vec<Option<Arc<File>>>,
+    passed: Vec<Option<Arc<File>>>,
     seccomp: Option<Arc<seccomp::Program>>,
 ) -> Result<Init, String> {
+    let (files, program) = arrange(config, passed)?;
     let caps = &config.caps;
     let mut cred = Cred::new(config.uid, config.gid, Vec::new(), Caps::empty());
     cred.groups = config.groups.clone();
@@ -48,6 +74,7 @@ pub fn init_of(
         cred,
         limits,
         files,
+        program,
         oom_score_adj: config.oom_score_adj,
         ignored: SigSet(config.ignored_signals),
         role: if config.container { InitRole::Container } else { InitRole::Command },

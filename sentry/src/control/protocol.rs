@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Changes with every incompatible change of what is here.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// A message with the version of its sender.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -51,6 +51,10 @@ pub struct ProcessConfig {
     pub hook: bool,
     /// Make the terminal on standard input the controlling one.
     pub terminal: bool,
+    /// What descriptors become that are passed after the three standard streams.
+    pub further: Vec<u32>,
+    /// The last descriptor passed is the program; the first argument only names it.
+    pub given_program: bool,
 }
 
 /// Capability sets, as bits.
@@ -82,7 +86,8 @@ pub enum Target {
 pub enum Request {
     /// Start the first process: it runs once the connection ends.
     Start,
-    /// Start another process. Descriptors: the [`ProcessConfig`] in a memfd, then what becomes 0, 1, 2, … of the process.
+    /// Start another process. Descriptors: the [`ProcessConfig`] in a memfd, then what becomes 0, 1, 2
+    /// and [`ProcessConfig::further`] of the process, and last its program where that is given.
     /// Answered with [`Reply::Started`], later with [`Reply::Exited`]. When the connection ends before, the process is
     /// killed.
     Exec,

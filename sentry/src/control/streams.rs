@@ -1,5 +1,6 @@
 //! Guest files for descriptors that the caller of `runsc` passes in.
 
+use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use abi::Errno;
 use abi::flags::OpenFlags;
 use rustix::fs::OFlags;
 use sentry_fs::hostfd::{HostFd, HostTerminal};
+use sentry_fs::{FileOps, IoDst, IoFlags, MapSource};
 
 use crate::Kernel;
 use crate::reactor::Reactor;
@@ -58,6 +60,37 @@ pub fn adopt(
     let flags = OpenFlags::from_bits_retain(status.bits()) & kept;
     let inode = host.inode();
     Ok(File::new(host, Some(inode), flags))
+}
+
+/// The content of a program that was passed in. It has no place among the sandbox's files, and is shown like a memfd's: C
+/// libraries rely on an absolute path in `/proc/self/exe`.
+struct GivenProgram(Arc<dyn FileOps>);
+
+impl FileOps for GivenProgram {
+    fn read(&self, pos: &mut u64, flags: IoFlags, dst: &mut dyn IoDst) -> Result<usize, Errno> {
+        self.0.read(pos, flags, dst)
+    }
+
+    fn seekable(&self) -> bool {
+        self.0.seekable()
+    }
+
+    fn map(&self, shared: bool) -> Result<MapSource, Errno> {
+        self.0.map(shared)
+    }
+
+    fn anon_name(&self) -> Option<String> {
+        Some("/exec-fd (deleted)".to_owned())
+    }
+
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
+/// Makes a program of a guest file that was passed in.
+pub(super) fn program(file: &File) -> Arc<File> {
+    File::new(Arc::new(GivenProgram(Arc::clone(&file.ops))), file.inode.clone(), file.flags())
 }
 
 fn errno(error: rustix::io::Errno) -> Errno {

@@ -48,7 +48,7 @@ struct Program(Arc<File>);
 impl Executable for Program {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Errno> {
         let mut pos = offset;
-        self.0.ops.read(&mut pos, IoFlags::empty(), &mut BytesDst::new(buf))
+        self.0.ops.read(&mut pos, IoFlags::POSITIONED, &mut BytesDst::new(buf))
     }
 
     fn map(&self) -> Result<MapSource, Errno> {

@@ -32,5 +32,5 @@ pub use known_files::KnownFiles;
 pub use mount::{Mount, MountFlags, MountNamespace, Propagation};
 pub use path::{Path, PathText};
 pub use registry::{FsRegistry, MountRequest, Vfs};
-pub use task::{change_dir, honours_set_ids, open_exec};
+pub use task::{change_dir, honours_set_ids, may_exec, open_exec};
 pub use walk::{WalkFlags, Walker};

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use abi::flags::OpenFlags;
 use abi::{Errno, Fd};
+use sentry_fs::FileKind;
 
-use super::perm::{Access, check, check_exec};
+use super::perm::{Access, check, check_bits, check_exec};
 use super::{File, FileUse, MountFlags, Path, WalkFlags, walk};
 use crate::Task;
 
@@ -27,13 +28,22 @@ pub fn open_exec(task: &Task, dirfd: Fd, path: &[u8], follow: bool) -> Result<Ar
     let mut flags = WalkFlags::EMPTY;
     flags.set(WalkFlags::FOLLOW, follow);
     let found = walk::resolve(&walker, &start, path, flags)?;
-    if found.dentry.kind == sentry_fs::FileKind::Symlink {
+    if found.dentry.kind == FileKind::Symlink {
         return Err(Errno::ELOOP);
     }
     let attr = check_exec(&cred, &found)?;
     let usage = FileUse::begin(&found.dentry.sb, &attr, false)?;
     let ops = Arc::clone(found.inode()).open(OpenFlags::empty())?;
     Ok(File::in_use(ops, found, OpenFlags::LARGEFILE, Some(usage)))
+}
+
+/// Checks that a task may execute a file that it has been given open: `EACCES`.
+pub fn may_exec(task: &Task, file: &File) -> Result<(), Errno> {
+    let attr = file.inode.as_ref().ok_or(Errno::EACCES)?.attr()?;
+    if attr.kind != FileKind::Regular || !file.flags().readable() {
+        return Err(Errno::EACCES);
+    }
+    check_bits(&task.cred.load(), &attr, Access::EXEC)
 }
 
 /// Tells whether set-id bits of a program count where it is mounted.
