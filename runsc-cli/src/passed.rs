@@ -1,9 +1,10 @@
 //! Descriptors of the caller for a new process: `--preserve-fds`, `--pass-fd`, `--exec-fd`.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::fs::{FileType, OFlags};
 
 use crate::cli::{FdMapping, PassArgs};
@@ -64,15 +65,15 @@ impl Taken {
             2 => return Ok(rustix::stdio::stderr()),
             _ => {}
         }
-        if !self.0.contains_key(&number) {
-            let index = usize::try_from(number - FIRST).context("a descriptor's number")?;
-            let fd = sentry_platform::spawn::callers_fd(index);
-            self.0.insert(number, fd.with_context(|| format!("{flag}: descriptor {number} isn't open"))?);
-        }
-        match self.0.get(&number) {
-            Some(fd) => Ok(fd.as_fd()),
-            None => bail!("{flag}: descriptor {number} isn't open"),
-        }
+        let fd = match self.0.entry(number) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let index = usize::try_from(number - FIRST).context("a descriptor's number")?;
+                let fd = sentry_platform::spawn::callers_fd(index);
+                place.insert(fd.with_context(|| format!("{flag}: descriptor {number} isn't open"))?)
+            }
+        };
+        Ok(fd.as_fd())
     }
 }
 
