@@ -65,7 +65,7 @@ impl Taken {
             2 => return Ok(rustix::stdio::stderr()),
             _ => {}
         }
-        let fd = match self.0.entry(number) {
+        let fd: &OwnedFd = match self.0.entry(number) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => {
                 let index = usize::try_from(number - FIRST).context("a descriptor's number")?;
