@@ -136,6 +136,9 @@ pub(crate) struct Global {
     /// Unix sockets of the host in bind mounts and the root: none, open (connect to them), create (bind makes one), all.
     #[arg(long, global = true, value_enum, default_value = "none")]
     pub(crate) host_uds: HostUds,
+    /// gVisor's older name for --host-uds=open.
+    #[arg(long, global = true, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub(crate) fsgofer_host_uds: bool,
     /// FIFOs of the host in bind mounts and the root: none, or open.
     #[arg(long, global = true, value_enum, default_value = "none")]
     pub(crate) host_fifo: HostFifo,
@@ -172,7 +175,7 @@ impl Global {
     /// Returns what the guest may use of the host's file trees besides files.
     pub(crate) fn host_access(&self) -> HostAccess {
         HostAccess {
-            connect: matches!(self.host_uds, HostUds::Open | HostUds::All),
+            connect: self.fsgofer_host_uds || matches!(self.host_uds, HostUds::Open | HostUds::All),
             bind: matches!(self.host_uds, HostUds::Create | HostUds::All),
             fifo: self.host_fifo == HostFifo::Open,
         }
@@ -607,6 +610,20 @@ mod tests {
         assert_eq!(parsed("runsc --spin off version").global.spin, Spin::Off);
         assert_eq!(parsed("runsc --spin=15 version").global.spin, Spin::Micros(15));
         assert!(parse(["runsc", "--spin=-1", "version"].map(OsString::from)).is_err());
+    }
+
+    #[test]
+    fn what_of_the_host_may_be_used_is_said_flag_by_flag() {
+        let access = |line: &str| {
+            let host = parsed(line).global.host_access();
+            (host.connect, host.bind, host.fifo)
+        };
+        assert_eq!(access("runsc version"), (false, false, false));
+        assert_eq!(access("runsc --host-uds=open version"), (true, false, false));
+        assert_eq!(access("runsc --fsgofer-host-uds version"), (true, false, false));
+        assert_eq!(access("runsc --host-uds create version"), (false, true, false));
+        assert_eq!(access("runsc -host-uds=all -host-fifo=open version"), (true, true, true));
+        assert!(parse(["runsc", "--host-uds=some", "version"].map(OsString::from)).is_err());
     }
 
     #[test]

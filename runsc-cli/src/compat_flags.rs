@@ -20,7 +20,6 @@ const SWITCHES: &[&str] = &[
     "cgroupfs",
     "buffer-pooling",
     "save-restore-netstack",
-    "fsgofer-host-uds",
     "directfs",
     "app-huge-pages",
     "cpu-num-from-quota",

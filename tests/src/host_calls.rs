@@ -67,6 +67,7 @@ pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
     tally.suite("compat", |t| crate::matrix::run(common, &[], t));
     tally.suite("bundles", |t| crate::bundles::run(common, t));
     tally.suite("caller", |t| crate::caller::run(common, t));
+    tally.suite("special files", |t| crate::special::run(common, t));
     tally.suite("hostile", |t| crate::hostile::run(common, t));
     tally.suite("programs", |t| crate::programs::run(common, true, t));
     let seen = tracing.stop()?;

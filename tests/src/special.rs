@@ -22,6 +22,9 @@ use crate::tally::Tally;
 /// How long one side may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// An ordinary user that nothing belongs to.
+const USER: u32 = 54321;
+
 const KINDS: [&str; 3] = ["stream", "seqpacket", "dgram"];
 
 /// The program, and a directory that both sides see at the same path.
@@ -41,7 +44,7 @@ enum At<'a> {
 
 /// Runs all checks.
 pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
-    need(&[("gcc", "gcc"), ("busybox", "busybox-static")])?;
+    need(&[("gcc", "gcc"), ("busybox", "busybox-static"), ("setpriv", "util-linux")])?;
     let dir = tempfile::Builder::new().prefix("runsc-special").tempdir().context("make a directory")?;
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).context("open the directory to all")?;
     let stage = Stage { runsc: runsc(common)?, program: build(dir.path())?, dir };
@@ -72,6 +75,10 @@ pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
         let open = At::Sandbox(platform, &["--host-uds=open"], true);
         check("a full queue is waited for", &|| full_queue(&stage, open));
         check("no descriptors pass", &|| rights(&stage, open));
+        check("the mode of a socket counts", &|| modes(&stage, open));
+        if rustix::process::geteuid().is_root() {
+            check("an ordinary user's gofer has the user's rights", &|| ordinary_user(&stage, platform));
+        }
         let fifo = At::Sandbox(platform, &["--host-fifo=open"], true);
         check("a host's FIFO is read", &|| fifo_between(&stage, At::Host, fifo));
         check("a host's FIFO is written", &|| fifo_between(&stage, fifo, At::Host));
@@ -222,6 +229,42 @@ fn rights(stage: &Stage, client: At<'_>) -> Result<()> {
     let ended = stage.call(client, &["rights"])?;
     served.end()?;
     expect(&ended, "a descriptor goes out: EINVAL\nask: 3\nreceive: 5\ndescriptors: 0\ncut: 1\n")
+}
+
+/// An ordinary user of the guest needs the right to write, although the gofer would have it.
+fn modes(stage: &Stage, client: At<'_>) -> Result<()> {
+    let served = stage.serve(At::Host, &["serve", "stream"])?;
+    fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o755)).context("close the socket to others")?;
+    let mut command = stage.command(client, &[]);
+    // After the program's directory: the program itself, and the path last.
+    let words: Vec<std::ffi::OsString> = command.get_args().map(Into::into).collect();
+    let at = words.len() - 2;
+    command = Command::new(&stage.runsc);
+    command.args(&words[..at]).args(["setpriv", &format!("--reuid={USER}"), "--clear-groups"]);
+    command.arg(&stage.program).args(["call", "stream"]).arg(stage.path());
+    expect(&run_command(&mut command, LIMIT)?, "connect: EACCES\n")?;
+    fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o777)).context("open the socket to others")?;
+    let ended = run_command(&mut command, LIMIT)?;
+    ensure!(String::from_utf8_lossy(&ended.stdout).contains("count: 3000010"), "{}", ended.complaint());
+    served.end()?;
+    Ok(())
+}
+
+/// The root of an ordinary user's sandbox reaches what the user does, and no more.
+fn ordinary_user(stage: &Stage, platform: &str) -> Result<()> {
+    let served = stage.serve(At::Host, &["serve", "stream"])?;
+    let mut command = Command::new("setpriv");
+    command.args([format!("--reuid={USER}"), format!("--regid={USER}"), "--clear-groups".to_owned()]);
+    command.arg(&stage.runsc).args(["--rootless", "--host-uds=open", &format!("--platform={platform}"), "do"]);
+    command.arg("--volume").arg(stage.dir.path()).arg(&stage.program).args(["call", "stream"]).arg(stage.path());
+    command.current_dir("/");
+    fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o755)).context("close the socket to others")?;
+    expect(&run_command(&mut command, LIMIT)?, "connect: EACCES\n")?;
+    fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o777)).context("open the socket to others")?;
+    let ended = run_command(&mut command, LIMIT)?;
+    ensure!(String::from_utf8_lossy(&ended.stdout).contains("count: 3000010"), "{}", ended.complaint());
+    served.end()?;
+    Ok(())
 }
 
 impl Stage {

@@ -86,6 +86,7 @@ mod tests {
             ("oci-seccomp", "false"),
             ("host-uds", "open"),
             ("host-fifo", "open"),
+            ("fsgofer-host-uds", "true"),
         ];
         for (name, value) in strict {
             assert!(with("runsc state x", name, value).is_err(), "{name}");
