@@ -133,8 +133,8 @@ pub(crate) fn connection(server: &Server, transport: &mut dyn Transport, answere
             Err(error) => return tracing::warn!(%error, "gofer connection ended"),
         };
         let given = match (&request, received.fd) {
-            (Request::MemoryFile, Some(fd)) => Some(fd),
-            (Request::MemoryFile, None) => {
+            (Request::MemoryFile | Request::SendTo { .. } | Request::Connect { .. }, Some(fd)) => Some(fd),
+            (Request::MemoryFile | Request::SendTo { .. }, None) => {
                 return tracing::warn!("the sentry sent no descriptor; gofer connection ended");
             }
             (_, None) => None,

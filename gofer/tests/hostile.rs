@@ -1,6 +1,6 @@
 //! A sentry that has been taken over sends what it likes: the server stays whole, the trees stay closed.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,9 +28,17 @@ impl Peer {
     }
 
     fn call(&mut self, request: &Request<'_>) -> Result<(Vec<u8>, Option<OwnedFd>), Errno> {
+        self.call_with(request, None)
+    }
+
+    fn call_with(
+        &mut self,
+        request: &Request<'_>,
+        fd: Option<BorrowedFd<'_>>,
+    ) -> Result<(Vec<u8>, Option<OwnedFd>), Errno> {
         let mut out = Writer::new();
         request.encode(1, &mut out);
-        self.transport.send(out.finish().unwrap(), None).unwrap();
+        self.transport.send(out.finish().unwrap(), fd).unwrap();
         let received = self.transport.receive(&mut self.buf).unwrap();
         let bytes = self.buf[..received.len].to_vec();
         match Reply::decode(request.op(), &bytes).unwrap().1 {
@@ -231,6 +239,19 @@ fn sockets_and_fifos_are_reached_only_where_that_is_allowed() {
         let connected = peer.call(&Request::Connect { node: socket, kind }).map(|(_, fd)| fd.is_some());
         let expected = if flags.contains(TreeFlags::CONNECT) { Ok(true) } else { Err(Errno::ECONNREFUSED) };
         assert_eq!(connected, expected, "{flags:?}");
+        // Sockets of its own: one that could wait, and no socket at all.
+        let own = std::os::unix::net::UnixDatagram::unbound().unwrap();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let may = flags.contains(TreeFlags::CONNECT);
+        let with = |allowed| if may { allowed } else { Errno::ECONNREFUSED };
+        for (fd, connect, send) in
+            [(own.as_fd(), Errno::EINVAL, Errno::EPROTOTYPE), (null.as_fd(), Errno::EINVAL, Errno::ENOTSOCK)]
+        {
+            let connected = peer.call_with(&Request::Connect { node: socket, kind }, Some(fd)).map(drop);
+            assert_eq!(connected, Err(with(connect)), "{flags:?}");
+            let sent = peer.call_with(&Request::SendTo { node: socket, data: b"x" }, Some(fd)).map(drop);
+            assert_eq!(sent, Err(with(send)), "{flags:?}");
+        }
         let opened = peer.call(&Request::Open { node: fifo, access: Access::READ }).map(|(_, fd)| fd.is_some());
         let expected = if flags.contains(TreeFlags::FIFO) { Ok(true) } else { Err(Errno::ENXIO) };
         assert_eq!(opened, expected, "{flags:?}");
@@ -279,7 +300,7 @@ fn random_messages_get_an_answer_or_the_end() {
         for _ in 0..200 {
             let len = dice.roll(120) + 8;
             let mut bytes: Vec<u8> = (0..len).map(|_| dice.byte()).collect();
-            bytes[..4].copy_from_slice(&u32::try_from(dice.roll(28)).unwrap().to_le_bytes());
+            bytes[..4].copy_from_slice(&u32::try_from(dice.roll(29)).unwrap().to_le_bytes());
             if len >= 16 && dice.roll(4) > 0 {
                 bytes[8..16].copy_from_slice(&dice.roll(5).to_le_bytes());
             }

@@ -21,10 +21,11 @@ use sentry::mm::IovecList;
 use sentry::task::Caps as TaskCaps;
 use sentry::vfs::{FdFlags, File};
 use sentry::wait::WaitError;
-use sentry::{Current, Outcome, SysResult};
+use sentry::{Current, Outcome, SysResult, Task};
 use sentry_fs::IoFlags;
 use sentry_net::uapi::{MsgFlags, SockType};
 use sentry_net::{Caller, Caps, FileRef, Shutdown, Socket, SocketFile, SocketInode, Ucred};
+use sentry_sync::WaitQueue;
 
 pub(crate) use name::{read_addr, write_addr};
 use paths::Paths;
@@ -102,6 +103,25 @@ fn socket_of(file: &FileRef) -> Option<Arc<dyn Socket>> {
 /// The end of a wait of so long; `None` waits for ever.
 fn deadline(timeout: Option<Duration>) -> Option<Instant> {
     timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}
+
+/// Waits as [`Task::wait`] does; where nobody tells when to try again, also tries after each pause.
+async fn wait_in_turns<T>(
+    task: &Task,
+    queue: &WaitQueue,
+    interest: u32,
+    end: Option<Instant>,
+    pause: Option<Duration>,
+    mut attempt: impl FnMut() -> Option<T>,
+) -> Result<T, WaitError> {
+    loop {
+        let next = pause.and_then(|pause| Instant::now().checked_add(pause));
+        let next = next.filter(|next| end.is_none_or(|end| *next < end));
+        match task.wait(queue, interest, next.or(end), &mut attempt).await {
+            Err(WaitError::TimedOut) if next.is_some() => {}
+            waited => return waited,
+        }
+    }
 }
 
 /// What an interrupted wait answers: calls with a timeout aren't restarted.
@@ -197,17 +217,8 @@ pub fn connect(cur: &mut Current, sockfd: Fd, addr: UserAddr, addrlen: u32) -> O
         let queue = found.socket.core().wait.clone();
         let interest = (Ready::OUT | ENDED).bits();
         let mut attempt = || Some(try_connect(cur, &found, &addr)).filter(|result| !is_pending(*result));
-        let end = deadline(timeout);
-        let waited = loop {
-            // Where nobody says when to try again, after a while.
-            let pause = found.socket.connect_pause().and_then(|pause| Instant::now().checked_add(pause));
-            let next = pause.filter(|pause| end.is_none_or(|end| *pause < end));
-            match task.wait(&queue, interest, next.or(end), &mut attempt).await {
-                Err(WaitError::TimedOut) if next.is_some() => {}
-                waited => break waited,
-            }
-        };
-        match waited {
+        let pause = found.socket.pause();
+        match wait_in_turns(&task, &queue, interest, deadline(timeout), pause, &mut attempt).await {
             Ok(result) => result.map(|()| 0).map_err(SysError::Errno),
             Err(WaitError::Interrupted) => Err(interrupted(timeout)),
             // TCP goes on trying; a unix socket gives up.

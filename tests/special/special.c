@@ -2,6 +2,8 @@
 //
 //   special serve KIND PATH     answers what one peer sends, until it ends
 //   special call KIND PATH      talks to that
+//   special answer PATH         answers datagrams of bound senders, with and without being connected
+//   special ask PATH            is such a sender, bound to PATH.asks
 //   special held PATH           listens, and accepts only once it gets a line
 //   special wait PATH           connects more often than a queue is long, the last times waiting
 //   special give PATH           sends a descriptor to one peer, once asked
@@ -224,6 +226,45 @@ static int give(const char *path)
 	return sendmsg(fd, &message, 0) != 5;
 }
 
+static int answer(const char *path)
+{
+	int fd = listen_at(SOCK_DGRAM, path, 0);
+	struct sockaddr_un from;
+	socklen_t len;
+
+	for (int at = 0; at < 3; at++) {
+		len = sizeof from;
+		printf("%ld bytes, ", (long)recvfrom(fd, buffer, sizeof buffer, 0, (struct sockaddr *)&from, &len));
+		// The asker's name as this side knows it.
+		from = address(path);
+		strcat(from.sun_path, ".asks");
+		say("answer", sendto(fd, buffer, 6, 0, (struct sockaddr *)&from, sizeof from));
+	}
+	say("connect", connect(fd, (struct sockaddr *)&from, sizeof from));
+	say("send", send(fd, "bye", 3, 0));
+	return 0;
+}
+
+static int ask(const char *path)
+{
+	struct sockaddr_un to = address(path), own = address(path);
+	int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+
+	strcat(own.sun_path, ".asks");
+	unlink(own.sun_path);
+	say("bind", bind(fd, (struct sockaddr *)&own, sizeof own));
+	say("ask", sendto(fd, "first?", 6, 0, (struct sockaddr *)&to, sizeof to));
+	say("answer", recv(fd, buffer, sizeof buffer, 0));
+	say("ask", sendto(fd, buffer, 60000, 0, (struct sockaddr *)&to, sizeof to));
+	say("answer", recv(fd, buffer, sizeof buffer, 0));
+	say("connect", connect(fd, (struct sockaddr *)&to, sizeof to));
+	say("ask", send(fd, "third?", 6, 0));
+	say("answer", recv(fd, buffer, sizeof buffer, 0));
+	say("bye", recv(fd, buffer, sizeof buffer, 0));
+	printf("%.3s\n", buffer);
+	return 0;
+}
+
 static int rights(const char *path)
 {
 	union control control = { .head = { CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS } };
@@ -304,6 +345,10 @@ int main(int count, char **words)
 		return held(words[2]);
 	if (!strcmp(role, "wait"))
 		return wait_for_room(words[2]);
+	if (!strcmp(role, "answer"))
+		return answer(words[2]);
+	if (!strcmp(role, "ask"))
+		return ask(words[2]);
 	if (!strcmp(role, "give"))
 		return give(words[2]);
 	if (!strcmp(role, "rights"))

@@ -73,6 +73,10 @@ pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
             check(&format!("{flag}: a guest's socket stays inside"), &|| refused(&stage, inside, At::Host));
         }
         let open = At::Sandbox(platform, &["--host-uds=open"], true);
+        let both = At::Sandbox(platform, &["--host-uds=all"], true);
+        check("datagrams are answered from outside", &|| answered(&stage, At::Host, both));
+        check("datagrams are answered from inside", &|| answered(&stage, both, At::Host));
+        check("datagrams are answered among guests", &|| answered(&stage, both, both));
         check("a full queue is waited for", &|| full_queue(&stage, open));
         check("no descriptors pass", &|| rights(&stage, open));
         check("the mode of a socket counts", &|| modes(&stage, open));
@@ -229,6 +233,20 @@ fn rights(stage: &Stage, client: At<'_>) -> Result<()> {
     let ended = stage.call(client, &["rights"])?;
     served.end()?;
     expect(&ended, "a descriptor goes out: EINVAL\nask: 3\nreceive: 5\ndescriptors: 0\ncut: 1\n")
+}
+
+/// Both sides have names, and answer to them.
+fn answered(stage: &Stage, server: At<'_>, client: At<'_>) -> Result<()> {
+    let ask = |server, client| -> Result<(String, Ended)> {
+        let served = stage.serve(server, &["answer"])?;
+        let ended = stage.call(client, &["ask"])?;
+        Ok((served.end()?, ended))
+    };
+    let ((native_server, native), (served, asked)) = (ask(At::Host, At::Host)?, ask(server, client)?);
+    ensure!(native.stdout == asked.stdout, "the asker: {}", first_difference(&native.stdout, &asked.stdout));
+    let differs = || first_difference(native_server.as_bytes(), served.as_bytes());
+    ensure!(native_server == served, "the other: {}", differs());
+    Ok(())
 }
 
 /// An ordinary user of the guest needs the right to write, although the gofer would have it.

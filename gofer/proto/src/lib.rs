@@ -45,5 +45,8 @@ pub const MAX_FORGET: usize = 1024;
 /// Most trees that one gofer serves.
 pub const MAX_MOUNTS: usize = 256;
 
+/// Longest datagram that goes through the gofer.
+pub const MAX_DATAGRAM: usize = 64 * 1024;
+
 /// Longest value of an extended attribute, as Linux has it (`XATTR_SIZE_MAX`).
 pub const MAX_XATTR: usize = 64 * 1024;

@@ -145,9 +145,14 @@ impl<'a> Reply<'a> {
             Op::ReadDir => decode_dir(from)?,
             Op::StatFs => Reply::StatFs(from.get()?),
             Op::Unlink | Op::Rmdir | Op::Rename => Reply::Changed([from.get()?, from.get()?]),
-            Op::Open | Op::MemoryFile | Op::Connect | Op::SetXattr | Op::RemoveXattr | Op::Sync | Op::SyncFs => {
-                Reply::Done
-            }
+            Op::Open
+            | Op::MemoryFile
+            | Op::Connect
+            | Op::SendTo
+            | Op::SetXattr
+            | Op::RemoveXattr
+            | Op::Sync
+            | Op::SyncFs => Reply::Done,
             Op::Forget => return Err(ProtoError::Bad("reply to a forget")),
         })
     }

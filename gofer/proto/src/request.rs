@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::names::Names;
 use crate::types::{Access, Handle, NewNode, SetNode, SocketKind};
 use crate::wire::{ProtoError, Reader, Writer};
-use crate::{MAX_FORGET, MAX_XATTR};
+use crate::{MAX_DATAGRAM, MAX_FORGET, MAX_XATTR};
 
 /// Number of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,11 +40,12 @@ pub enum Op {
     MemoryFile = 25,
     Connect = 26,
     Bind = 27,
+    SendTo = 28,
 }
 
 impl Op {
     /// Every message.
-    pub const ALL: [Op; 27] = [
+    pub const ALL: [Op; 28] = [
         Op::Hello,
         Op::Walk,
         Op::GetAttr,
@@ -72,6 +73,7 @@ impl Op {
         Op::MemoryFile,
         Op::Connect,
         Op::Bind,
+        Op::SendTo,
     ];
 
     fn from_raw(raw: u32) -> Result<Op, ProtoError> {
@@ -131,10 +133,14 @@ pub enum Request<'a> {
     Tmpfile { dir: Handle, new: NewNode },
     /// Opens a file in memory, whose descriptor comes with the message, for reading only → `Done` with a descriptor.
     MemoryFile,
-    /// Connects to a socket of the host, where that is allowed → `Done` with a connected socket that doesn't block.
+    /// Connects to a socket of the host, where that is allowed: the one whose descriptor comes with the message → `Done`; or
+    /// where none comes a new one → `Done` with a connected socket that doesn't block.
     Connect { node: Handle, kind: SocketKind },
     /// Makes a socket of the host, where that is allowed → `Entry` with a bound socket that doesn't block.
     Bind { dir: Handle, name: &'a [u8], new: NewNode, kind: SocketKind },
+    /// Sends a datagram to a socket of the host, where that is allowed, from the one whose descriptor comes with the message →
+    /// `Done`.
+    SendTo { node: Handle, data: &'a [u8] },
     /// Gives counts of handles back. No reply.
     Forget { handles: Vec<(Handle, u64)> },
 }
@@ -178,6 +184,7 @@ impl<'a> Request<'a> {
             Request::MemoryFile => Op::MemoryFile,
             Request::Connect { .. } => Op::Connect,
             Request::Bind { .. } => Op::Bind,
+            Request::SendTo { .. } => Op::SendTo,
         }
     }
 
@@ -256,6 +263,10 @@ impl<'a> Request<'a> {
                 out.put(node);
                 out.put(&kind.raw());
             }
+            Request::SendTo { node, data } => {
+                out.put(node);
+                out.bytes(data);
+            }
             Request::Bind { dir, name, new, kind } => {
                 out.put(dir);
                 out.put(new);
@@ -328,6 +339,7 @@ impl<'a> Request<'a> {
             Op::Forget => Request::Forget { handles: decode_handles(from)? },
             Op::MemoryFile => Request::MemoryFile,
             Op::Connect => Request::Connect { node: from.get()?, kind: SocketKind::decode(from)? },
+            Op::SendTo => Request::SendTo { node: from.get()?, data: from.bytes(MAX_DATAGRAM)? },
             Op::Bind => Request::Bind {
                 dir: from.get()?,
                 new: NewNode::decode(from)?,

@@ -126,6 +126,7 @@ fn requests<'a>(
         Request::Tmpfile { dir, new },
         Request::Connect { node, kind: SocketKind::Seqpacket },
         Request::Bind { dir, name, new, kind: SocketKind::Dgram },
+        Request::SendTo { node, data: value },
         Request::Forget { handles: counts.to_vec() },
     ]
 }

@@ -96,7 +96,8 @@ impl Server {
             Request::Sync { node } => self.sync(node),
             Request::SyncFs { node } => self.sync_fs(node),
             Request::MemoryFile => self.memory_file(&given.ok_or(Errno::EBADF)?),
-            Request::Connect { node, kind } => self.connect(node, kind),
+            Request::Connect { node, kind } => self.connect(node, kind, given),
+            Request::SendTo { node, data } => self.send_to(node, data, &given.ok_or(Errno::EBADF)?),
             Request::Bind { dir, name, new, kind } => self.bind(dir, name, &new, kind),
             Request::Forget { .. } => Err(Errno::EINVAL),
         }

@@ -2,13 +2,15 @@
 //!
 //! `connect(2)` and `bind(2)` take nothing but paths, so these lead over the directory of our own descriptors. No call waits.
 
+use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use abi::Errno;
 use abi::types::mode;
 use gofer_proto::{Handle, NewNode, SocketKind};
-use rustix::fs::AtFlags;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::fs::{AtFlags, OFlags};
+use rustix::net::{AddressFamily, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::{Answer, Outcome};
 use crate::host::errno;
@@ -16,19 +18,47 @@ use crate::policy;
 use crate::server::{Server, TreeFlags};
 
 impl Server {
-    /// Connects to a socket of the host and gives the connection away: `ECONNREFUSED` where that isn't allowed, `EAGAIN`
-    /// where whoever listens has too many connections waiting.
-    pub(super) fn connect(&self, node: Handle, kind: SocketKind) -> Outcome {
+    /// Finds a socket of the host that may be connected to: `ECONNREFUSED` where that isn't allowed.
+    fn reachable(&self, node: Handle) -> Result<Arc<OwnedFd>, Errno> {
         let node = self.nodes.get(node)?;
         let open = self.flags(&node).contains(TreeFlags::CONNECT) || node.is_own_socket();
         if !policy::is_socket(node.kind()) || node.sealed() || !open {
             return Err(Errno::ECONNREFUSED);
         }
-        let fd = self.nodes.fd(&node)?;
+        self.nodes.fd(&node)
+    }
+
+    fn address(&self, socket: BorrowedFd<'_>) -> Result<SocketAddrUnix, Errno> {
+        SocketAddrUnix::new(self.proc_fds.path(socket)).map_err(errno)
+    }
+
+    /// Connects to a socket of the host, the sentry's or a new one, which is given away: `EAGAIN` where whoever listens has too
+    /// many connections waiting.
+    pub(super) fn connect(&self, node: Handle, kind: SocketKind, given: Option<OwnedFd>) -> Outcome {
+        let fd = self.reachable(node)?;
+        let address = self.address(fd.as_fd())?;
+        if let Some(socket) = given {
+            // Nobody is to make us wait.
+            if !rustix::fs::fcntl_getfl(&socket).map_err(errno)?.contains(OFlags::NONBLOCK) {
+                return Err(Errno::EINVAL);
+            }
+            rustix::net::connect(&socket, &address).map_err(errno)?;
+            return Ok(Answer::Done);
+        }
         let socket = new_socket(kind)?;
-        let address = SocketAddrUnix::new(self.proc_fds.path(fd.as_fd())).map_err(errno)?;
         rustix::net::connect(&socket, &address).map_err(errno)?;
         Ok(Answer::Fd(socket))
+    }
+
+    /// Sends a datagram from the sentry's socket to one of the host.
+    pub(super) fn send_to(&self, node: Handle, data: &[u8], from: &OwnedFd) -> Outcome {
+        let fd = self.reachable(node)?;
+        let address = self.address(fd.as_fd())?;
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let mut none = SendAncillaryBuffer::default();
+        let sent = rustix::net::sendmsg_addr(from, &address, &[IoSlice::new(data)], &mut none, flags);
+        // A datagram goes as a whole or not at all.
+        sent.map(|_| Answer::Done).map_err(errno)
     }
 
     /// Makes a socket of the host and gives it away: `EOPNOTSUPP` where that isn't allowed.

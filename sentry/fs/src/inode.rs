@@ -1,7 +1,7 @@
 //! [`FileSystem`] and [`Inode`]: what a file system offers to the VFS.
 
 use std::any::Any;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use abi::Errno;
@@ -119,6 +119,17 @@ pub trait Inode: Send + Sync + Any {
     /// Connects to the socket of the host that this is, of a type `SOCK_*`: `ECONNREFUSED` where nobody listens, or nobody
     /// that this kernel may reach. The socket doesn't block.
     fn connect_host(&self, _kind: u32) -> Result<OwnedFd, Errno> {
+        Err(Errno::ECONNREFUSED)
+    }
+
+    /// Connects a datagram socket of the host to the one that this is: the same errors.
+    fn connect_host_from(&self, _socket: BorrowedFd<'_>) -> Result<(), Errno> {
+        Err(Errno::ECONNREFUSED)
+    }
+
+    /// Sends a datagram from a socket of the host to the one that this is: the same errors, and `EAGAIN` where it takes no
+    /// more now, of which nobody will tell.
+    fn send_host_from(&self, _socket: BorrowedFd<'_>, _data: &[u8]) -> Result<(), Errno> {
         Err(Errno::ECONNREFUSED)
     }
 

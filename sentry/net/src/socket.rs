@@ -318,8 +318,9 @@ pub trait Socket: Send + Sync + Any {
     /// `EINPROGRESS` and `EALREADY`.
     fn connect(&self, caller: &Caller<'_>, addr: &[u8]) -> Result<(), Errno>;
 
-    /// Returns how long a `connect` that has said `EAGAIN` waits before it tries again although nobody has woken it.
-    fn connect_pause(&self) -> Option<Duration> {
+    /// Returns how long a `connect`, or a send to an address, that has said `EAGAIN` waits before it tries again although
+    /// nobody has woken it.
+    fn pause(&self) -> Option<Duration> {
         None
     }
 

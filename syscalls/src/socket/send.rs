@@ -14,7 +14,7 @@ use sentry_net::uapi::{MsgFlags, SockType};
 use sentry_net::{Control, Outgoing};
 
 use super::message::{Addr, skip};
-use super::{ENDED, Found, as_caller, deadline, interrupted, value};
+use super::{ENDED, Found, as_caller, deadline, interrupted, value, wait_in_turns};
 
 /// A message to send.
 pub(super) struct SendJob {
@@ -89,7 +89,8 @@ impl SendJob {
         let task = Arc::clone(&cur.task);
         let queue = self.found.socket.core().wait.clone();
         let interest = (Ready::OUT | ENDED).bits();
-        let waited = task.wait(&queue, interest, deadline(timeout), || self.attempt(cur)).await;
+        let pause = self.to.as_ref().and_then(|_| self.found.socket.pause());
+        let waited = wait_in_turns(&task, &queue, interest, deadline(timeout), pause, || self.attempt(cur)).await;
         let result = match waited {
             Ok(result) => result.map_err(SysError::Errno),
             Err(_) if self.sent > 0 => Ok(()),

@@ -119,6 +119,11 @@ impl Client {
         self.with_connection(|connection| connection.call(request, None, read))
     }
 
+    /// Asks one question that comes with a descriptor, and is answered with neither values nor descriptors.
+    pub(super) fn give(&self, request: &Request<'_>, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.with_connection(|connection| connection.call(request, Some(fd), |_, _| Ok(())))
+    }
+
     /// Has a memory file of the sentry's opened once more, for reading only.
     pub(crate) fn reopen_memory(&self, file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
         let read = |_: Reply<'_>, fd: Option<OwnedFd>| fd.ok_or(Errno::EIO);

@@ -1,12 +1,12 @@
 //! What the VFS asks of a [`GoferInode`].
 
 use std::any::Any;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use abi::Errno;
 use abi::flags::OpenFlags;
-use gofer_proto::{Access, Names, NewNode, Reply, Request, SetNode, SocketKind, TimeSet};
+use gofer_proto::{Access, MAX_DATAGRAM, Names, NewNode, Reply, Request, SetNode, SocketKind, TimeSet};
 
 use super::dir::GoferDir;
 use super::file::GoferFile;
@@ -164,6 +164,18 @@ impl Inode for GoferInode {
         }
         let request = Request::Connect { node: self.handle, kind };
         self.fs.client.call(&request, |_, fd| fd.ok_or(Errno::EIO)).and_then(a_socket)
+    }
+
+    fn connect_host_from(&self, socket: BorrowedFd<'_>) -> Result<(), Errno> {
+        let request = Request::Connect { node: self.handle, kind: SocketKind::Dgram };
+        self.fs.client.give(&request, socket)
+    }
+
+    fn send_host_from(&self, socket: BorrowedFd<'_>, data: &[u8]) -> Result<(), Errno> {
+        if data.len() > MAX_DATAGRAM {
+            return Err(Errno::EMSGSIZE);
+        }
+        self.fs.client.give(&Request::SendTo { node: self.handle, data }, socket)
     }
 
     fn bind_host(&self, name: &[u8], new: &NewInode, kind: u32) -> Result<(InodeRef, OwnedFd), Errno> {

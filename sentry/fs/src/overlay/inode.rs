@@ -1,7 +1,7 @@
 //! What the VFS asks of a [`Node`].
 
 use std::any::Any;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use abi::Errno;
@@ -89,6 +89,14 @@ impl Inode for Node {
 
     fn connect_host(&self, kind: u32) -> Result<OwnedFd, Errno> {
         self.real()?.connect_host(kind)
+    }
+
+    fn connect_host_from(&self, socket: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.real()?.connect_host_from(socket)
+    }
+
+    fn send_host_from(&self, socket: BorrowedFd<'_>, data: &[u8]) -> Result<(), Errno> {
+        self.real()?.send_host_from(socket, data)
     }
 
     fn open_host_fifo(&self, flags: OpenFlags) -> Option<Result<OwnedFd, Errno>> {

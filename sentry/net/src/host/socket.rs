@@ -150,7 +150,7 @@ impl HostSocket {
         Ok((fd, RawAddr::new(from.bytes())))
     }
 
-    fn fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use abi::Errno;
 use abi::flags::Ready;
+use sentry_fs::Inode;
 use sentry_fs::hostfd::HostReactor;
 use sentry_sync::{Level, Mutex};
 
@@ -22,13 +23,14 @@ use crate::addr::{self, RawAddr, UnixName};
 use crate::host::{HostSocket, exhausted};
 use crate::socket::{Caller, Control, Core, FileRef, Incoming, Outgoing, PathKey, Received, Shutdown, Socket, Ucred};
 use crate::uapi::{MsgFlags, SockType, af};
+use crate::unix::dgram::copy_in;
 use crate::unix::stream::UnixStream;
 use crate::unix::{self, OUTPUT};
 
 /// Who a peer on the host is said to be.
 const NOBODY: Ucred = Ucred { pid: 0, uid: 65534, gid: 65534 };
 
-/// How long a `connect` waits before it tries again, since the host doesn't tell when a queue has room.
+/// How long a `connect` waits before it tries again, and a datagram to a name, since the host doesn't tell when a queue has room.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The socket of the host that a guest's has come to be.
@@ -39,7 +41,7 @@ struct Side {
     /// The peer's name, where it is connected.
     peer: Option<RawAddr>,
     /// Keeps the inode of its name alive.
-    _pin: Option<FileRef>,
+    pin: Option<FileRef>,
 }
 
 #[derive(Default)]
@@ -125,19 +127,24 @@ impl Outward {
         if self.inner.is_listening() {
             return Err(Errno::EINVAL);
         }
-        if self.side().is_some_and(|side| side.local.is_some()) {
-            // Its name on the host would have to be connected.
-            return Err(Errno::EOPNOTSUPP);
-        }
         let (_, inode) = caller.paths.host_socket(path)?;
+        let peer = Some(UnixName::write(Some(name)));
+        if let Some(bound) = self.side().filter(|side| side.local.is_some()) {
+            inode.connect_host_from(bound.socket.fd())?;
+            let (socket, local) = (Arc::clone(&bound.socket), bound.local.clone());
+            return self.become_host(Side { socket, local, peer, pin: bound.pin.clone() });
+        }
         let fd = inode.connect_host(u32::from(self.core().kind as u8)).map_err(exhausted)?;
         let socket = self.adopt(fd)?;
-        self.become_host(Side { socket, local: None, peer: Some(UnixName::write(Some(name))), _pin: None })
+        self.become_host(Side { socket, local: None, peer, pin: None })
     }
 
     /// Sends a datagram to a socket of the host that this one isn't connected to.
     fn send_out(&self, caller: &Caller<'_>, path: &[u8], message: &mut Outgoing<'_>) -> Result<usize, Errno> {
         let (key, inode) = caller.paths.host_socket(path)?;
+        if let Some(bound) = self.side().filter(|side| side.local.is_some()) {
+            return send_from(&bound.socket, &*inode, message);
+        }
         let known = self.state.lock().last.clone().filter(|(known, _)| *known == key);
         if let Some((_, socket)) = known {
             match send_plain(&socket, caller, message) {
@@ -154,14 +161,30 @@ impl Outward {
     }
 }
 
-/// Sends without an address: one would mean something else to the host.
-fn send_plain(socket: &HostSocket, caller: &Caller<'_>, message: &mut Outgoing<'_>) -> Result<usize, Errno> {
+/// Sends a datagram from a socket that has a name on the host.
+fn send_from(socket: &HostSocket, to: &dyn Inode, message: &mut Outgoing<'_>) -> Result<usize, Errno> {
+    check_plain(message)?;
+    let len = message.src.remaining();
+    let data = copy_in(message.src, len)?;
+    let sent = to.send_host_from(socket.fd(), &data);
+    if sent.is_err() {
+        message.src.untake(data.len());
+    }
+    sent.map(|()| data.len())
+}
+
+/// Refuses what can't go to the host.
+fn check_plain(message: &Outgoing<'_>) -> Result<(), Errno> {
     if message.flags.contains(MsgFlags::OOB) {
         return Err(Errno::EOPNOTSUPP);
     }
-    if message.control.iter().any(|one| matches!(one, Control::Rights(_) | Control::Credentials(_))) {
-        return Err(Errno::EINVAL);
-    }
+    let special = |one: &Control| matches!(one, Control::Rights(_) | Control::Credentials(_));
+    if message.control.iter().any(special) { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
+/// Sends without an address: one would mean something else to the host.
+fn send_plain(socket: &HostSocket, caller: &Caller<'_>, message: &mut Outgoing<'_>) -> Result<usize, Errno> {
+    check_plain(message)?;
     message.control.clear();
     message.to = None;
     socket.send(caller, message)
@@ -190,7 +213,7 @@ impl Socket for Outward {
             made => {
                 let (binding, fd) = made?;
                 let local = Some(UnixName::write(name.as_ref()));
-                let side = |socket| Side { socket, local, peer: None, _pin: Some(binding.pin) };
+                let side = |socket| Side { socket, local, peer: None, pin: Some(binding.pin) };
                 let bound = self.adopt(fd).and_then(|socket| self.become_host(side(socket)));
                 if bound.is_err() {
                     caller.paths.remove(path);
@@ -209,16 +232,19 @@ impl Socket for Outward {
         let (fd, from) = side.socket.accept_host()?;
         let core = Core::child(self.core());
         let socket = HostSocket::of_unix(&core, &*self.reactor, fd)?;
-        let child = Side { socket, local: side.local.clone(), peer: Some(from), _pin: None };
+        let child = Side { socket, local: side.local.clone(), peer: Some(from), pin: None };
         Ok(Arc::new(Outward::over(UnixStream::idle(core), &self.reactor, Some(child))))
     }
 
-    fn connect_pause(&self) -> Option<Duration> {
+    fn pause(&self) -> Option<Duration> {
         Some(PAUSE)
     }
 
     fn connect(&self, caller: &Caller<'_>, addr: &[u8]) -> Result<(), Errno> {
         if self.is_datagram() && addr::family(addr) == Some(af::UNSPEC) {
+            if self.side().is_some_and(|side| side.local.is_some() && side.peer.is_some()) {
+                return Err(Errno::EOPNOTSUPP);
+            }
             self.disconnect();
             return self.inner.connect(caller, addr);
         }
@@ -237,7 +263,8 @@ impl Socket for Outward {
     }
 
     fn send(&self, caller: &Caller<'_>, message: &mut Outgoing<'_>) -> Result<usize, Errno> {
-        let side = self.side();
+        // One that is bound on the host may be connected to a socket of this kernel.
+        let side = self.side().filter(|side| side.peer.is_some() || self.inner.peer_name().is_err());
         if let (Some(side), true) = (&side, !self.is_datagram() || message.to.is_none()) {
             if message.to.is_some() && self.core().kind == SockType::Stream {
                 return Err(if side.peer.is_some() { Errno::EISCONN } else { Errno::EOPNOTSUPP });
