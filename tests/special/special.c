@@ -4,6 +4,7 @@
 //   special call KIND PATH      talks to that
 //   special answer PATH         answers datagrams of bound senders, with and without being connected
 //   special ask PATH            is such a sender, bound to PATH.asks
+//   special pester KIND PATH    asks a connected socket for all that can be asked of any
 //   special held PATH           listens, and accepts only once it gets a line
 //   special wait PATH           connects more often than a queue is long, the last times waiting
 //   special give PATH           sends a descriptor to one peer, once asked
@@ -21,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -174,6 +176,47 @@ static int call(const char *name, const char *path)
 	say("broken", send(fd, "x", 1, 0));
 	say("error", getsockopt(fd, SOL_SOCKET, SO_ERROR, &value, &len) ? -1 : value);
 	say("type", getsockopt(fd, SOL_SOCKET, SO_TYPE, &value, &len) ? -1 : value);
+	return 0;
+}
+
+static int pester(const char *name, const char *path)
+{
+	static const int levels[] = { SOL_SOCKET, 0, 6, 17, 41, 58, 255, 270, 282 };
+	static const int requests[] = { 0x5401, 0x5411, 0x541b, 0x5421, 0x5452, 0x8901, 0x8902, 0x8903, 0x8904, 0x8905, 0x8906,
+		0x8907, 0x8912, 0x8913, 0x8914, 0x8927, 0x8933, 0x8942, 0x89e0, 0x89f0 };
+	struct sockaddr_un a = address(path);
+	struct msghdr message = { .msg_name = &a, .msg_namelen = sizeof a };
+	int fd = dial(kind_of(name), path);
+	socklen_t len;
+
+	signal(SIGPIPE, SIG_IGN);
+	for (unsigned level = 0; level < sizeof levels / sizeof *levels; level++)
+		for (int option = 0; option < 90; option++)
+			for (len = 0; len <= 16; len += 4) {
+				socklen_t room = len;
+
+				memset(buffer, 1, sizeof(int));
+				// Time limits would only make this slow.
+				if (option != SO_RCVTIMEO && option != SO_SNDTIMEO)
+					setsockopt(fd, levels[level], option, buffer, len);
+				getsockopt(fd, levels[level], option, buffer, &room);
+			}
+	for (unsigned at = 0; at < sizeof requests / sizeof *requests; at++)
+		ioctl(fd, requests[at], buffer);
+	for (unsigned bit = 0; bit < 32; bit++) {
+		send(fd, "x", 1, 1u << bit | MSG_DONTWAIT);
+		sendto(fd, "x", 1, 1u << bit | MSG_DONTWAIT, (struct sockaddr *)&a, sizeof a);
+		recv(fd, buffer, 100, 1u << bit | MSG_DONTWAIT);
+		sendmsg(fd, &message, 1u << bit | MSG_DONTWAIT);
+		recvmsg(fd, &message, 1u << bit | MSG_DONTWAIT);
+	}
+	bind(fd, (struct sockaddr *)&a, sizeof a);
+	listen(fd, 1);
+	accept4(fd, NULL, NULL, SOCK_NONBLOCK);
+	connect(fd, (struct sockaddr *)&a, sizeof a);
+	for (int how = -1; how < 4; how++)
+		shutdown(fd, how);
+	say("done", 0);
 	return 0;
 }
 
@@ -341,6 +384,8 @@ int main(int count, char **words)
 		return serve(words[2], words[3]);
 	if (!strcmp(role, "call") && count > 3)
 		return call(words[2], words[3]);
+	if (!strcmp(role, "pester") && count > 3)
+		return pester(words[2], words[3]);
 	if (!strcmp(role, "held"))
 		return held(words[2]);
 	if (!strcmp(role, "wait"))

@@ -61,6 +61,7 @@ pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
             check(&format!("{kind}: a host's socket in a bind mount"), &|| talk(&stage, kind, At::Host, open));
             let all = At::Sandbox(platform, &["--host-uds=all"], false);
             check(&format!("{kind}: a host's socket in the root"), &|| talk(&stage, kind, At::Host, all));
+            check(&format!("{kind}: nothing that is asked of it ends the sandbox"), &|| pestered(&stage, kind, open));
             let create = At::Sandbox(platform, &["--host-uds=create"], true);
             check(&format!("{kind}: a guest's socket on the host"), &|| talk(&stage, kind, create, At::Host));
         }
@@ -233,6 +234,14 @@ fn rights(stage: &Stage, client: At<'_>) -> Result<()> {
     let ended = stage.call(client, &["rights"])?;
     served.end()?;
     expect(&ended, "a descriptor goes out: EINVAL\nask: 3\nreceive: 5\ndescriptors: 0\ncut: 1\n")
+}
+
+/// What the sentry's filter doesn't let through, the sentry doesn't ask of the host.
+fn pestered(stage: &Stage, kind: &str, client: At<'_>) -> Result<()> {
+    let mut served = stage.serve(At::Host, &["serve", kind])?;
+    let ended = stage.call(client, &["pester", kind])?;
+    served.child.kill().context("end the server")?;
+    expect(&ended, "done: 0\n")
 }
 
 /// Both sides have names, and answer to them.

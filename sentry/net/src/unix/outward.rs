@@ -224,7 +224,13 @@ impl Socket for Outward {
     }
 
     fn listen(&self, caller: &Caller<'_>, backlog: i32) -> Result<(), Errno> {
-        self.now().listen(caller, backlog)
+        let Some(side) = self.side() else { return self.inner.listen(caller, backlog) };
+        match (self.is_datagram(), &side.local, &side.peer) {
+            (true, ..) => Err(Errno::EOPNOTSUPP),
+            (false, Some(_), None) => side.socket.listen(caller, backlog),
+            // Not bound, or connected. The host would say the same, and need not be asked.
+            _ => Err(Errno::EINVAL),
+        }
     }
 
     fn accept(&self) -> Result<Arc<dyn Socket>, Errno> {
