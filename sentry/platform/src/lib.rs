@@ -204,6 +204,9 @@ pub trait Platform: Send + Sync {
     /// Takes [`Platform::worker_lost`] back. The two may come in either order.
     fn worker_found(&self) {}
 
+    /// Tells that the calling thread, which [`Platform::worker_lost`] has told of, works no more.
+    fn worker_gone(&self) {}
+
     /// Tells whether the host holds up a thread of this process. One that is ready to run but has no processor isn't.
     fn waits_for_host(&self, _tid: i32) -> bool {
         false

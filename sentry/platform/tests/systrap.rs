@@ -5,6 +5,8 @@ mod patched;
 
 use std::os::unix::fs::FileExt;
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,10 @@ const OWN: &[common::Case] = &[
     ("a_guest_that_overwrites_its_context_hurts_only_itself", a_guest_that_overwrites_its_context_hurts_only_itself),
     ("the_stub_region_is_out_of_the_guests_reach", the_stub_region_is_out_of_the_guests_reach),
     ("two_workers_serve_many_threads", two_workers_serve_many_threads),
+    (
+        "a_worker_that_is_lost_leaves_its_place_to_one_that_sleeps",
+        a_worker_that_is_lost_leaves_its_place_to_one_that_sleeps,
+    ),
 ];
 
 /// Where the stub's code stands in every address space.
@@ -194,18 +200,18 @@ guest_code!(store_word, "mov [rdi], rax", "mov eax, 3", "syscall");
 
 fn two_workers_serve_many_threads(platform: &dyn Platform) {
     let mut guests: Vec<Guest<'_>> = (0..6).map(|_| Guest::new(platform, call_forever())).collect();
-    let done = std::sync::atomic::AtomicBool::new(false);
+    let done = AtomicBool::new(false);
     let mut good = 0;
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            while !done.load(std::sync::atomic::Ordering::SeqCst) {
+            while !done.load(Ordering::SeqCst) {
                 if !platform.poll() {
                     platform.park(Some(Duration::from_millis(5)));
                 }
             }
         });
         for round in 0..300 {
-            if done.load(std::sync::atomic::Ordering::SeqCst) {
+            if done.load(Ordering::SeqCst) {
                 break;
             }
             for guest in &mut guests {
@@ -217,13 +223,82 @@ fn two_workers_serve_many_threads(platform: &dyn Platform) {
                 let event = wait(guest);
                 good += u32::from((event, guest.regs.orig_rax) == (Some(Event::Syscall), 1000 + round));
                 if event.is_none() {
-                    done.store(true, std::sync::atomic::Ordering::SeqCst);
+                    done.store(true, Ordering::SeqCst);
                     break;
                 }
             }
         }
-        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        done.store(true, Ordering::SeqCst);
         platform.unpark();
     });
     assert_eq!(good, 6 * 300);
+}
+
+// Some milliseconds between two calls, so that nobody looks for the next one any more.
+guest_code!(think_and_call, "2:", "mov ecx, 30000000", "3:", "dec ecx", "jnz 3b", "mov eax, 4242", "syscall", "jmp 2b");
+
+/// Tells a thread of an event.
+struct Ring {
+    rung: AtomicBool,
+    thread: std::thread::Thread,
+}
+
+impl std::task::Wake for Ring {
+    fn wake(self: Arc<Self>) {
+        self.rung.store(true, Ordering::SeqCst);
+        self.thread.unpark();
+    }
+}
+
+/// Waits for an event of which workers tell.
+fn hear(guest: &mut Guest<'_>, ring: &Arc<Ring>) -> Option<Event> {
+    let waker = std::task::Waker::from(Arc::clone(ring));
+    let mut cx = std::task::Context::from_waker(&waker);
+    let until = Instant::now() + Duration::from_secs(5);
+    guest.context.start(&guest.regs);
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        if let Poll::Ready(event) = guest.context.poll_event(&mut cx, &mut guest.regs) {
+            guest.context.complete(&mut guest.regs);
+            return Some(event);
+        }
+        std::thread::park_timeout(left);
+    }
+    None
+}
+
+fn a_worker_that_is_lost_leaves_its_place_to_one_that_sleeps(platform: &dyn Platform) {
+    /// Until a worker has gone to sleep.
+    const A_WHILE: Duration = Duration::from_millis(50);
+    let mut guest = Guest::new(platform, think_and_call());
+    let ring = Arc::new(Ring { rung: AtomicBool::new(false), thread: std::thread::current() });
+    let done = AtomicBool::new(false);
+    let work = |until: &AtomicBool| {
+        while !until.load(Ordering::SeqCst) {
+            if !platform.poll() {
+                platform.park(None);
+            }
+        }
+    };
+    // This thread is no worker here.
+    platform.worker_lost();
+    let heard = std::thread::scope(|scope| {
+        let first = scope.spawn(|| {
+            work(&ring.rung);
+            platform.worker_lost();
+            while !done.load(Ordering::SeqCst) {
+                std::thread::park();
+            }
+            platform.worker_gone();
+        });
+        std::thread::sleep(A_WHILE);
+        scope.spawn(|| work(&done));
+        std::thread::sleep(A_WHILE);
+        let heard = [hear(&mut guest, &ring), hear(&mut guest, &ring)];
+        done.store(true, Ordering::SeqCst);
+        first.thread().unpark();
+        platform.unpark();
+        heard
+    });
+    platform.worker_found();
+    assert_eq!(heard, [Some(Event::Syscall); 2]);
 }

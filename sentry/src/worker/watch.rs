@@ -203,11 +203,11 @@ impl Executor {
             // Others may have counted on this thread until now.
             self.platform.worker_lost();
             self.look_once_more();
-            let called = self.await_call();
-            self.platform.worker_found();
-            if !called {
+            if !self.await_call() {
+                self.platform.worker_gone();
                 return self.leave_post(&post);
             }
+            self.platform.worker_found();
             post.unpark();
         }
         self.end_work(&post);

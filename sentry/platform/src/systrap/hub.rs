@@ -137,6 +137,16 @@ pub(super) fn leave_cpu() {
     LEAVES.set(true);
 }
 
+/// Hears that the calling worker, which is counted as lost, ends.
+pub(super) fn worker_gone() {
+    WORKER.with_borrow_mut(|worker| {
+        if let Some(worker) = worker {
+            // It has been taken off the number of those awake.
+            worker.0 = Weak::new();
+        }
+    });
+}
+
 impl Hub {
     pub(super) fn new(setup: Setup) -> Result<Arc<Hub>, Errno> {
         let raw = |error: rustix::io::Errno| Errno::from_raw(error.raw_os_error());
@@ -181,9 +191,12 @@ impl Hub {
         self.setup.contexts.part(slot as usize * CONTEXT_SIZE, CONTEXT_SIZE)
     }
 
-    /// Counts a worker that is held up as asleep, so that stubs don't rely on it.
+    /// Counts a worker that is held up as asleep, so that stubs don't rely on it. Nor do those that sleep as followers: where
+    /// it was this one that was to lead again, one of them does.
     pub(super) fn worker_lost(&self) {
-        self.awake().fetch_sub(1, Ordering::SeqCst);
+        if self.awake().fetch_sub(1, Ordering::SeqCst) == 1 && !self.led.load(Ordering::SeqCst) {
+            self.unpark();
+        }
     }
 
     pub(super) fn worker_found(&self) {
@@ -278,7 +291,8 @@ impl Hub {
     }
 
     /// Sleeps until a colleague wants help. The leader may wake for good meanwhile, and then nobody waits on the
-    /// descriptors: it is awake, so no stub asks for that.
+    /// descriptors: it is awake, so no stub asks for that. Where it is so no longer without having slept, it says so
+    /// ([`Hub::worker_lost`]).
     fn follow(&self, timeout: Option<Duration>) {
         let me = std::thread::current();
         self.followers.lock().push(me.clone());

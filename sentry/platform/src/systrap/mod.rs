@@ -234,6 +234,10 @@ impl Platform for Systrap {
         self.hub.worker_found();
     }
 
+    fn worker_gone(&self) {
+        hub::worker_gone();
+    }
+
     fn waits_for_host(&self, tid: i32) -> bool {
         self.hub.setup.figures.sleeps(tid)
     }
