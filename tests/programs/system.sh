@@ -5,14 +5,15 @@ set -u
 renice -n 0 -p $$ > /dev/null
 d=$(mktemp -d); cd "$d"; trap 'kill $p $q $l 2> /dev/null; cd /; rm -rf "$d"' EXIT
 named() { sed -e "s/pid $p's/pid P's/; s/($p)/(P)/; s/($q)/(Q)/; s/^$p\(:\|\$\)/P\1/; s/^$q\$/Q/; s|$d|DIR|g"; }
-sleep 1000 & p=$!
-nice -n 7 sleep 1001 & q=$!
+sleep 86510 & p=$!
+nice -n 7 sleep 86511 & q=$!
 until [ "$(cat /proc/$p/comm)$(cat /proc/$q/comm)" = sleepsleep ]; do :; done
 echo "-- procps"
 ps -o pid=,ppid=,stat=,comm=,args=,nlwp=,ni=,cls=,rtprio=,tty=,uid=,euser= -p $p,$q 2>&1 | awk -v p=$p -v s=$$ '{ $1 = $1 == p ? "P" : "Q"; $2 = $2 == s; print }'
 ps -eo pid,ppid,comm 2>&1 | awk -v s=$$ '$2 == s && $3 == "sleep"' | wc -l
-ps axjf 2>&1 | grep -c "[s]leep 100[01]"
-pgrep -f -P $$ 'sleep 100' 2>&1 | sort -n | named
+# Numbers that nobody else on the machine sleeps for.
+ps axjf 2>&1 | grep -c "[s]leep 8651[01]"
+pgrep -f -P $$ 'sleep 8651' 2>&1 | sort -n | named
 pidof sleep | tr ' ' '\n' | grep -cx "$p"
 top -b -n 1 -p $p 2>&1 | awk -v p=$p '$1 == p { print $2, $3, $4, $8, $12 }  /^(Tasks|%Cpu|MiB Mem)/ { print $1 }'
 free -k 2>&1 | awk 'NR == 2 { print $1, NF, ($2 > $4), ($2 >= $7) } NR == 3 { print $1, NF }'
@@ -22,7 +23,7 @@ pmap $p 2>&1 | grep -o -E 'libc.so.6|\[ stack \]|^ total' | sort | uniq -c
 pmap -x $p 2>&1 | awk '/stack/ { print "stack resident", ($3 > 0) }'
 pwdx $p | named; uptime | grep -o 'load average'; w -h | wc -l
 watch --version > /dev/null && echo watch
-skill --version > /dev/null; pkill -STOP -P $$ -f 'sleep 1001'; until [ "$(ps -o stat= -p $q | cut -c1)" = T ]; do :; done; ps -o stat= -p $q | cut -c1; kill -CONT $q
+skill --version > /dev/null; pkill -STOP -P $$ -f 'sleep 86511'; until [ "$(ps -o stat= -p $q | cut -c1)" = T ]; do :; done; ps -o stat= -p $q | cut -c1; kill -CONT $q
 sysctl -n kernel.ostype kernel.pid_max fs.pipe-max-size | sed -n '1p;3p'
 script -qec 'stty rows 40 cols 100; timeout -s INT 1 htop -d 2' /dev/null < /dev/null 2>&1 | grep -a -c -m 1 -E 'Mem|PID'
 echo "-- psmisc, lsof"
