@@ -149,7 +149,10 @@ impl Outward {
         if let Some((_, socket)) = known {
             match send_plain(&socket, caller, message) {
                 // Whoever listened there may have begun anew.
-                Err(Errno::ECONNREFUSED | Errno::EPIPE | Errno::ECONNRESET) => {}
+                Err(Errno::ECONNREFUSED | Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN) => {
+                    let gone = self.state.lock().last.take();
+                    drop(gone);
+                }
                 sent => return sent,
             }
         }
@@ -365,3 +368,6 @@ impl Socket for Outward {
         drop(ended);
     }
 }
+
+#[cfg(test)]
+mod tests;
