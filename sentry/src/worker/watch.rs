@@ -161,7 +161,9 @@ impl Executor {
     fn look(&self) -> bool {
         let mut active = false;
         let mut lost = false;
-        for post in self.posts.lock().iter() {
+        // Not under their lock: one that is lost may have another woken.
+        let posts = self.posts.lock().clone();
+        for post in &posts {
             match post.check(|tid| self.platform.waits_for_host(tid)) {
                 Found::Well { active: busy } => active |= busy,
                 Found::NewlyLost => lost = true,
