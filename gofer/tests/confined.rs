@@ -48,7 +48,7 @@ fn gofer_main(tree: &str) {
     let socket = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
     let sockets = handover::receive(socket).unwrap();
     let recursion = if tree == "/" { Recursion::Yes } else { Recursion::No };
-    let tree = |id, flags| TreeSpec { id, source: PathBuf::from(tree), flags, recursion, detached: None };
+    let tree = |id, flags| TreeSpec { id, source: PathBuf::from(tree), flags, recursion, layers: None, detached: None };
     let mut trees = vec![tree(1, TreeFlags::empty()), tree(2, TreeFlags::READONLY)];
     // A single file, as container engines mount over /etc/resolv.conf.
     let file = trees[0].source.join(if recursion == Recursion::Yes { "etc/passwd" } else { "file" });

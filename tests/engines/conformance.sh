@@ -2,7 +2,7 @@
 # line says "ok" or "no", the clause, and what was seen instead.
 # $RT is the runtime with its --root, $BUNDLE a bundle with busybox whose program is `sh -c "$(cat /script)"`, $WORK a directory
 # of our own.
-rt() { timeout 30 $RT "$@"; }
+rt() { timeout -k 5 30 $RT "$@"; }
 # must CLAUSE EXPECTED SEEN
 must() { if [ "$2" = "$3" ]; then printf 'ok\t%s\n' "$1"; else printf 'no\t%s\t%s\n' "$1" "$(printf %s "$3" | tr '\n\t' '| ' | head -c 300)"; fi; }
 until_() { for _ in $(seq 200); do "$@" >/dev/null 2>&1 && return; sleep 0.02; done; }

@@ -1,8 +1,8 @@
 # Everyday use of containerd's own client. Run once with runc and once with runsc: each case must print the same.
 # $CTR is the client, $BINARY the runtime's program, $IMAGE the image.
-c() { timeout 30 $CTR "$@" 2>&1; }
+c() { timeout -k 5 30 $CTR "$@" 2>&1; }
 r() { c run --runc-binary "$BINARY" --snapshotter native "$@"; }
-tty() { timeout 30 script -qec "$CTR $*" /dev/null </dev/null | tr -d '\000\004\b' | sed 's/\^[@D]//g'; }
+tty() { timeout -k 5 30 script -qec "$CTR $*" /dev/null </dev/null | tr -d '\000\004\b' | sed 's/\^[@D]//g'; }
 case_() { echo "== $*"; }
 both() { "$@"; echo "status $?"; }
 until_() { for _ in $(seq 100); do "$@" >/dev/null 2>&1 && return; sleep 0.05; done; echo "never: $*"; }

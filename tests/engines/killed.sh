@@ -5,7 +5,7 @@ mkdir -p "$WORK/exec"
 printf '{"runtimes": {"runsc": {"path": "%s"}}}' "$PROGRAM" >"$WORK/daemon.json"
 sock="unix://$WORK/sock"
 cgroups="killed-$RUNTIME-$$"
-d() { timeout 60 docker -H "$sock" "$@" 2>&1; }
+d() { timeout -k 5 60 docker -H "$sock" "$@" 2>&1; }
 r() { d run --runtime "$RUNTIME" --network none "$@"; }
 case_() { echo "== $*"; }
 until_() { for _ in $(seq 300); do "$@" >/dev/null 2>&1 && return; sleep 0.05; done; echo "never: $*"; }
@@ -57,7 +57,7 @@ for _ in $(seq 20); do docker -H "$sock" kill -s KILL $(docker -H "$sock" ps -q)
 wait $starting; docker -H "$sock" kill -s KILL $(docker -H "$sock" ps -q) >/dev/null 2>&1
 for n in $(seq 20); do d wait "c$n"; done | sort | uniq -c; left
 case_ no room for the state; mkdir -p "$WORK/exec/runtime-runc"; mount -t tmpfs -o size=16k,nr_inodes=3 room "$WORK/exec/runtime-runc"
-timeout 60 docker -H "$sock" run --runtime "$RUNTIME" --network none --name full busy echo runs >"$WORK/said" 2>&1; echo "status $?"; grep -qi 'no space left' "$WORK/said" && echo said || cat "$WORK/said"; ours | wc -l
+timeout -k 5 60 docker -H "$sock" run --runtime "$RUNTIME" --network none --name full busy echo runs >"$WORK/said" 2>&1; echo "status $?"; grep -qi 'no space left' "$WORK/said" && echo said || cat "$WORK/said"; ours | wc -l
 umount "$WORK/exec/runtime-runc"; d rm -f full >/dev/null; r --rm busy echo runs again; left
 # What the engine has forgotten by now is the runtime's to find. runc leaves cgroups and more here: nothing is said of it.
 case_ shims killed while twenty start

@@ -1,8 +1,8 @@
 # Podman of an ordinary user. Run once with runc and once with runsc: each case must print the same.
 # $PODMAN is the command with its storage, as that user; $WORK a directory of the user's.
-p() { timeout 30 $PODMAN "$@" 2>&1 | grep -v 'is not a shared mount'; return "${PIPESTATUS[0]}"; }
+p() { timeout -k 5 30 $PODMAN "$@" 2>&1 | grep -v 'is not a shared mount'; return "${PIPESTATUS[0]}"; }
 r() { p run --network none "$@"; }
-tty() { timeout 30 script -qec "$PODMAN $*" /dev/null </dev/null | tr -d '\000\004\b' | sed 's/\^[@D]//g' | grep -v 'is not a shared mount'; }
+tty() { timeout -k 5 30 script -qec "$PODMAN $*" /dev/null </dev/null | tr -d '\000\004\b' | sed 's/\^[@D]//g' | grep -v 'is not a shared mount'; }
 case_() { echo "== $*"; }
 both() { "$@"; echo "status $?"; }
 until_() { for _ in $(seq 100); do "$@" >/dev/null 2>&1 && return; sleep 0.05; done; echo "never: $*"; }

@@ -1,6 +1,6 @@
 # The life of containers by the runtime's own commands. Run once with runc and once with runsc: each case must print the same.
 # $RT is the runtime with its --root, $BUNDLE a bundle with busybox whose program is `sh -c "$(cat /script)"`.
-rt() { timeout 20 $RT "$@"; }
+rt() { timeout -k 5 20 $RT "$@"; }
 case_() { echo "== $*"; }
 # Prints whether a command succeeds; what it says need not be the same.
 tried() { if rt "$@" >/dev/null 2>"$WORK/said" </dev/null; then echo "done: $1"; else echo "refused: $1"; [ -s "$WORK/said" ] || echo "and silent"; fi; }

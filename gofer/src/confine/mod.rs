@@ -17,6 +17,7 @@ mod caps;
 mod mounts;
 mod seccomp;
 
+use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
@@ -41,6 +42,8 @@ pub struct TreeSpec {
     pub flags: TreeFlags,
     /// Whether file systems mounted below it belong to it.
     pub recursion: Recursion,
+    /// It is an overlay with these options (`lowerdir`, `upperdir`, `workdir`). Then `source` is for messages only.
+    pub layers: Option<CString>,
     /// The tree as a mount that lies nowhere yet (`OPEN_TREE_CLONE`), from a caller who may do more than the gofer: reach the
     /// path, or have ids translated. Then `source` is for messages only, and `recursion` was the caller's to obey.
     pub detached: Option<OwnedFd>,

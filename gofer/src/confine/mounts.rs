@@ -69,9 +69,11 @@ fn change_root() -> Result<(), ConfineError> {
 fn bind(tree: &TreeSpec, target: &str) -> Result<(), ConfineError> {
     let source = &tree.source;
     let shown = source.display();
-    let found = match &tree.detached {
-        Some(mount) => rustix::fs::fstat(mount),
-        None => rustix::fs::stat(source),
+    let found = match (&tree.detached, &tree.layers) {
+        (Some(mount), _) => rustix::fs::fstat(mount),
+        // The stage is a directory, as every overlay is.
+        (None, Some(_)) => rustix::fs::stat(STAGE),
+        (None, None) => rustix::fs::stat(source),
     };
     let found = host_step(format!("find {shown}"), found)?;
     match FileType::from_raw_mode(found.st_mode) {
@@ -83,9 +85,14 @@ fn bind(tree: &TreeSpec, target: &str) -> Result<(), ConfineError> {
         }
         _ => return step(format!("serve {shown}, which is a device"), Err(Errno::EINVAL)),
     }
-    match &tree.detached {
-        Some(mount) => attach(mount, target, &shown)?,
-        None => bind_path(tree, target, &shown)?,
+    match (&tree.detached, &tree.layers) {
+        (Some(mount), _) => attach(mount, target, &shown)?,
+        (None, Some(layers)) => {
+            let flags = MountFlags::NOSUID | MountFlags::NODEV;
+            let mounted = rustix::mount::mount("overlay", target, "overlay", flags, layers.as_c_str());
+            host_step(format!("mount the overlay {shown} with the options {layers:?}"), mounted)?;
+        }
+        (None, None) => bind_path(tree, target, &shown)?,
     }
     restrict(tree, source, target)
 }

@@ -62,7 +62,7 @@ pub(crate) fn convert(global: &Global, bundle: &Path, spec: &Spec, id: &str) -> 
     }
     let mut trees = vec![TreeConfig::new(mounts::utf8(rootfs.clone())?, readonly)];
     // Nothing is written to a root that can only be read.
-    let root_overlay = if readonly { overlay.of_root_in_memory() } else { overlay.of_root(&rootfs, &mut trees)? };
+    let root_overlay = if readonly { Some(Overlay::in_memory()) } else { overlay.of_root(&rootfs, &mut trees)? };
     trees[0].readonly |= root_overlay.is_some();
     let linux = spec.linux().clone().unwrap_or_default();
     let ids = namespaces::ids(&linux)?;

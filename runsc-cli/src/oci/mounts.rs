@@ -9,10 +9,14 @@ use super::hints::{Hints, Use};
 use super::mount_ids;
 use super::overlay::Overlay;
 use crate::sandbox::config::{MountConfig, MountSource, OverlayConfig, TreeConfig};
+use crate::sandbox::mounts::split_options;
 use crate::user::IdMaps;
 
 /// File systems that the guest kernel makes itself.
 const KERNEL_TYPES: &[&str] = &["proc", "sysfs", "tmpfs", "devpts", "devtmpfs", "mqueue", "cgroup", "cgroup2"];
+
+/// Where cgroups are, on the host and inside.
+const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// What every sandbox has besides the mounts it is given.
 pub(crate) fn kernel_mounts() -> Vec<MountConfig> {
@@ -90,9 +94,18 @@ fn convert_one(mount: &Mount, given: &Given<'_>, trees: &mut Vec<TreeConfig>) ->
         "the mount on {} is no bind mount: it can't have ids of its own",
         destination.display()
     );
+    let host_cgroup = bind && mount.source().as_ref().is_some_and(|source| source.starts_with(CGROUPS));
+    if host_cgroup && destination.starts_with(CGROUPS) && destination != Path::new(CGROUPS) {
+        // A part of the host's tree, which the guest doesn't see.
+        tracing::warn!(destination = %destination.display(), "a mount of the host's cgroups is left out");
+        return Ok(None);
+    }
     let name = mount.source().as_ref().map_or_else(|| kind.to_owned(), |source| source.to_string_lossy().into_owned());
     let (mut overlay, mut exclusive) = (None, false);
-    let source = if bind {
+    let source = if host_cgroup && destination == Path::new(CGROUPS) {
+        // The guest's own cgroups stand for those of the host.
+        MountSource::Kernel("cgroup".to_owned())
+    } else if bind {
         let source = mount.source().as_ref();
         let source = source.with_context(|| format!("the bind mount on {} has no source", destination.display()))?;
         let named = absolute(given.bundle, source);
@@ -105,9 +118,7 @@ fn convert_one(mount: &Mount, given: &Given<'_>, trees: &mut Vec<TreeConfig>) ->
             options.extend(like(&source)?);
             MountSource::Kernel("tmpfs".to_owned())
         } else {
-            // The last one counts.
-            let rights = options.iter().rfind(|option| matches!(option.as_str(), "ro" | "rro" | "rw" | "rrw"));
-            let readonly = rights.is_some_and(|option| option == "ro" || option == "rro");
+            let readonly = is_readonly(&options);
             if let Some(ids) = ids.as_ref().filter(|_| !readonly) {
                 mount_ids::check_writer(ids, given.ids)
                     .with_context(|| format!("mounting on {}", destination.display()))?;
@@ -119,6 +130,8 @@ fn convert_one(mount: &Mount, given: &Given<'_>, trees: &mut Vec<TreeConfig>) ->
             overlay = covered;
             source
         }
+    } else if kind == "overlay" {
+        overlay_tree(&name, &options, given.overlay, trees)?
     } else if kind == "tmpfs" && destination == Path::new("/dev") {
         // What runtimes put on /dev is filled with device nodes by them; here the guest kernel does that.
         MountSource::Kernel("devtmpfs".to_owned())
@@ -134,6 +147,15 @@ fn convert_one(mount: &Mount, given: &Given<'_>, trees: &mut Vec<TreeConfig>) ->
     Ok(Some(MountConfig { destination, source, name, options, overlay, exclusive, copy_up }))
 }
 
+/// Has the gofer mount and serve an overlay of the host.
+fn overlay_tree(name: &str, options: &[String], overlay: &Overlay, trees: &mut Vec<TreeConfig>) -> Result<MountSource> {
+    let id = u32::try_from(trees.len()).context("too many mounts")?;
+    let readonly = is_readonly(options) || overlay.covers_mounts();
+    let layers = Some(split_options(options).1);
+    trees.push(TreeConfig { layers, ..TreeConfig::new(name.to_owned(), readonly) });
+    Ok(MountSource::Tree(id))
+}
+
 /// Has the gofer serve what is bound, and what covers it where writes are to go elsewhere.
 fn bind_tree(
     tree: TreeConfig,
@@ -147,6 +169,12 @@ fn bind_tree(
     trees.push(TreeConfig { readonly, ..tree });
     let covered = overlay.of_mount(&source, trees)?;
     Ok((MountSource::Tree(id), covered))
+}
+
+/// Tells whether writes are refused: the last option that speaks of it counts.
+fn is_readonly(options: &[String]) -> bool {
+    let rights = options.iter().rfind(|option| matches!(option.as_str(), "ro" | "rro" | "rw" | "rrw"));
+    rights.is_some_and(|option| option == "ro" || option == "rro")
 }
 
 /// Options that give a new file system's root the owner and mode of a directory.

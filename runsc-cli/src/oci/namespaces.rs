@@ -86,23 +86,28 @@ fn line_of(line: &str) -> Option<IdMap> {
     Some(IdMap { inside: next()?, outside: next()?, count: next()? })
 }
 
-/// The host and domain name of a UTS namespace that is given by path. Later changes are not shared.
+/// The host and domain name of the UTS namespace that the container is to share: the caller's if it has none of its own, or
+/// one that is given by path. Later changes are not shared.
 pub(super) fn uts_names(linux: &Linux) -> Result<Option<(String, String)>> {
+    let names = || {
+        let found = rustix::system::uname();
+        let text = |name: &std::ffi::CStr| name.to_string_lossy().into_owned();
+        (text(found.nodename()), text(found.domainname()))
+    };
     let mut namespaces = linux.namespaces().iter().flatten();
-    let given = namespaces.find(|namespace| namespace.typ() == LinuxNamespaceType::Uts);
-    let Some(path) = given.and_then(|given| given.path().as_ref()) else { return Ok(None) };
+    let Some(entry) = namespaces.find(|namespace| namespace.typ() == LinuxNamespaceType::Uts) else {
+        return Ok(Some(names()));
+    };
+    let Some(path) = entry.path() else { return Ok(None) };
     let what = || format!("looking at the UTS namespace {}", path.display());
     let namespace = File::open(path).with_context(what)?;
     // In a thread of its own, which never returns to the caller's.
     let looked = std::thread::scope(|scope| {
-        let look = || setns(namespace, CloneFlags::CLONE_NEWUTS).map(|()| rustix::system::uname());
+        let look = || setns(namespace, CloneFlags::CLONE_NEWUTS).map(|()| names());
         scope.spawn(look).join()
     });
     match looked.map_err(|_| anyhow!("{} failed", what()))? {
-        Ok(names) => {
-            let text = |name: &std::ffi::CStr| name.to_string_lossy().into_owned();
-            Ok(Some((text(names.nodename()), text(names.domainname()))))
-        }
+        Ok(names) => Ok(Some(names)),
         Err(Errno::EPERM) => {
             tracing::warn!("the names of the UTS namespace {} may not be looked at", path.display());
             Ok(None)

@@ -74,9 +74,9 @@ impl Overlay {
         if self.scope == Scope::None { Ok(None) } else { self.cover(rootfs, trees).map(Some) }
     }
 
-    /// What covers the root file system where only places for mounts are made in it.
-    pub(super) fn of_root_in_memory(&self) -> Option<OverlayConfig> {
-        (self.scope != Scope::None).then_some(OverlayConfig { store: None, size: None })
+    /// What covers a root file system that can only be read: places for mounts are made in it, whatever the scope.
+    pub(super) fn in_memory() -> OverlayConfig {
+        OverlayConfig { store: None, size: None }
     }
 
     /// What covers a bind mount of a directory.

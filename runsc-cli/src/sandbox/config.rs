@@ -188,6 +188,8 @@ pub(crate) struct TreeConfig {
     /// Ids of its own, which the command line sees to.
     #[serde(skip)]
     pub(crate) ids: Option<TreeIds>,
+    /// It is an overlay of the host with these options, mounted by the gofer.
+    pub(crate) layers: Option<String>,
     /// The gofer gets it as a mount, not by its path.
     pub(crate) detached: bool,
 }
@@ -204,7 +206,7 @@ pub(crate) struct TreeIds {
 impl TreeConfig {
     /// A tree as most are: with what is mounted below it, and the ids that it has.
     pub(crate) fn new(path: String, readonly: bool) -> TreeConfig {
-        TreeConfig { path, readonly, store: false, recursive: true, ids: None, detached: false }
+        TreeConfig { path, readonly, store: false, recursive: true, ids: None, layers: None, detached: false }
     }
 }
 

@@ -86,7 +86,7 @@ pub(crate) fn launch(global: &Global, mut config: SandboxConfig, extras: Extras<
     super::trees::mark(&mut config.trees, extras.ids.is_some());
     let config = &config;
     let program = File::open("/proc/self/exe").context("opening /proc/self/exe, to start the sandbox from")?;
-    for tree in &config.trees {
+    for tree in config.trees.iter().filter(|tree| tree.layers.is_none()) {
         // The gofer finds it by path, in a mount namespace of its own; asking here makes for a plain message.
         std::fs::metadata(&tree.path).with_context(|| format!("finding {} to serve it to the sandbox", tree.path))?;
     }

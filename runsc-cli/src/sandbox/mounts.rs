@@ -175,16 +175,12 @@ fn add(
         }
     };
     let file = fs.root().attr()?.kind != FileKind::Directory;
-    let empty = matches!(&mount.source, MountSource::Kernel(kind) if kind == "tmpfs");
-    if empty && !data.split(',').any(|option| option.starts_with("mode=")) {
-        take_mode(namespace, &mount.destination, &fs)?;
+    if matches!(&mount.source, MountSource::Kernel(kind) if kind == "tmpfs") {
+        begin_like(namespace, mount, &fs, &data)?;
     }
     let place = place(namespace, &mount.destination, file)?;
     if let MountSource::Tree(_) = mount.source {
         cover::check_proc(&place, &mount.destination)?;
-    }
-    if mount.copy_up {
-        sentry_fs::copy_tree(place.inode(), &fs.root()).context("copying what is there (tmpcopyup)")?;
     }
     let source = match &mount.source {
         // The host's path is none of the guest's business.
@@ -201,10 +197,18 @@ fn add(
     Ok(late.then_some(made))
 }
 
-/// Gives the root of a new file system the mode of the directory that it will cover, if there is one: as runc does, so that
-/// what only root may enter stays so.
-fn take_mode(namespace: &Arc<MountNamespace>, destination: &str, fs: &Arc<dyn FileSystem>) -> Result<()> {
-    if let Some(covered) = cover::find(namespace, destination)? {
+/// Gives a new tmpfs what it is to have of the directory that it will cover, if there is one: its files if that is asked for, else
+/// its mode if none is given, as in runc, so that what only root may enter stays so.
+fn begin_like(
+    namespace: &Arc<MountNamespace>,
+    mount: &MountConfig,
+    fs: &Arc<dyn FileSystem>,
+    data: &str,
+) -> Result<()> {
+    let Some(covered) = cover::find(namespace, &mount.destination)? else { return Ok(()) };
+    if mount.copy_up {
+        sentry_fs::copy_tree(covered.inode(), &fs.root()).context("copying what is there (tmpcopyup)")?;
+    } else if !data.split(',').any(|option| option.starts_with("mode=")) {
         let perm = Some(covered.attr()?.perm);
         fs.root().set_attr(&SetAttr { perm, ..SetAttr::default() })?;
     }
@@ -212,7 +216,7 @@ fn take_mode(namespace: &Arc<MountNamespace>, destination: &str, fs: &Arc<dyn Fi
 }
 
 /// Separates the options that every mount knows from those of the file system.
-fn split_options(options: &[String]) -> (MountFlags, String) {
+pub(crate) fn split_options(options: &[String]) -> (MountFlags, String) {
     let mut flags = MountFlags::RELATIME;
     let mut data = Vec::new();
     for option in options {

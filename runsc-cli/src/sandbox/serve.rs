@@ -1,5 +1,6 @@
 //! The gofer process.
 
+use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -35,7 +36,8 @@ pub(crate) fn main() -> Result<u8> {
         let recursion = if tree.recursive { Recursion::Yes } else { Recursion::No };
         let mount = if tree.detached { passed.next() } else { None };
         let detached = mount.map(|index| inherited(index, &format!("the mount of {}", tree.path))).transpose()?;
-        trees.push(TreeSpec { id: u32::try_from(index)?, source, flags, recursion, detached });
+        let layers = tree.layers.clone().map(CString::new).transpose().context("options of an overlay")?;
+        trees.push(TreeSpec { id: u32::try_from(index)?, source, flags, recursion, layers, detached });
     }
     let sockets: Vec<OwnedFd> = passed.map_while(inherited_fd).collect();
     gofer::confine::run(trees, sockets, Some(log_fd), sentry_platform::trim::trim).context("serving files")?;

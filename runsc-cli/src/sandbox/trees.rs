@@ -14,7 +14,7 @@ use super::config::{TreeConfig, TreeIds};
 pub(super) fn mark(trees: &mut [TreeConfig], own_ids: bool) {
     let privileged = crate::user::is_host_root();
     for tree in trees {
-        tree.detached = tree.ids.is_some() || own_ids && privileged;
+        tree.detached = tree.layers.is_none() && (tree.ids.is_some() || own_ids && privileged);
     }
 }
 

@@ -14,13 +14,14 @@ mod network;
 mod rootless;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::mount::{UnmountFlags, unmount};
 use rustix::termios::Winsize;
 
 use crate::Common;
@@ -72,6 +73,7 @@ pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
     for (name, engine) in engines.into_iter().filter(|(name, _)| wanted(name)) {
         let work = tempfile::Builder::new().prefix("runsc-engines-").tempdir().context("make a directory")?;
         tally.suite(name, |tally| engine(&runsc, work.path(), tally));
+        unmount_below(work.path());
     }
     let deadline = Instant::now() + Duration::from_secs(5);
     while Instant::now() < deadline && processes(&runsc).difference(&before).next().is_some() {
@@ -80,6 +82,16 @@ pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
     let left = processes(&runsc).difference(&before).count();
     tally.check("engines: no process is left", (left > 0).then(|| format!("{left} still live")));
     Ok(())
+}
+
+/// Unmounts what engines have left mounted in a directory: their data, a network namespace.
+fn unmount_below(dir: &Path) {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let places = mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)).map(Path::new);
+    for place in places.filter(|place| place.starts_with(dir)) {
+        // What stays keeps the directory from being removed, and nothing else.
+        let _ = unmount(place, UnmountFlags::DETACH);
+    }
 }
 
 /// Makes an image's files: busybox and the little that programs look for.
@@ -97,6 +109,9 @@ fn image(work: &Path) -> Result<PathBuf> {
     fs::write(rootfs.join("etc/passwd"), users).context("write the image's users")?;
     fs::write(rootfs.join("etc/group"), "root:x:0:\nuser:x:1000:\n").context("write the image's groups")?;
     fs::write(rootfs.join("bin/keys"), KEYS).context("write a script")?;
+    // What keeps a pod.
+    fs::write(rootfs.join("bin/pause"), "#!/bin/sh\nexec sleep 1000000\n").context("write a script")?;
+    fs::set_permissions(rootfs.join("bin/pause"), Permissions::from_mode(0o755)).context("make a script a program")?;
     let tar = work.join("image.tar");
     let packed = Command::new("tar").arg("-C").arg(&rootfs).arg("-cf").arg(&tar).arg(".").status();
     if !packed.context("run tar")?.success() {
