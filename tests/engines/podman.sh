@@ -56,12 +56,12 @@ p tag busy localhost/busy:latest; printf '%s\n' 'FROM busy' 'CMD ["/bin/pause"]'
 printf '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n[engine]\ninfra_image = "localhost/infra:latest"\n' >"$WORK/containers.conf"; export CONTAINERS_CONF=$WORK/containers.conf
 case_ a pod whose containers talk over the loopback; p pod create --name "$id-pod" --network none >/dev/null
 p run -d --pod "$id-pod" --name "$id-web" busy sh -c 'mkdir -p /www; echo page >/www/index.html; httpd -f -p 80 -h /www' >/dev/null
-both p run --rm --pod "$id-pod" busy sh -c 'until wget -q -O - http://127.0.0.1/; do sleep 0.1; done; hostname; ip -o -4 addr | tr -s " " | cut -d" " -f2-4'
+both p run --rm --pod "$id-pod" busy sh -c 'until wget -q -O - http://127.0.0.1/ 2>/dev/null; do sleep 0.1; done; hostname; ip -o -4 addr | tr -s " " | cut -d" " -f2-4'
 p pod ps --format '{{.Name}} {{.Status}} {{.NumberOfContainers}}'; p pod stats --no-stream --format '{{.Name}}' "$id-pod" | sort | grep -c -e web -e infra
 case_ a pod paused, stopped, started again; p pod pause "$id-pod" >/dev/null; p pod ps --format '{{.Status}}'; p pod unpause "$id-pod" >/dev/null; p pod ps --format '{{.Status}}'
 p pod stop -t 0 "$id-pod" >/dev/null; p pod ps --format '{{.Status}}'; p pod start "$id-pod" >/dev/null; p pod ps --format '{{.Status}}'
 until_ $PODMAN exec "$id-web" wget -q -O - http://127.0.0.1/; both p exec "$id-web" wget -q -O - http://127.0.0.1/; p pod rm -f -t 0 "$id-pod" >/dev/null; p pod ps -q; p ps -aq
 case_ a pod of Kubernetes\' description
 printf '%s\n' 'apiVersion: v1' 'kind: Pod' "metadata: {name: $id-kube}" 'spec:' '  containers:' "  - {name: a, image: localhost/busy:latest, imagePullPolicy: Never, command: [/bin/sh, -c, 'mkdir /www; echo page >/www/index.html; httpd -f -p 80 -h /www']}" \
-    "  - {name: b, image: localhost/busy:latest, imagePullPolicy: Never, command: [/bin/sh, -c, 'until wget -q -O - http://127.0.0.1/; do sleep 0.1; done; sleep 1000']}" >"$WORK/pod.yml"
+    "  - {name: b, image: localhost/busy:latest, imagePullPolicy: Never, command: [/bin/sh, -c, 'until wget -q -O - http://127.0.0.1/ 2>/dev/null; do sleep 0.1; done; sleep 1000']}" >"$WORK/pod.yml"
 p kube play --network none "$WORK/pod.yml" >/dev/null 2>"$WORK/said" || cat "$WORK/said"; until_ sh -c "$PODMAN logs $id-kube-b | grep page"; p logs "$id-kube-b"; p kube down "$WORK/pod.yml" >/dev/null; p pod ps -q
