@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::Thread;
 use std::time::Duration;
 
+use abi::Errno;
 use gofer_proto::{MAX_MESSAGE, Request, SeqPacket, Transport, TransportError, Writer};
 
 use crate::server::Server;
@@ -133,11 +134,12 @@ pub(crate) fn connection(server: &Server, transport: &mut dyn Transport, answere
             Err(error) => return tracing::warn!(%error, "gofer connection ended"),
         };
         let given = match (&request, received.fd) {
-            (Request::MemoryFile | Request::SendTo { .. } | Request::Connect { .. }, Some(fd)) => Some(fd),
+            (_, None) if received.fd_lost => Err(Errno::ENFILE),
+            (Request::MemoryFile | Request::SendTo { .. } | Request::Connect { .. }, Some(fd)) => Ok(Some(fd)),
             (Request::MemoryFile | Request::SendTo { .. }, None) => {
                 return tracing::warn!("the sentry sent no descriptor; gofer connection ended");
             }
-            (_, None) => None,
+            (_, None) => Ok(None),
             (_, Some(_)) => return tracing::warn!("the sentry sent a descriptor; gofer connection ended"),
         };
         out.clear();

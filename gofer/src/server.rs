@@ -105,7 +105,7 @@ impl Server {
         &self,
         id: u32,
         request: Request<'_>,
-        given: Option<OwnedFd>,
+        given: Result<Option<OwnedFd>, Errno>,
         out: &mut Writer,
     ) -> Option<Option<OwnedFd>> {
         if let Request::Forget { handles } = request {
@@ -116,7 +116,7 @@ impl Server {
             }
             return None;
         }
-        match self.perform(request, given) {
+        match given.and_then(|given| self.perform(request, given)) {
             Ok(outcome) => Some(outcome.encode(id, out)),
             Err(errno) => {
                 Reply::Error(errno).encode(id, out);

@@ -11,6 +11,7 @@
 //   special rights PATH         sends one and asks for one
 //   special read PATH FLAGS     opens a FIFO for reading and prints what comes
 //   special write PATH TEXT     opens a FIFO for writing and writes
+//   special fill PATH           opens a FIFO, or files in a directory, until that fails, and then something else
 //   special nowriter PATH       opens a FIFO without waiting, in ways of which some fail
 
 #define _GNU_SOURCE
@@ -24,6 +25,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -375,6 +377,39 @@ static int nowriter(const char *path)
 	return 0;
 }
 
+// Opens PATH, or files under the directory PATH, until that fails; then all works as before.
+static int fill(const char *path)
+{
+	static int fds[4096];
+	char name[200];
+	struct stat found;
+	int count = 0, first, last;
+
+	if (stat(path, &found) < 0)
+		return 4;
+	for (; count < 4096; count++) {
+		if (S_ISFIFO(found.st_mode)) {
+			fds[count] = open(path, O_RDWR | O_NONBLOCK);
+		} else {
+			snprintf(name, sizeof name, "%s/file%d", path, count);
+			fds[count] = open(name, O_RDWR | O_CREAT, 0600);
+		}
+		if (fds[count] < 0)
+			break;
+	}
+	say("the last", count < 4096 ? -1 : 0);
+	say("many", count > 100);
+	for (int i = 0; i < count; i++)
+		close(fds[i]);
+	snprintf(name, sizeof name, "%s.after", path);
+	say("afterwards", (first = open(name, O_RDWR | O_CREAT, 0600)) < 0 ? -1 : 0);
+	say("write", write(first, "abc", 3));
+	say("again", (last = open(name, O_RDONLY)) < 0 ? -1 : 0);
+	say("read", read(last, buffer, 10));
+	say("remove", unlink(name));
+	return 0;
+}
+
 int main(int count, char **words)
 {
 	const char *role = count > 2 ? words[1] : "";
@@ -402,6 +437,8 @@ int main(int count, char **words)
 		return read_fifo(words[2]);
 	if (!strcmp(role, "write") && count > 3)
 		return write_fifo(words[2], words[3]);
+	if (!strcmp(role, "fill"))
+		return fill(words[2]);
 	if (!strcmp(role, "nowriter"))
 		return nowriter(words[2]);
 	fprintf(stderr, "special: unknown role\n");

@@ -44,7 +44,7 @@ enum At<'a> {
 
 /// Runs all checks.
 pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
-    need(&[("gcc", "gcc"), ("busybox", "busybox-static"), ("setpriv", "util-linux")])?;
+    need(&[("gcc", "gcc"), ("busybox", "busybox-static"), ("setpriv", "util-linux"), ("prlimit", "util-linux")])?;
     let dir = tempfile::Builder::new().prefix("runsc-special").tempdir().context("make a directory")?;
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).context("open the directory to all")?;
     let stage = Stage { runsc: runsc(common)?, program: build(dir.path())?, dir };
@@ -89,6 +89,10 @@ pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
         check("a host's FIFO is written", &|| fifo_between(&stage, fifo, At::Host));
         let root = At::Sandbox(platform, &["--host-fifo=open"], false);
         check("a host's FIFO in the root", &|| fifo_between(&stage, At::Host, root));
+        check("a full table of descriptors refuses FIFOs only", &|| full_table(&stage, fifo, true));
+        check("a full table of descriptors refuses files only", &|| {
+            full_table(&stage, At::Sandbox(platform, &[], true), false)
+        });
         check("a FIFO's other side that is missing", &|| fifo_alone(&stage, fifo));
         let none = At::Sandbox(platform, &["--host-fifo=none"], true);
         check("--host-fifo=none: a host's FIFO is the sandbox's own pipe", &|| fifo_apart(&stage, none));
@@ -341,6 +345,24 @@ fn fifo_alone(stage: &Stage, at: At<'_>) -> Result<()> {
     let (native, ours) = (print(At::Host)?, print(at)?);
     ensure!(native.stdout == ours.stdout, "{}", first_difference(&native.stdout, &ours.stdout));
     Ok(())
+}
+
+/// The sentry can hold no more of the host's descriptors than the host lets it; what is refused is that and nothing later.
+fn full_table(stage: &Stage, at: At<'_>, fifo: bool) -> Result<()> {
+    if fifo {
+        stage.fifo()?;
+    } else {
+        let _ = fs::remove_file(stage.path());
+        fs::create_dir(stage.path()).context("make a directory")?;
+    }
+    let inner = stage.command(at, &["fill"]);
+    let mut command = Command::new("prlimit");
+    command.arg("--nofile=400:400").arg(inner.get_program()).args(inner.get_args());
+    let ended = run_command(&mut command, LIMIT);
+    if !fifo {
+        fs::remove_dir_all(stage.path()).context("remove the directory")?;
+    }
+    expect(&ended?, "the last: ENFILE\nmany: 1\nafterwards: 0\nwrite: 3\nagain: 0\nread: 3\nremove: 0\n")
 }
 
 /// A reader outside and a writer inside never meet.

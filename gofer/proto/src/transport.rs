@@ -31,6 +31,8 @@ pub struct Received {
     pub len: usize,
     /// The descriptor that came with it.
     pub fd: Option<OwnedFd>,
+    /// One came that our table of descriptors has no room for: the host has closed it. The message itself is whole.
+    pub fd_lost: bool,
 }
 
 /// Carries whole messages with at most one descriptor each.
@@ -100,13 +102,15 @@ impl Transport for SeqPacket {
                 _ => None,
             });
             let fd = fds.next().and_then(|mut fds| fds.next());
-            if message.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+            // Too many are cut after the first; where there is none at all (`RLIMIT_NOFILE`), the buffer was large enough.
+            let cut = message.flags.contains(ReturnFlags::CTRUNC);
+            if message.flags.contains(ReturnFlags::TRUNC) || (cut && fd.is_some()) {
                 return Err(TransportError::Oversized);
             }
             if message.bytes == 0 {
                 return Err(TransportError::Closed);
             }
-            return Ok(Received { len: message.bytes, fd });
+            return Ok(Received { len: message.bytes, fd, fd_lost: cut });
         }
     }
 }

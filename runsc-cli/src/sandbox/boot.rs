@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sentry::Kernel;
 use sentry::control::{Control, home, init_of, streams};
 use sentry::init::Init;
@@ -118,6 +119,7 @@ fn run(mut config: SandboxConfig, passed: Passed, log: OwnedFd) -> Result<i32> {
     if config.host.fifo {
         kernel.vfs.use_host_fifos(Arc::new(reactor.clone()));
     }
+    raise_limit()?;
     let internet = network::attach(&kernel, &reactor, &config)?;
     let on_host = filter::OnHost { internet, unix: config.host.sockets(), listening: config.host.bind };
     confine::lock()?;
@@ -199,6 +201,12 @@ fn platform(config: &SandboxConfig) -> Result<Arc<dyn Platform>> {
         "ptrace" => Ptrace::new().context("starting the ptrace platform"),
         other => bail!("unknown platform {other:?}; use systrap or ptrace"),
     }
+}
+
+/// What the guest has open on the host is a descriptor of ours each; its own limit is the guest kernel's.
+fn raise_limit() -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).context("raising the limit of descriptors")
 }
 
 /// Makes guest files of the caller's standard streams; those that are closed stay closed.

@@ -13,7 +13,6 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sentry::Kernel;
 use sentry::reactor::Reactor;
 use sentry_net::{HostNet, NetSettings};
@@ -160,7 +159,6 @@ pub(super) fn attach(kernel: &Arc<Kernel>, reactor: &Reactor, config: &SandboxCo
     kernel.net.configure(settings(config));
     if config.host.sockets() {
         kernel.net.use_host_unix(Arc::new(reactor.clone()));
-        raise_limit()?;
     }
     if config.network == NetworkMode::Loopback {
         return Ok(false);
@@ -176,14 +174,7 @@ pub(super) fn attach(kernel: &Arc<Kernel>, reactor: &Reactor, config: &SandboxCo
         return Ok(false);
     }
     kernel.net.use_host(host);
-    raise_limit()?;
     Ok(true)
-}
-
-/// Each socket of the guest on the host is a descriptor of ours; its own limit is the guest kernel's.
-fn raise_limit() -> Result<()> {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).context("raising the limit of descriptors")
 }
 
 /// What the settings of config.json mean to the guest's sockets.

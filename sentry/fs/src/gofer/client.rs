@@ -107,11 +107,12 @@ impl Client {
         Ok((client, hello.mounts.iter().map(mount).collect()))
     }
 
-    /// Asks one question. `read` takes what it needs out of the answer, which is never [`Reply::Error`].
+    /// Asks one question. `read` takes what it needs out of the answer, which is never [`Reply::Error`], and the descriptor
+    /// that came with it: `EIO` where none did, `ENFILE` where we have no room for one more.
     pub(super) fn call<R>(
         &self,
         request: &Request<'_>,
-        read: impl FnOnce(Reply<'_>, Option<OwnedFd>) -> Result<R, Errno>,
+        read: impl FnOnce(Reply<'_>, Result<OwnedFd, Errno>) -> Result<R, Errno>,
     ) -> Result<R, Errno> {
         if self.dead.len() >= FORGET_BATCH {
             self.bury();
@@ -126,8 +127,7 @@ impl Client {
 
     /// Has a memory file of the sentry's opened once more, for reading only.
     pub(crate) fn reopen_memory(&self, file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-        let read = |_: Reply<'_>, fd: Option<OwnedFd>| fd.ok_or(Errno::EIO);
-        self.with_connection(|connection| connection.call(&Request::MemoryFile, Some(file), read))
+        self.with_connection(|connection| connection.call(&Request::MemoryFile, Some(file), |_, fd| fd))
     }
 
     /// Remembers an inode that has died. Never waits.
@@ -168,7 +168,7 @@ impl Connection {
         &mut self,
         request: &Request<'_>,
         given: Option<BorrowedFd<'_>>,
-        read: impl FnOnce(Reply<'_>, Option<OwnedFd>) -> Result<R, Errno>,
+        read: impl FnOnce(Reply<'_>, Result<OwnedFd, Errno>) -> Result<R, Errno>,
     ) -> Result<R, Errno> {
         let id = self.send(request, given)?;
         let received = match self.transport.receive(&mut self.buf) {
@@ -179,7 +179,10 @@ impl Connection {
         match answer {
             Ok((answered, reply)) if answered == id => match reply {
                 Reply::Error(errno) => Err(errno),
-                reply => read(reply, received.fd),
+                reply => {
+                    let none = if received.fd_lost { Errno::ENFILE } else { Errno::EIO };
+                    read(reply, received.fd.ok_or(none))
+                }
             },
             Ok(_) => {
                 self.broken = true;

@@ -163,7 +163,7 @@ impl Inode for GoferInode {
             return Err(Errno::ECONNREFUSED);
         }
         let request = Request::Connect { node: self.handle, kind };
-        self.fs.client.call(&request, |_, fd| fd.ok_or(Errno::EIO)).and_then(a_socket)
+        self.fs.client.call(&request, |_, fd| fd).and_then(a_socket)
     }
 
     fn connect_host_from(&self, socket: BorrowedFd<'_>) -> Result<(), Errno> {
@@ -181,7 +181,14 @@ impl Inode for GoferInode {
     fn bind_host(&self, name: &[u8], new: &NewInode, kind: u32) -> Result<(InodeRef, OwnedFd), Errno> {
         let kind = SocketKind::from_raw(kind).ok_or(Errno::EOPNOTSUPP)?;
         let (inode, fd) = self.make(&Request::Bind { dir: self.handle, name, new: new_node(new), kind })?;
-        Ok((inode as InodeRef, a_socket(fd.ok_or(Errno::EIO)?)?))
+        match fd.and_then(a_socket) {
+            Ok(socket) => Ok((inode as InodeRef, socket)),
+            Err(errno) => {
+                // Nobody will ever answer there.
+                let _ = self.unlink(name);
+                Err(errno)
+            }
+        }
     }
 
     fn open_host_fifo(&self, flags: OpenFlags) -> Option<Result<OwnedFd, Errno>> {
@@ -189,7 +196,7 @@ impl Inode for GoferInode {
             return None;
         }
         let request = Request::Open { node: self.handle, access: access(flags) };
-        Some(self.fs.client.call(&request, |_, fd| fd.ok_or(Errno::EIO)).and_then(a_fifo))
+        Some(self.fs.client.call(&request, |_, fd| fd).and_then(a_fifo))
     }
 
     fn mkdir(&self, name: &[u8], new: &NewInode) -> Result<InodeRef, Errno> {

@@ -283,7 +283,7 @@ impl GoferInode {
             }
         }
         let request = Request::Open { node: self.handle, access };
-        let fd = self.fs.client.call(&request, |_, fd| fd.ok_or(Errno::EIO))?;
+        let fd = self.fs.client.call(&request, |_, fd| fd)?;
         self.keep(access, fd)
     }
 
@@ -341,8 +341,8 @@ impl GoferInode {
         if Arc::ptr_eq(&self.fs, &other.fs) { Ok(other) } else { Err(Errno::EXDEV) }
     }
 
-    /// Makes something in this directory.
-    pub(super) fn make(&self, request: &Request<'_>) -> Result<(Arc<GoferInode>, Option<OwnedFd>), Errno> {
+    /// Makes something in this directory; the descriptor that comes with it may be missing.
+    pub(super) fn make(&self, request: &Request<'_>) -> Result<(Arc<GoferInode>, Result<OwnedFd, Errno>), Errno> {
         let made = self.fs.client.call(request, |reply, fd| match reply {
             Reply::Entry(entry) => Ok((entry, fd)),
             _ => Err(Errno::EIO),
@@ -357,7 +357,7 @@ impl GoferInode {
     /// Makes a regular file and keeps the descriptor that comes with it.
     pub(super) fn make_open(&self, request: &Request<'_>) -> Result<InodeRef, Errno> {
         let (inode, fd) = self.make(request)?;
-        if let Some(fd) = fd {
+        if let Ok(fd) = fd {
             inode.keep(Access::READ | Access::WRITE, fd)?;
         }
         Ok(inode as InodeRef)

@@ -29,12 +29,12 @@ impl Backing for FileStore {
     fn make(&self) -> Result<OwnedFd, Errno> {
         let new = NewNode { mode: mode::IFREG | 0o600, uid: 0, gid: 0, reserved: 0, rdev: 0 };
         let request = Request::Tmpfile { dir: self.root, new };
-        let (entry, file) = self.client.call(&request, |reply, fd| match (reply, fd) {
-            (Reply::Entry(entry), Some(fd)) => Ok((entry, fd)),
+        let (entry, file) = self.client.call(&request, |reply, fd| match reply {
+            Reply::Entry(entry) => Ok((entry, fd)),
             _ => Err(Errno::EPROTO),
         })?;
         // The descriptor is all that is wanted.
         self.client.died(Dead { handle: entry.handle, given: 1, fs: Weak::new() });
-        Ok(file)
+        file
     }
 }
