@@ -4,7 +4,8 @@
 //! follow each other closely, a stub and a worker on one CPU put each other to sleep for every call, at some microseconds,
 //! and since neither runs for long the host sees no reason to part them. A worker that finds itself in this place moves
 //! to another CPU; there each spins for the other, at a tenth of the cost. On a machine without an idle CPU that doesn't
-//! help, so it is tried at ever longer intervals until it has helped.
+//! help, nor where the two soon meet again (each new process is where the host puts it), so it is tried at ever longer
+//! intervals until it has helped for long.
 //!
 //! Where it has not, and as many guests are busy as there are CPUs, a worker would share its own with a stub whatever it did.
 //! Then it *claims* its CPU: stubs that it meets there are sent to the others, where they take turns, each at the
@@ -28,6 +29,8 @@ const CROWD: u32 = 8;
 const WINDOW: Duration = Duration::from_micros(500);
 const FIRST_REST: Duration = Duration::from_millis(1);
 const LONGEST_REST: Duration = Duration::from_millis(64);
+/// A move has helped if there is no crowd again within so many rests.
+const CALM: u32 = 10;
 /// Moves in vain after which a worker claims its CPU.
 const MOVES: u32 = 2;
 /// How long a claim lasts before it is made anew.
@@ -83,6 +86,8 @@ struct State {
     /// Nothing is tried before this.
     rest_until: Instant,
     rest: Duration,
+    /// When the last move was.
+    moved: Instant,
     /// Moves that were not worth it since the last that was.
     vain: u32,
     /// No claim is made before this.
@@ -92,7 +97,15 @@ struct State {
 
 impl State {
     fn new(now: Instant) -> State {
-        State { since: now, rest_until: now, rest: FIRST_REST, vain: 0, pause_until: now, pause: FIRST_PAUSE }
+        State {
+            since: now,
+            rest_until: now,
+            rest: FIRST_REST,
+            moved: now,
+            vain: 0,
+            pause_until: now,
+            pause: FIRST_PAUSE,
+        }
     }
 }
 
@@ -157,7 +170,9 @@ impl Crowd {
         if now < state.rest_until {
             return Advice::Stay;
         }
-        state.rest = (2 * state.rest).min(LONGEST_REST);
+        let calm = now.duration_since(state.moved) > CALM * state.rest;
+        state.rest = if calm { FIRST_REST } else { (2 * state.rest).min(LONGEST_REST) };
+        state.moved = now;
         state.rest_until = now + state.rest;
         state.vain += 1;
         Advice::Part
@@ -255,12 +270,9 @@ impl Crowd {
         true
     }
 
-    /// Hears that to part was worth it.
+    /// Hears that after a move the next call found both awake.
     pub(super) fn went_well(&self) {
-        let now = Instant::now();
-        let mut state = self.state.lock();
-        let (pause_until, pause) = (state.pause_until, state.pause);
-        *state = State { pause_until, pause, ..State::new(now) };
+        self.state.lock().vain = 0;
     }
 }
 

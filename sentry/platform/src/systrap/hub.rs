@@ -104,6 +104,9 @@ pub(super) struct Hub {
     bell: OwnedFd,
     /// Tells of the ends of processes, and of what [`Hub::attend`] has added.
     deaths: OwnedFd,
+    /// Processes that nobody uses and that have not been killed yet.
+    leaving: Mutex<Vec<Arc<Proc>>>,
+    has_leaving: AtomicBool,
     attended: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
@@ -173,6 +176,8 @@ impl Hub {
             crowd: Crowd::new(),
             bell,
             deaths,
+            leaving: Mutex::new(Level::Leaf, Vec::new()),
+            has_leaving: AtomicBool::new(false),
             attended: OnceLock::new(),
         }))
     }
@@ -221,6 +226,7 @@ impl Hub {
     /// Looks for events, without a host call most times.
     pub(super) fn poll(self: &Arc<Hub>) -> bool {
         self.enlist();
+        self.see_off();
         let tick = self.ticks.fetch_add(1, Ordering::Relaxed);
         let mut found = false;
         if self.watch.load(Ordering::Relaxed) > 0 || tick.is_multiple_of(SERVICE_EVERY) {
@@ -520,10 +526,30 @@ impl Hub {
         found
     }
 
-    /// Ends a process that nobody uses any more.
+    /// Ends a process that nobody uses any more: all its stubs wait for requests that won't come. A worker does so when it looks
+    /// for events next. By then it has made its parent go on, and the host frees the memory meanwhile; before, it would do
+    /// so first, on this CPU.
     pub(super) fn release(&self, proc: &Arc<Proc>) {
-        if proc.release() {
+        proc.release();
+        if WORKER.try_with(|worker| worker.borrow().is_some()).unwrap_or(false) {
+            self.leaving.lock().push(Arc::clone(proc));
+            self.has_leaving.store(true, Ordering::SeqCst);
+        } else {
+            self.end(proc);
+        }
+    }
+
+    fn end(&self, proc: &Arc<Proc>) {
+        if proc.end() {
             self.reap(proc);
+        }
+    }
+
+    /// Ends the processes that [`Hub::release`] has left.
+    fn see_off(&self) {
+        if self.has_leaving.load(Ordering::Relaxed) && self.has_leaving.swap(false, Ordering::SeqCst) {
+            let leaving = std::mem::take(&mut *self.leaving.lock());
+            leaving.iter().for_each(|proc| self.end(proc));
         }
     }
 

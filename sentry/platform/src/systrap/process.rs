@@ -116,10 +116,14 @@ impl Proc {
         Some(state.slots.clone())
     }
 
-    /// Marks as used by nobody, and kills. Returns whether it can be reaped at once.
-    pub(super) fn release(&self) -> bool {
-        let mut state = self.state.lock();
-        state.released = true;
+    /// Marks as used by nobody.
+    pub(super) fn release(&self) {
+        self.state.lock().released = true;
+    }
+
+    /// Kills what nobody uses. Returns whether it can be reaped at once.
+    pub(super) fn end(&self) -> bool {
+        let state = self.state.lock();
         if state.death.is_none() && !state.reaped {
             host::kill(self.pidfd.as_fd());
         }

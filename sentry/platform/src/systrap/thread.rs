@@ -445,6 +445,11 @@ impl Thread {
         over.is_some()
     }
 
+    /// Tells whether a notification of this thread's, or of a child of its, is expected.
+    pub(super) fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Relaxed)
+    }
+
     /// Makes workers look for notifications often, or no longer, because of this thread.
     pub(super) fn watch(&self, hub: &Hub, on: bool) {
         if self.watched.swap(on, Ordering::SeqCst) != on {

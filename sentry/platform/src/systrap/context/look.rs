@@ -35,7 +35,8 @@ impl SystrapContext {
         const SELDOM: u32 = 256;
         let most = self.hub.setup.rounds;
         let found = std::mem::replace(&mut self.found, Found::Awake);
-        if std::mem::take(&mut self.hurried) {
+        // A stub that is about to ask for leave by a notification waits for a worker that looks for those.
+        if std::mem::take(&mut self.hurried) || self.thread.is_watched() {
             return self.thread.has_news();
         }
         match found {
