@@ -74,7 +74,7 @@ fn main() -> ExitCode {
     if !parsed.global.ignored.is_empty() {
         tracing::warn!(flags = parsed.global.ignored.join(" "), "flags of gVisor that have no effect here");
     }
-    match cmd::run(&parsed.global, parsed.command) {
+    match terminal::part_with_directories().and_then(|()| cmd::run(&parsed.global, parsed.command)) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             log::fatal(&parsed.global, &error);

@@ -32,7 +32,7 @@ impl Passed {
         let named = args.pass_fd.iter().map(|mapping| (*mapping, "--pass-fd"));
         for (FdMapping { host, guest }, flag) in preserved.chain(named) {
             ensure!(!passed.numbers.contains(&guest), "{flag}: descriptor {guest} of the process is given twice");
-            let copy = taken.get(host, flag).and_then(terminal::for_sandbox);
+            let copy = taken.get(host, flag).and_then(check_content).and_then(terminal::for_sandbox);
             passed.fds.push(copy.with_context(|| format!("{flag}: passing descriptor {host}"))?);
             passed.numbers.push(guest);
         }
@@ -77,12 +77,22 @@ impl Taken {
     }
 }
 
-/// Checks that a program can be read and mapped from a descriptor.
+/// Refuses a descriptor that leads to other files: whoever holds a directory reaches all of the host's through its `..`.
+fn check_content(fd: BorrowedFd<'_>) -> Result<BorrowedFd<'_>> {
+    ensure!(
+        !terminal::is_place(fd)?,
+        "it is a directory or was opened with O_PATH, and would give the host's files away"
+    );
+    Ok(fd)
+}
+
+/// Checks that a program can be read and mapped from a descriptor. None may be written to, as on Linux (`ETXTBSY`): the
+/// process would hold it.
 fn check_program(fd: BorrowedFd<'_>) -> Result<()> {
     let kind = FileType::from_raw_mode(rustix::fs::fstat(fd).context("looking at the program")?.st_mode);
     ensure!(kind == FileType::RegularFile, "the program is no regular file");
     let flags = rustix::fs::fcntl_getfl(fd).context("looking at the program")?;
-    let readable = !flags.contains(OFlags::PATH) && flags & OFlags::RWMODE != OFlags::WRONLY;
-    ensure!(readable, "the program is not open for reading");
+    let readable = !flags.contains(OFlags::PATH) && flags & OFlags::RWMODE == OFlags::RDONLY;
+    ensure!(readable, "the program is not open for reading alone");
     Ok(())
 }

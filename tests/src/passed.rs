@@ -51,6 +51,11 @@ const CASES: &[(&str, &str, &str, &str, i32, &str)] = &[
     ("a script as a program", "7<script", "--exec-fd 7", "0", 128, "no such file or directory"),
     ("no program", "7<.", "--exec-fd 7", "0", 128, "--exec-fd=7: the program is no regular file"),
     ("a program that can't be read", "7>>program", "--exec-fd 7", "0", 128, "not open for reading"),
+    ("a program that can be written", "7<>program", "--exec-fd 7", "0", 128, "not open for reading alone"),
+    ("a directory", "7</", "--pass-fd 7:5", "true", 128, "--pass-fd: passing descriptor 7: it is a directory"),
+    ("a preserved directory", "3</", "--preserve-fds 1", "true", 128, "--preserve-fds: passing descriptor 3: it is"),
+    ("a directory as standard input", "0</", "", "ls -a /proc/self/fd/0/; cat; echo $?", 0, ": Is a directory\n"),
+    ("a directory as standard input is the host's no more", "0</", "", "ls /proc/self/fd/0/ | wc -l", 0, "0\n"),
     ("no descriptor for a program", "", "--exec-fd 77", "0", 128, "--exec-fd: descriptor 77 isn't open"),
 ];
 

@@ -8,7 +8,8 @@ use abi::Errno;
 use abi::flags::OpenFlags;
 use rustix::fs::OFlags;
 use sentry_fs::hostfd::{HostFd, HostTerminal};
-use sentry_fs::{FileOps, IoDst, IoFlags, MapSource};
+use sentry_fs::tmpfs::{TmpFs, TmpfsOptions};
+use sentry_fs::{FileOps, FileSystem, IoDst, IoFlags, MapSource};
 
 use crate::Kernel;
 use crate::reactor::Reactor;
@@ -38,7 +39,7 @@ pub fn take_over(
 }
 
 /// Makes a guest file of one descriptor with these status flags of the host. The first that is a terminal sets `terminal`,
-/// which later ones share.
+/// which later ones share. One that only names a place (`O_PATH`) stands for a directory, which the caller has kept.
 pub fn adopt(
     kernel: &Arc<Kernel>,
     reactor: &Reactor,
@@ -46,6 +47,9 @@ pub fn adopt(
     status: OFlags,
     terminal: &mut Option<Arc<HostTerminal>>,
 ) -> Result<Arc<File>, Errno> {
+    if status.contains(OFlags::PATH) {
+        return empty_directory();
+    }
     let mut host = HostFd::new(fd, reactor)?;
     if host.is_terminal() {
         let shared = terminal.get_or_insert_with(|| HostTerminal::new(kernel.tty_host()));
@@ -60,6 +64,13 @@ pub fn adopt(
     let flags = OpenFlags::from_bits_retain(status.bits()) & kept;
     let inode = host.inode();
     Ok(File::new(host, Some(inode), flags))
+}
+
+/// Makes a directory of nobody's that is open.
+fn empty_directory() -> Result<Arc<File>, Errno> {
+    let inode = TmpFs::new(TmpfsOptions::default())?.root();
+    let flags = OpenFlags::DIRECTORY;
+    Ok(File::new(Arc::clone(&inode).open(flags)?, Some(inode), flags))
 }
 
 /// The content of a program that was passed in. It has no place among the sandbox's files, and is shown like a memfd's: C

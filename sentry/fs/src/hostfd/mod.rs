@@ -94,14 +94,13 @@ pub fn reopen_terminal(fd: impl AsFd) -> Option<OwnedFd> {
 
 impl HostFd {
     /// Takes over a descriptor. A terminal that blocks is opened again through `/proc`, as far as that is mounted and
-    /// allowed.
+    /// allowed. `EISDIR` for a directory, which would lead to the host's files.
     pub fn new(fd: OwnedFd, reactor: &dyn HostReactor) -> Result<HostFd, Errno> {
         let stat = rustix::fs::fstat(&fd).map_err(host::errno)?;
         let kind = FileKind::from_mode(stat.st_mode).ok_or(Errno::EINVAL)?;
         let (fd, nature) = match kind {
-            FileKind::Regular | FileKind::Directory | FileKind::BlockDevice | FileKind::Symlink => {
-                (fd, Nature::Regular)
-            }
+            FileKind::Directory | FileKind::Symlink => return Err(Errno::EISDIR),
+            FileKind::Regular | FileKind::BlockDevice => (fd, Nature::Regular),
             FileKind::Fifo | FileKind::Socket => (fd, Nature::Stream),
             FileKind::CharDevice if rustix::termios::isatty(&fd) => {
                 let waits = !rustix::fs::fcntl_getfl(&fd).map_err(host::errno)?.contains(OFlags::NONBLOCK);

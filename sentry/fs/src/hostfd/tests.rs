@@ -66,6 +66,12 @@ fn an_append_only_file_is_appended_to() {
 }
 
 #[test]
+fn a_directory_is_not_taken() {
+    let dir = std::fs::File::open("/").unwrap();
+    assert_eq!(HostFd::new(dir.into(), &NoReactor).err(), Some(Errno::EISDIR));
+}
+
+#[test]
 fn a_pipe_does_not_block() {
     let (reader, writer) = rustix::pipe::pipe().unwrap();
     let (reader, writer) = (wrap(reader), wrap(writer));
