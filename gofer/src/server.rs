@@ -6,6 +6,7 @@ use std::sync::Arc;
 use abi::Errno;
 use bitflags::bitflags;
 use gofer_proto::{Entry, Handle, Hello, MountInfo, Reply, Request, WireAttr, Writer};
+use parking_lot::RwLock;
 use rustix::process::Resource;
 
 use crate::host::{self, ProcFds};
@@ -59,6 +60,8 @@ pub struct Server {
     pub(crate) proc_fds: ProcFds,
     /// The file system that the host keeps memory files in.
     pub(crate) memory: MemoryFiles,
+    /// Held by those who give a name to something that there is, and alone by those who must know what they have just named.
+    pub(crate) names: RwLock<()>,
 }
 
 /// Descriptors kept free for open files in flight and for the process itself.
@@ -90,7 +93,8 @@ impl Server {
 
     fn with(trees: Vec<Tree>, proc_fds: ProcFds, budget: usize, limit: usize) -> Result<Server, Errno> {
         let memory = MemoryFiles::find()?;
-        let mut server = Server { trees: Vec::new(), nodes: Nodes::new(budget, limit), proc_fds, memory };
+        let mut server =
+            Server { trees: Vec::new(), nodes: Nodes::new(budget, limit), proc_fds, memory, names: RwLock::new(()) };
         for (index, tree) in trees.into_iter().enumerate() {
             let attr = host::stat(tree.root.as_fd())?;
             let node = server.nodes.give(index, tree.root, &attr, None)?;

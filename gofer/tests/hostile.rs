@@ -3,7 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
 use abi::Errno;
@@ -281,6 +282,78 @@ fn sockets_and_fifos_are_reached_only_where_that_is_allowed() {
         }
         world.end();
     }
+}
+
+/// A socket of the host's, renamed to where a new one is just being made, isn't taken for the new one.
+#[test]
+fn a_hosts_socket_never_passes_for_a_new_one() {
+    let mut world = World::with(TreeFlags::BIND, 2, 100, 1_000_000);
+    let tree = world.tree();
+    let listener = std::os::unix::net::UnixListener::bind(tree.join("host")).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let dir = world.peers[0].root();
+    let mut swapper = world.peers.pop().unwrap();
+    let swapping = std::thread::spawn({
+        let stop = Arc::clone(&stop);
+        move || {
+            let mut swaps = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let there = Request::Rename { dir, name: b"host", new_dir: dir, new_name: b"new", flags: 0 };
+                swaps += u32::from(swapper.call(&there).is_ok());
+                let no_replace = rustix::fs::RenameFlags::NOREPLACE.bits();
+                let back = Request::Rename { dir, name: b"new", new_dir: dir, new_name: b"host", flags: no_replace };
+                let _ = swapper.call(&back);
+            }
+            swaps
+        }
+    });
+    let new = NewNode { mode: 0o140_600, ..NewNode::default() };
+    let new = NewNode { uid: rustix::process::getuid().as_raw(), gid: rustix::process::getgid().as_raw(), ..new };
+    let bind = Request::Bind { dir, name: b"new", new, kind: SocketKind::Stream };
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(2);
+    let (mut made, peer) = (0, &mut world.peers[0]);
+    while std::time::Instant::now() < end {
+        let Ok(entry) = peer.entry(&bind) else { continue };
+        made += 1;
+        let connected = peer.call(&Request::Connect { node: entry.handle, kind: SocketKind::Stream }).map(drop);
+        assert_eq!(connected, Err(Errno::ECONNREFUSED), "after {made} sockets");
+        assert!(listener.accept().is_err());
+    }
+    stop.store(true, Ordering::Relaxed);
+    let swaps = swapping.join().unwrap();
+    assert!(made > 10 && swaps > 10, "{made} sockets, {swaps} renames");
+    world.end();
+}
+
+/// Nobody on the host finds a new socket with a wider mode than it gets.
+#[test]
+fn a_new_socket_has_its_mode_from_the_start() {
+    let mut world = World::with(TreeFlags::BIND, 1, 500, 1000);
+    let place = world.tree().join("new");
+    let (stop, seen) = (AtomicBool::new(false), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let found = std::fs::metadata(&place);
+                seen.fetch_or(found.map_or(0, |found| found.mode()), Ordering::Relaxed);
+            }
+        });
+        let peer = &mut world.peers[0];
+        let dir = peer.root();
+        let new = NewNode { mode: 0o140_600, ..NewNode::default() };
+        let new = NewNode { uid: rustix::process::getuid().as_raw(), gid: rustix::process::getgid().as_raw(), ..new };
+        let bind = Request::Bind { dir, name: b"new", new, kind: SocketKind::Stream };
+        // Each one stays known, and so holds a descriptor.
+        for _ in 0..400 {
+            if peer.entry(&bind).and_then(|_| peer.call(&Request::Unlink { dir, name: b"new" })).is_err() {
+                break;
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(seen.load(Ordering::Relaxed), 0o140_600);
+    world.end();
 }
 
 #[test]

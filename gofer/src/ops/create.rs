@@ -120,17 +120,24 @@ impl Server {
     }
 
     /// Enters what was just made under `name`, or takes it away again.
-    pub(super) fn made(
+    fn made(&self, dir: &Arc<Node>, dir_fd: BorrowedFd<'_>, name: &[u8], new: &NewNode, kind: u32) -> Outcome {
+        self.made_as(dir, dir_fd, name, new, kind, |_| true)
+    }
+
+    /// Does the same where `ours` can tell more of it than that it has the right kind.
+    pub(super) fn made_as(
         &self,
         dir: &Arc<Node>,
         dir_fd: BorrowedFd<'_>,
         name: &[u8],
         new: &NewNode,
         kind: u32,
+        ours: impl Fn(&WireAttr) -> bool,
     ) -> Outcome {
         let entry = (|| {
             let path = host::open_child(dir_fd, name)?;
-            if host::stat(path.as_fd())?.mode & mode::IFMT != kind {
+            let found = host::stat(path.as_fd())?;
+            if found.mode & mode::IFMT != kind || !ours(&found) {
                 // Somebody on the host was quicker; what is there now isn't ours to dress.
                 return Err(Errno::ESTALE);
             }

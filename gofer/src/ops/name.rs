@@ -30,6 +30,7 @@ impl Server {
         let fd = self.nodes.fd(&node)?;
         // Through /proc/self/fd, which needs no capability and works for files without a name too.
         let (from, link) = (self.proc_fds.dir(), self.proc_fds.name(fd.as_fd()));
+        let _change = self.names.read();
         rustix::fs::linkat(from, link, dir_fd.as_fd(), name, AtFlags::SYMLINK_FOLLOW).map_err(errno)?;
         self.attr(&node).map(Answer::Attr)
     }
@@ -63,6 +64,7 @@ impl Server {
         if let Some(victim) = &victim {
             self.nodes.pin(victim)?;
         }
+        let _change = self.names.read();
         rustix::fs::renameat_with(old_fd.as_fd(), from.1, new_fd.as_fd(), to.1, flags).map_err(errno)?;
         let changed = Answer::Changed([handle(victim.as_ref()), handle(moving.as_ref())]);
         let same = matches!((&moving, &victim), (Some(a), Some(b)) if a.handle() == b.handle());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use abi::Errno;
 use abi::types::mode;
-use gofer_proto::{Handle, NewNode, SocketKind};
+use gofer_proto::{Handle, NewNode, SocketKind, WireAttr};
 use rustix::fs::{AtFlags, OFlags};
 use rustix::net::{AddressFamily, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -69,8 +69,15 @@ impl Server {
         }
         self.nodes.reserve()?;
         let socket = new_socket(kind)?;
+        // The name is born with the mode of the socket: nobody may connect who mayn't later.
+        self.change_mode(socket.as_fd(), new.mode & mode::PERM)?;
+        // The name leads to the new socket as long as nothing is renamed or linked: here or, as the time tells, by others.
+        let _unchanged = self.names.write();
+        let since = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        let young =
+            |attr: &WireAttr| attr.has_btime == 0 || (attr.btime.sec, attr.btime.nsec) >= (since.tv_sec, since.tv_nsec);
         self.bind_in(&socket, dir_fd.as_fd(), name)?;
-        match self.made(&dir, dir_fd.as_fd(), name, new, mode::IFSOCK)? {
+        match self.made_as(&dir, dir_fd.as_fd(), name, new, mode::IFSOCK, young)? {
             Answer::Entry(entry) => {
                 self.nodes.get(entry.handle)?.set_own_socket();
                 Ok(Answer::EntryFd(entry, socket))
