@@ -22,7 +22,7 @@ pub struct HostFifo {
 }
 
 impl HostFifo {
-    /// How long to wait before it is asked again.
+    /// How long to wait before it is asked again, for the first time.
     pub const PAUSE: Duration = Duration::from_millis(10);
 
     /// Starts to open a FIFO; `None` where its pipe is not the host's. `ENXIO` for a writer that would not wait for the reader

@@ -6,7 +6,8 @@
 //! [`HostSocket`] that serves internet sockets.
 //!
 //! Neither descriptors nor credentials pass in either direction: sending them is `EINVAL`, received ones are closed by the
-//! host (`MSG_CTRUNC`), and the peer is shown as nobody. Names are those that the guest has used.
+//! host (`MSG_CTRUNC`), and the peer is shown as nobody. Names are those that the guest has used; what the host says
+//! of a socket that a gofer has bound (`/fd/7/name`) is no name.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -25,12 +26,12 @@ use crate::socket::{Caller, Control, Core, FileRef, Incoming, Outgoing, PathKey,
 use crate::uapi::{MsgFlags, SockType, af};
 use crate::unix::dgram::copy_in;
 use crate::unix::stream::UnixStream;
-use crate::unix::{self, OUTPUT};
+use crate::unix::{self, HANGUP, INPUT, OUTPUT};
 
 /// Who a peer on the host is said to be.
 const NOBODY: Ucred = Ucred { pid: 0, uid: 65534, gid: 65534 };
 
-/// How long a `connect` waits before it tries again, and a datagram to a name, since the host doesn't tell when a queue has room.
+/// How long a `connect` waits before it tries again for the first time, and a datagram to a name, since the host doesn't tell when a queue has room.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The socket of the host that a guest's has come to be.
@@ -97,17 +98,19 @@ impl Outward {
         HostSocket::of_unix(self.core(), &*self.reactor, fd)
     }
 
-    /// Takes the place of the socket of this kernel; of two threads that try, the first wins.
+    /// Takes the place of the socket of this kernel, or of itself without a peer; of two threads that try, the first wins.
     fn become_host(&self, side: Side) -> Result<(), Errno> {
+        let goes_on = |old: &Arc<Side>| old.peer.is_none() && Arc::ptr_eq(&old.socket, &side.socket);
         let old = {
             let mut state = self.state.lock();
-            if state.side.is_some() && !self.is_datagram() {
+            if !self.is_datagram() && state.side.as_ref().is_some_and(|old| !goes_on(old)) {
                 return Err(Errno::EISCONN);
             }
             state.side.replace(Arc::new(side))
         };
         drop(old);
-        self.core().wake(OUTPUT);
+        // What the host told before this was so, the waiting have looked for at the other socket.
+        self.core().wake(INPUT | OUTPUT | HANGUP);
         Ok(())
     }
 
@@ -161,6 +164,14 @@ impl Outward {
         let old = self.state.lock().last.replace((key, Arc::clone(&socket)));
         drop(old);
         send_plain(&socket, caller, message)
+    }
+}
+
+/// A name that the gofer has bound means nothing to the guest: it leads over the gofer's descriptors.
+fn as_seen_inside(name: RawAddr) -> RawAddr {
+    match UnixName::parse(name.bytes()) {
+        Ok(Some(UnixName::Path(path))) if path.starts_with(b"/fd/") => UnixName::write(None),
+        _ => name,
     }
 }
 
@@ -241,7 +252,7 @@ impl Socket for Outward {
         let (fd, from) = side.socket.accept_host()?;
         let core = Core::child(self.core());
         let socket = HostSocket::of_unix(&core, &*self.reactor, fd)?;
-        let child = Side { socket, local: side.local.clone(), peer: Some(from), pin: None };
+        let child = Side { socket, local: side.local.clone(), peer: Some(as_seen_inside(from)), pin: None };
         Ok(Arc::new(Outward::over(UnixStream::idle(core), &self.reactor, Some(child))))
     }
 
@@ -259,10 +270,21 @@ impl Socket for Outward {
         }
         let name = UnixName::parse(addr)?.ok_or(Errno::EINVAL)?;
         if let (false, Some(side)) = (self.is_datagram(), self.side()) {
-            return Err(if side.peer.is_some() { Errno::EISCONN } else { Errno::EINVAL });
+            return match (&side.peer, &name) {
+                (Some(_), _) => Err(Errno::EISCONN),
+                (None, _) if side.socket.is_listening() => Err(Errno::EINVAL),
+                // Who has a name on the host finds nobody but those on the host.
+                (None, UnixName::Path(path)) => self.connect_out(caller, path, &name),
+                (None, _) => Err(Errno::ECONNREFUSED),
+            };
         }
         match (self.inner.connect(caller, addr), &name) {
             (Err(Errno::ECONNREFUSED), UnixName::Path(path)) => self.connect_out(caller, path, &name),
+            // The host's socket would still hear its peer only.
+            (Ok(()), _) if self.side().is_some_and(|side| side.local.is_some() && side.peer.is_some()) => {
+                self.inner.connect(caller, &af::UNSPEC.to_ne_bytes())?;
+                Err(Errno::EOPNOTSUPP)
+            }
             (Ok(()), _) => {
                 self.disconnect();
                 Ok(())
@@ -293,6 +315,7 @@ impl Socket for Outward {
             return Err(Errno::EOPNOTSUPP);
         }
         let mut received = side.socket.recv(message)?;
+        received.from = received.from.map(as_seen_inside);
         if let Some(peer) = &side.peer {
             // As of a socket of this kernel: nothing where the peer has no name.
             received.from = Some(peer.clone()).filter(|peer| *peer != UnixName::write(None));

@@ -4,13 +4,14 @@ use std::any::Any;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream as HostStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use abi::Errno;
 use abi::flags::{OpenFlags, Ready};
 use abi::time::Timespec;
 use sentry_fs::hostfd::{HostReactor, Watch};
 use sentry_fs::{Attr, BytesDst, BytesSrc, DeviceId, FileKind, FileOps, Inode, InodeRef, SetAttr};
-use sentry_sync::{Level, Mutex, WaitQueue};
+use sentry_sync::{Level, Mutex, Notify, WaitQueue};
 
 use crate::NetNamespace;
 use crate::addr::UnixName;
@@ -60,6 +61,11 @@ impl Inode for HostInode {
     fn send_host_from(&self, socket: BorrowedFd<'_>, data: &[u8]) -> Result<(), Errno> {
         // The pair's other end stands for any name.
         sentry_platform::host_socket::send(socket, data, 0).map(drop)
+    }
+
+    fn connect_host_from(&self, _socket: BorrowedFd<'_>) -> Result<(), Errno> {
+        // As above: it is connected already.
+        self.take().map(drop)
     }
 
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
@@ -260,4 +266,68 @@ fn datagrams_find_the_host_with_and_without_a_connection() {
     assert_eq!(peer.recv(&mut buf).unwrap(), 4);
     socket.connect(&world.caller(), &af::UNSPEC.to_ne_bytes()).unwrap();
     assert_eq!(world.send(&*socket, b"x", None, Vec::new()), Err(Errno::ENOTCONN));
+}
+
+#[test]
+fn a_stream_with_a_name_on_the_host_connects_there() {
+    let world = World::new(true);
+    let (ours, theirs) = HostStream::pair().unwrap();
+    world.offer(theirs);
+    let socket = world.socket(STREAM);
+    socket.bind(&world.caller(), &name()).unwrap();
+    assert_eq!(socket.connect(&world.caller(), &name()), Err(Errno::ECONNREFUSED));
+    world.offer(std::fs::File::open("/dev/null").unwrap());
+    socket.connect(&world.caller(), &name()).unwrap();
+    assert_eq!(socket.peer_name().unwrap().bytes(), name());
+    assert_eq!(world.send(&*socket, b"out", None, Vec::new()), Ok(3));
+    std::io::Read::read_exact(&mut &ours, &mut [0; 3]).unwrap();
+    assert_eq!(socket.connect(&world.caller(), &name()), Err(Errno::EISCONN));
+}
+
+#[test]
+fn a_peer_on_the_host_is_kept_where_another_is_refused() {
+    let world = World::new(true);
+    let (ours, theirs) = UnixDatagram::pair().unwrap();
+    world.offer(theirs);
+    let socket = world.socket(DGRAM);
+    socket.bind(&world.caller(), &name()).unwrap();
+    world.offer(std::fs::File::open("/dev/null").unwrap());
+    socket.connect(&world.caller(), &name()).unwrap();
+    let other = world.socket(DGRAM);
+    let inside = UnixName::write(Some(&UnixName::Abstract(b"inside".to_vec())));
+    other.bind(&world.caller(), inside.bytes()).unwrap();
+    assert_eq!(socket.connect(&world.caller(), inside.bytes()), Err(Errno::EOPNOTSUPP));
+    assert_eq!(world.send(&*socket, b"out", None, Vec::new()), Ok(3));
+    assert_eq!(ours.recv(&mut [0; 10]).unwrap(), 3);
+    assert_eq!(recv(&*other).map(|(data, _)| data), Err(Errno::EAGAIN));
+}
+
+/// The events that have come.
+#[derive(Default)]
+struct Woken(AtomicU32);
+
+impl Notify for Woken {
+    fn notify(&self, events: u32) -> bool {
+        self.0.fetch_or(events, Ordering::Relaxed);
+        true
+    }
+}
+
+#[test]
+fn whoever_waits_looks_again_when_a_socket_comes_to_be_the_hosts() {
+    let world = World::new(false);
+    let (_ours, theirs) = HostStream::pair().unwrap();
+    world.offer(theirs);
+    let socket = world.socket(STREAM);
+    let woken = Arc::new(Woken::default());
+    let _watch = socket.core().wait.register(Ready::IN.bits(), Arc::clone(&woken) as Arc<dyn Notify>);
+    socket.connect(&world.caller(), &name()).unwrap();
+    assert_ne!(Ready::IN.bits() & woken.0.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn names_that_lead_over_a_gofers_descriptors_are_none() {
+    let of = |path: &[u8]| UnixName::write(Some(&UnixName::Path(path.to_vec())));
+    assert_eq!(super::as_seen_inside(of(b"/fd/7/name")), UnixName::write(None));
+    assert_eq!(super::as_seen_inside(of(b"/run/fd/7")), of(b"/run/fd/7"));
 }
