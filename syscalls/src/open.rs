@@ -15,6 +15,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::at;
 use crate::ext::read_extensible;
 use crate::read_write::attempt;
+use crate::socket::LONGEST_PAUSE;
 
 /// All flags that `open(2)` knows.
 const VALID: u32 = OpenFlags::ACCMODE
@@ -150,13 +151,14 @@ fn do_open<'a>(cur: &'a mut Current, dirfd: Fd, path: &[u8], how: &How) -> Outco
 async fn open_fifo(cur: &mut Current, mut pending: PendingFifo, flags: OpenFlags) -> Result<u64, SysError> {
     let queue = pending.wait_queue();
     let task = std::sync::Arc::clone(&cur.task);
+    let mut pause = HostFifo::PAUSE;
     loop {
         // The host tells nobody: it is asked from time to time.
-        let again = if queue.is_none() { Instant::now().checked_add(HostFifo::PAUSE) } else { None };
+        let again = if queue.is_none() { Instant::now().checked_add(pause) } else { None };
         let ready = || pending.ready().map(|ready| ready.then_some(())).transpose();
         match task.wait(&queue.clone().unwrap_or_default(), !0, again, ready).await {
             Ok(ready) => break ready?,
-            Err(WaitError::TimedOut) => {}
+            Err(WaitError::TimedOut) => pause = LONGEST_PAUSE.min(pause * 2),
             Err(WaitError::Interrupted) => return Err(Restart::Sys.into()),
         }
     }

@@ -105,20 +105,23 @@ fn deadline(timeout: Option<Duration>) -> Option<Instant> {
     timeout.and_then(|timeout| Instant::now().checked_add(timeout))
 }
 
+/// The longest pause between two attempts at what nobody tells of: each doubles, so that many who wait ask seldom.
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
 /// Waits as [`Task::wait`] does; where nobody tells when to try again, also tries after each pause.
 async fn wait_in_turns<T>(
     task: &Task,
     queue: &WaitQueue,
     interest: u32,
     end: Option<Instant>,
-    pause: Option<Duration>,
+    mut pause: Option<Duration>,
     mut attempt: impl FnMut() -> Option<T>,
 ) -> Result<T, WaitError> {
     loop {
         let next = pause.and_then(|pause| Instant::now().checked_add(pause));
         let next = next.filter(|next| end.is_none_or(|end| *next < end));
         match task.wait(queue, interest, next.or(end), &mut attempt).await {
-            Err(WaitError::TimedOut) if next.is_some() => {}
+            Err(WaitError::TimedOut) if next.is_some() => pause = pause.map(|pause| LONGEST_PAUSE.min(pause * 2)),
             waited => return waited,
         }
     }
