@@ -5,6 +5,7 @@
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use abi::Errno;
 use abi::types::mode;
@@ -73,9 +74,8 @@ impl Server {
         self.change_mode(socket.as_fd(), new.mode & mode::PERM)?;
         // The name leads to the new socket as long as nothing is renamed or linked: here or, as the time tells, by others.
         let _unchanged = self.names.write();
-        let since = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
-        let young =
-            |attr: &WireAttr| attr.has_btime == 0 || (attr.btime.sec, attr.btime.nsec) >= (since.tv_sec, since.tv_nsec);
+        let since = now_for_files();
+        let young = |attr: &WireAttr| attr.has_btime == 0 || (attr.btime.sec, attr.btime.nsec) >= since;
         self.bind_in(&socket, dir_fd.as_fd(), name)?;
         match self.made_as(&dir, dir_fd.as_fd(), name, new, mode::IFSOCK, young)? {
             Answer::Entry(entry) => {
@@ -113,6 +113,14 @@ impl Server {
         }
         Err(Errno::EADDRINUSE)
     }
+}
+
+/// Returns the least time, in seconds and nanoseconds, that a file may bear which is made from now on: the clock of files stands
+/// still between two ticks of the host, of at most 10 ms.
+fn now_for_files() -> (i64, i64) {
+    let least = SystemTime::now() - Duration::from_millis(20);
+    let since = least.duration_since(UNIX_EPOCH).unwrap_or_default();
+    (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), i64::from(since.subsec_nanos()))
 }
 
 /// Makes a socket that doesn't block.
