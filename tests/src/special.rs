@@ -262,10 +262,20 @@ fn answered(stage: &Stage, server: At<'_>, client: At<'_>) -> Result<()> {
     Ok(())
 }
 
-/// An ordinary user of the guest needs the right to write, although the gofer would have it.
-fn modes(stage: &Stage, client: At<'_>) -> Result<()> {
+/// A client that isn't the socket's owner reaches it only where others may write to it.
+fn asks_for_the_right_to_write(stage: &Stage, client: &mut Command) -> Result<()> {
     let served = stage.serve(At::Host, &["serve", "stream"])?;
     fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o755)).context("close the socket to others")?;
+    expect(&run_command(client, LIMIT)?, "connect: EACCES\n")?;
+    fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o777)).context("open the socket to others")?;
+    let ended = run_command(client, LIMIT)?;
+    ensure!(String::from_utf8_lossy(&ended.stdout).contains("count: 3000010"), "{}", ended.complaint());
+    served.end()?;
+    Ok(())
+}
+
+/// An ordinary user of the guest needs the right to write, although the gofer would have it.
+fn modes(stage: &Stage, client: At<'_>) -> Result<()> {
     let mut command = stage.command(client, &[]);
     // After the program's directory: the program itself, and the path last.
     let words: Vec<std::ffi::OsString> = command.get_args().map(Into::into).collect();
@@ -273,29 +283,17 @@ fn modes(stage: &Stage, client: At<'_>) -> Result<()> {
     command = Command::new(&stage.runsc);
     command.args(&words[..at]).args(["setpriv", &format!("--reuid={USER}"), "--clear-groups"]);
     command.arg(&stage.program).args(["call", "stream"]).arg(stage.path());
-    expect(&run_command(&mut command, LIMIT)?, "connect: EACCES\n")?;
-    fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o777)).context("open the socket to others")?;
-    let ended = run_command(&mut command, LIMIT)?;
-    ensure!(String::from_utf8_lossy(&ended.stdout).contains("count: 3000010"), "{}", ended.complaint());
-    served.end()?;
-    Ok(())
+    asks_for_the_right_to_write(stage, &mut command)
 }
 
 /// The root of an ordinary user's sandbox reaches what the user does, and no more.
 fn ordinary_user(stage: &Stage, platform: &str) -> Result<()> {
-    let served = stage.serve(At::Host, &["serve", "stream"])?;
     let mut command = Command::new("setpriv");
     command.args([format!("--reuid={USER}"), format!("--regid={USER}"), "--clear-groups".to_owned()]);
     command.arg(&stage.runsc).args(["--rootless", "--host-uds=open", &format!("--platform={platform}"), "do"]);
     command.arg("--volume").arg(stage.dir.path()).arg(&stage.program).args(["call", "stream"]).arg(stage.path());
     command.current_dir("/");
-    fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o755)).context("close the socket to others")?;
-    expect(&run_command(&mut command, LIMIT)?, "connect: EACCES\n")?;
-    fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o777)).context("open the socket to others")?;
-    let ended = run_command(&mut command, LIMIT)?;
-    ensure!(String::from_utf8_lossy(&ended.stdout).contains("count: 3000010"), "{}", ended.complaint());
-    served.end()?;
-    Ok(())
+    asks_for_the_right_to_write(stage, &mut command)
 }
 
 impl Stage {
