@@ -75,10 +75,10 @@ pub fn futex(
         return Outcome::Done(Err(Errno::ENOSYS.into()));
     }
     match command {
-        op::WAKE => Outcome::Done(wake(cur, addr, private, val, MATCH_ANY)),
-        op::WAKE_BITSET => Outcome::Done(wake(cur, addr, private, val, val3)),
-        op::REQUEUE => Outcome::Done(requeue(cur, addr, addr2, private, val, val2, None)),
-        op::CMP_REQUEUE => Outcome::Done(requeue(cur, addr, addr2, private, val, val2, Some(val3))),
+        op::WAKE => wake(cur, addr, private, val, MATCH_ANY),
+        op::WAKE_BITSET => wake(cur, addr, private, val, val3),
+        op::REQUEUE => Outcome::block(requeue(cur, addr, addr2, private, val, val2, None)),
+        op::CMP_REQUEUE => Outcome::block(requeue(cur, addr, addr2, private, val, val2, Some(val3))),
         op::WAIT | op::WAIT_BITSET => Outcome::block(async move {
             let timeout = UserRef::from_arg(timeout);
             let bitset = if command == op::WAIT { MATCH_ANY } else { val3 };
@@ -145,15 +145,17 @@ fn count(value: u32) -> usize {
     usize::try_from(value.cast_signed()).unwrap_or(1)
 }
 
-fn wake(cur: &mut Current, addr: UserAddr, private: bool, val: u32, bitset: u32) -> SysResult {
+fn wake(cur: &mut Current, addr: UserAddr, private: bool, val: u32, bitset: u32) -> Outcome<'_> {
     if bitset == 0 {
-        return Err(Errno::EINVAL.into());
+        return Outcome::Done(Err(Errno::EINVAL.into()));
     }
-    let key = cur.mm.futex_key(addr, private)?;
-    Ok(cur.kernel().futexes.wake(&key, count(val), bitset)? as u64)
+    match cur.mm.futex_key(addr, private) {
+        Ok(key) => cur.wake_sleepers_now(&key, count(val), bitset),
+        Err(errno) => Outcome::Done(Err(errno.into())),
+    }
 }
 
-fn requeue(
+async fn requeue(
     cur: &mut Current,
     from: UserAddr,
     to: UserAddr,
@@ -167,10 +169,8 @@ fn requeue(
     let key = cur.mm.futex_key(from, private)?;
     let target = cur.mm.futex_key(to, private)?;
     let word = Word { key, addr: UserRef::new(from), value: expected.unwrap_or(0), bitset: MATCH_ANY };
-    let (woken, moved) =
-        cur.kernel().futexes.requeue(&cur.mem, word, &target, nr_wake, nr_requeue, expected.is_some())?;
     // Both operations count the moved too, whatever the manual says of the older one.
-    Ok((woken + moved) as u64)
+    Ok(cur.requeue_sleepers(word, &target, (nr_wake, nr_requeue), expected.is_some()).await? as u64)
 }
 
 async fn wait(
@@ -229,9 +229,9 @@ async fn wake_op(
     let key = cur.mm.futex_key(addr, private)?;
     let key2 = cur.mm.futex_key(addr2, private)?;
     let old = modify(cur, addr2, encoded).await?;
-    let mut woken = cur.kernel().futexes.wake(&key, count(val), MATCH_ANY)?;
+    let mut woken = cur.wake_sleepers(&key, count(val), MATCH_ANY).await?;
     if compares(encoded, old)? {
-        woken += cur.kernel().futexes.wake(&key2, count(val2), MATCH_ANY)?;
+        woken += cur.wake_sleepers(&key2, count(val2), MATCH_ANY).await?;
     }
     Ok(woken as u64)
 }
@@ -329,10 +329,12 @@ pub fn futex_waitv(
 }
 
 /// Serves `futex_wake(2)`.
-pub fn futex_wake(cur: &mut Current, addr: UserAddr, mask: u64, nr: i32, flags: u32) -> SysResult {
-    let key = futex2_key(cur, addr, flags)?;
-    let mask = u32::try_from(mask).ok().filter(|mask| *mask != 0).ok_or(Errno::EINVAL)?;
-    Ok(cur.kernel().futexes.wake(&key, usize::try_from(nr).unwrap_or(0), mask)? as u64)
+pub fn futex_wake(cur: &mut Current, addr: UserAddr, mask: u64, nr: i32, flags: u32) -> Outcome<'_> {
+    Outcome::block(async move {
+        let key = futex2_key(cur, addr, flags)?;
+        let mask = u32::try_from(mask).ok().filter(|mask| *mask != 0).ok_or(Errno::EINVAL)?;
+        Ok(cur.wake_sleepers(&key, usize::try_from(nr).unwrap_or(0), mask).await? as u64)
+    })
 }
 
 /// Serves `futex_wait(2)`.
@@ -363,20 +365,20 @@ pub fn futex_requeue(
     flags: u32,
     nr_wake: i32,
     nr_requeue: i32,
-) -> SysResult {
-    if flags != 0 || waiters.is_null() {
-        return Err(Errno::EINVAL.into());
-    }
-    let pair = cur.mem.read_array(waiters, 2)?;
-    let [from, to] = pair.as_slice() else { return Err(Errno::EINVAL.into()) };
-    let checked = |value: i32| usize::try_from(value).map_err(|_| Errno::EINVAL);
-    let key = futex2_key(cur, UserAddr::new(from.addr), from.flags)?;
-    let target = futex2_key(cur, UserAddr::new(to.addr), to.flags)?;
-    let value = u32::try_from(from.value).map_err(|_| Errno::EINVAL)?;
-    let word = Word { key, addr: UserRef::new(UserAddr::new(from.addr)), value, bitset: MATCH_ANY };
-    let (woken, moved) =
-        cur.kernel().futexes.requeue(&cur.mem, word, &target, checked(nr_wake)?, checked(nr_requeue)?, true)?;
-    Ok((woken + moved) as u64)
+) -> Outcome<'_> {
+    Outcome::block(async move {
+        if flags != 0 || waiters.is_null() {
+            return Err(Errno::EINVAL.into());
+        }
+        let pair = cur.mem.read_array(waiters, 2)?;
+        let [from, to] = pair.as_slice() else { return Err(Errno::EINVAL.into()) };
+        let checked = |value: i32| usize::try_from(value).map_err(|_| Errno::EINVAL);
+        let key = futex2_key(cur, UserAddr::new(from.addr), from.flags)?;
+        let target = futex2_key(cur, UserAddr::new(to.addr), to.flags)?;
+        let value = u32::try_from(from.value).map_err(|_| Errno::EINVAL)?;
+        let word = Word { key, addr: UserRef::new(UserAddr::new(from.addr)), value, bitset: MATCH_ANY };
+        Ok(cur.requeue_sleepers(word, &target, (checked(nr_wake)?, checked(nr_requeue)?), true).await? as u64)
+    })
 }
 
 /// Serves `set_robust_list(2)`.

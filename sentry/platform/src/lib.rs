@@ -119,6 +119,12 @@ pub enum MemOp {
     StoreByte { addr: u64, byte: u8 },
     /// `mincore(2)`; the residency bytes are written to guest memory at `vec` by the host itself.
     Mincore { addr: u64, len: u64, vec: u64 },
+    /// Wakes up to `count` threads that sleep on the word at `addr` without the kernel's knowledge
+    /// (`FUTEX_WAKE_BITSET | FUTEX_PRIVATE_FLAG`); the result is how many.
+    FutexWake { addr: u64, count: u32, bitset: u32 },
+    /// Wakes up to `wake` such threads and has up to `requeue` others sleep on the word at `to`, if the word at `addr` holds
+    /// `expected` (`FUTEX_CMP_REQUEUE | FUTEX_PRIVATE_FLAG`); the result is how many.
+    FutexRequeue { addr: u64, wake: u32, requeue: u32, to: u64, expected: u32 },
     /// Has the host's own `/proc` show the guest's arguments: `PR_SET_MM_MAP` (`man 2 PR_SET_MM`) with the
     /// `struct prctl_mm_map` at `addr` ([`MM_MAP_LEN`] bytes). Hosts without checkpointing refuse.
     Describe { addr: u64 },
@@ -264,6 +270,15 @@ pub trait AddressSpace: Send + Sync {
 
     /// Takes that back.
     fn end_sleep(&self, _addr: u64) {}
+
+    /// Tells whether threads of this memory may sleep on the word at `addr` (`FUTEX_PRIVATE_FLAG`) without the kernel's
+    /// knowledge: a wake-up has to go on with [`MemOp::FutexWake`].
+    fn may_sleep_on_host(&self, _addr: u64) -> bool {
+        false
+    }
+
+    /// Hears, before [`MemOp::FutexRequeue`], that such threads may sleep on this word from now on.
+    fn expect_moved(&self, _addr: u64) {}
 
     /// Returns the host process id of the stub process (for `/proc` of the host: smaps and figures), as seen from the
     /// sentry's pid namespace.
@@ -521,6 +536,11 @@ pub trait Interrupt: Send + Sync {
     /// nothing is owed, and where the host makes sure of answers.
     fn owes(&self) -> Option<u64> {
         None
+    }
+
+    /// Tells whether guest code sleeps without the kernel's knowledge. That is the guest's own word.
+    fn sleeps(&self) -> bool {
+        false
     }
 
     /// Kills the process that runs this thread and all others of its address space, which ends all of them.

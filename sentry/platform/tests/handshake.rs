@@ -306,3 +306,67 @@ fn a_wake_up_that_the_stub_answers_has_no_sleeper() {
         waker.join().unwrap();
     });
 }
+
+#[test]
+fn the_event_of_a_sleeper_that_is_overlooked_is_told_of() {
+    loom::model(|| {
+        let asleep = Arc::new(AtomicU32::new(1));
+        let event = Arc::new(AtomicU32::new(0));
+        let overlooked = Arc::new(AtomicU32::new(0));
+        let listener = Arc::new(Call::new());
+        let stub = {
+            let (asleep, event) = (Arc::clone(&asleep), Arc::clone(&event));
+            let (overlooked, listener) = (Arc::clone(&overlooked), Arc::clone(&listener));
+            thread::spawn(move || {
+                // Its sleep has ended; the next thing is an event.
+                asleep.store(0, Ordering::Relaxed);
+                publish(&event, 1);
+                if overlooked.load(Ordering::Relaxed) != 0 {
+                    listener.make();
+                }
+            })
+        };
+        // Thread::overlook, then a look at all that are listed, of which this worker makes one more before it lies down.
+        let mut listed = false;
+        overlooked.store(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if asleep.load(Ordering::Relaxed) == 0 {
+            overlooked.store(0, Ordering::SeqCst);
+            listed = true;
+        }
+        if listed {
+            while event.load(Ordering::Acquire) == 0 {
+                thread::yield_now();
+            }
+        } else {
+            listener.wait();
+        }
+        assert_eq!(event.load(Ordering::Acquire), 1);
+        stub.join().unwrap();
+    });
+}
+
+#[test]
+fn a_thread_that_is_interrupted_is_looked_at_whatever_its_stub_says() {
+    loom::model(|| {
+        // The stub says that it sleeps, and has taken the mark away.
+        let interrupt = Arc::new(AtomicBool::new(false));
+        let listed = Arc::new(AtomicBool::new(true));
+        let interrupter = {
+            let (interrupt, listed) = (Arc::clone(&interrupt), Arc::clone(&listed));
+            thread::spawn(move || {
+                interrupt.store(true, Ordering::SeqCst);
+                fence(Ordering::SeqCst);
+                listed.store(true, Ordering::SeqCst);
+            })
+        };
+        // Thread::overlook.
+        listed.store(false, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if interrupt.load(Ordering::SeqCst) {
+            listed.store(true, Ordering::SeqCst);
+        }
+        interrupter.join().unwrap();
+        assert!(listed.load(Ordering::SeqCst));
+    });
+}

@@ -2,8 +2,9 @@
 //!
 //! The table is sharded by key. A sleeper checks the word with its shard locked, and wakers lock the same shard, so no
 //! wake-up falls between check and sleep. Plain operations are here, priority inheritance in [`pi`] and [`requeue_pi`],
-//! what happens to the futexes of an ended thread in [`robust`].
+//! what happens to the futexes of an ended thread in [`robust`]; [`host`] is about sleepers that are not in the table.
 
+mod host;
 pub mod pi;
 pub mod requeue_pi;
 pub mod robust;

@@ -88,24 +88,17 @@ async fn release_word(cur: &mut Current, entry: u64, offset: i64, pending: bool)
     true
 }
 
+/// Wakes one sleeper; as in Linux not one that sleeps with `FUTEX_PRIVATE_FLAG`.
 fn wake(cur: &Current, addr: UserAddr) {
-    for private in [true, false] {
-        if let Ok(key) = cur.mm.futex_key(addr, private) {
-            let _ = cur.kernel().futexes.wake(&key, 1, MATCH_ANY);
-        }
+    if let Ok(key) = cur.mm.futex_key(addr, false) {
+        let _ = cur.kernel().futexes.wake(&key, 1, MATCH_ANY);
     }
 }
 
 /// Clears the thread id that `CLONE_CHILD_CLEARTID` asked for and wakes who joins the thread.
 pub(crate) fn clear_tid(cur: &Current, addr: UserAddr) {
     // The guest may have unmapped it; nobody is there to be told.
-    if cur.mem.write(UserRef::new(addr), &0u32).is_ok()
-        && let Ok(key) = cur.mm.futex_key(addr, false)
-    {
-        let _ = cur.kernel().futexes.wake(&key, 1, MATCH_ANY);
-    }
-    // libc joins without the private flag, but a waiter of either kind is woken.
-    if let Ok(key) = cur.mm.futex_key(addr, true) {
-        let _ = cur.kernel().futexes.wake(&key, 1, MATCH_ANY);
+    if cur.mem.write(UserRef::new(addr), &0u32).is_ok() {
+        wake(cur, addr);
     }
 }

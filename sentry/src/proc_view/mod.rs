@@ -60,6 +60,10 @@ impl KernelProc {
     fn view(&self, kernel: &Arc<Kernel>, pid: Pid) -> Option<ProcTask> {
         let table = kernel.tasks.read();
         let entry = table.process_of(pid)?;
+        if let Some(thread) = entry.threads.get(&pid).filter(|thread| !thread.is_leader()) {
+            let thread = Some(Arc::clone(thread));
+            return Some(ProcTask::new(kernel, self.booted, self.cpus(), &entry.process, thread).by_thread());
+        }
         let leader = entry.threads.get(&entry.process.pid).or_else(|| entry.threads.values().next());
         Some(ProcTask::new(kernel, self.booted, self.cpus(), &entry.process, leader.cloned()))
     }

@@ -26,8 +26,10 @@ pub(super) struct ProcTask {
     process: Arc<Process>,
     /// `None` for a zombie.
     task: Option<Arc<Task>>,
-    /// One thread only, not the process.
-    thread: bool,
+    /// Found by its own number: name, number and state are the thread's.
+    by_thread: bool,
+    /// What is used is that of one thread, not of the process.
+    alone: bool,
 }
 
 /// What the table of tasks knows.
@@ -50,11 +52,18 @@ impl ProcTask {
         process: &Arc<Process>,
         task: Option<Arc<Task>>,
     ) -> ProcTask {
-        ProcTask { kernel: Arc::clone(kernel), booted, cpus, process: Arc::clone(process), task, thread: false }
+        let process = Arc::clone(process);
+        ProcTask { kernel: Arc::clone(kernel), booted, cpus, process, task, by_thread: false, alone: false }
     }
 
+    /// As `/proc/TID`, with the number of any thread, shows it.
+    pub(super) fn by_thread(self) -> ProcTask {
+        ProcTask { by_thread: true, ..self }
+    }
+
+    /// As `/proc/PID/task/TID` shows it.
     pub(super) fn of_thread(self) -> ProcTask {
-        ProcTask { thread: true, ..self }
+        ProcTask { by_thread: true, alone: true, ..self }
     }
 
     fn living(&self) -> Result<&Arc<Task>, Errno> {
@@ -71,7 +80,7 @@ impl ProcTask {
 
     fn comm(&self) -> Vec<u8> {
         match &self.task {
-            Some(task) if self.thread || task.is_leader() => task.comm.lock().clone(),
+            Some(task) if self.by_thread || task.is_leader() => task.comm.lock().clone(),
             _ => self.process.last_comm(),
         }
     }
@@ -96,7 +105,7 @@ impl ProcTask {
             _ if relations.zombie.is_some() => 'Z',
             None => 'Z',
             // The leader has ended, others go on.
-            Some(task) if !self.thread && !task.is_leader() => 'Z',
+            Some(task) if !self.by_thread && !task.is_leader() => 'Z',
             Some(_) if self.process.signals.stopping() => 'T',
             Some(task) if task.is_blocked() => 'S',
             Some(_) => 'R',
@@ -127,11 +136,11 @@ impl TaskView for ProcTask {
         let (ignored, caught) = self.actions();
         let tty = self.process.terminal();
         let usage = match task {
-            Some(task) if self.thread => task.usage(),
+            Some(task) if self.alone => task.usage(),
             _ => relations.usage,
         };
         let children = self.process.children_usage();
-        let tid = task.map_or(self.process.pid, |task| if self.thread { task.tid } else { self.process.pid });
+        let tid = task.map_or(self.process.pid, |task| if self.by_thread { task.tid } else { self.process.pid });
         let affinity = sched.affinity.unwrap_or(u64::MAX) & (u64::MAX >> 64_u32.saturating_sub(self.cpus.clamp(1, 64)));
         let started = self.process.started().saturating_duration_since(self.booted);
         Ok(TaskSnapshot {

@@ -219,7 +219,7 @@ impl Task {
 
     /// Tells whether the thread waits for something.
     pub fn is_blocked(&self) -> bool {
-        self.blocked_in.lock().is_some()
+        self.blocked_in.lock().is_some() || self.interrupter().sleeps()
     }
 
     /// Returns the processor time of this thread.

@@ -147,6 +147,8 @@ impl PtraceContext {
             MemOp::Store { addr, bytes } => self.store(*addr, bytes),
             MemOp::StoreByte { addr, byte } => self.store(*addr, &[*byte]),
             MemOp::Mincore { addr, len, vec } => call(libc::SYS_mincore, [*addr, *len, *vec, 0, 0, 0]),
+            // Nobody sleeps without the kernel's knowledge.
+            MemOp::FutexWake { .. } | MemOp::FutexRequeue { .. } => Ok(0),
             MemOp::Describe { addr } => call(libc::SYS_prctl, crate::systrap::describe(*addr)),
         }
     }

@@ -150,6 +150,11 @@ impl Inner {
             MemOp::StoreByte { addr, .. } => inside(addr, 1),
             MemOp::Describe { addr } => inside(addr, MM_MAP_LEN.into()),
             MemOp::CompareExchange { addr, .. } => inside(addr, 4).map_err(|_| InjectError::Fault),
+            MemOp::FutexWake { addr, .. } => inside(addr, 4),
+            MemOp::FutexRequeue { addr, to, .. } => {
+                inside(addr, 4)?;
+                inside(to, 4)
+            }
             MemOp::Membarrier { .. } => Ok(()),
         }
     }

@@ -58,6 +58,7 @@ pub(super) fn of(hub: &Hub, thread: &Arc<Thread>, life: &Arc<Life>) -> Option<Ar
 pub(super) fn prepare(shared: &Shared, slot: u32) {
     shared.u32(field::ANSWERS).store(0, Ordering::Relaxed);
     shared.set(field::SELF, hub::address(slot));
+    shared.set(field::ASLEEP, 0);
 }
 
 impl OfThread {

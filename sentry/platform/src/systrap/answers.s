@@ -121,32 +121,48 @@ jz systrap_stub_serve
 cmp esi, {FUTEX_WAKE_BITSET}
 je 18f
 cmp esi, {FUTEX_WAIT_BITSET}
+je 17f
+cmp esi, {FUTEX_WAIT_BITSET_REALTIME}
 jne systrap_stub_serve
-# A wait: is it over? One with a time may be in vain for other reasons.
+# A wait: is it over? One with a time may be in vain for other reasons; what is left of a span after an interrupt, only the
+# sentry knows.
 17:
 test r10, r10
-jnz systrap_stub_serve
+jnz 24f
 systrap_stub_word:
 mov eax, [rdi]
 cmp eax, edx
-je systrap_stub_serve
+je 23f
 mov rax, -{EAGAIN}
 jmp 3b
+24:
+cmp esi, {FUTEX_WAIT}
+je systrap_stub_serve
+23:
+call systrap_stub_sleepers
+jmp systrap_stub_sleep
 # A wake-up. The guest has changed the word before; who is about to sleep is counted, then looks at the word. With a full
 # barrier on both sides either we see the sleeper or it sees the change.
 18:
 lock or dword ptr [rbx + {NUMBER}], 0
+call systrap_stub_sleepers
+cmp dword ptr [rax + {SLEEPERS}], 0
+jne systrap_stub_serve
+cmp dword ptr [rax + {HOSTED}], 0
+jne systrap_stub_rouse
+xor eax, eax
+jmp 3b
+# rax = where those are counted who sleep on the word at rdi, less the place in the context.
+systrap_stub_sleepers:
 mov rax, rdi
 mov rcx, rdi
 shr rax, 2
 shr rcx, 12
 xor eax, ecx
 and eax, {SLEEPER_CLASSES} - 1
-mov rcx, [rbx + {LEADER}]
-cmp dword ptr [rcx + rax * 4 + {SLEEPERS}], 0
-jne systrap_stub_serve
-xor eax, eax
-jmp 3b
+shl eax, 2
+add rax, [rbx + {LEADER}]
+ret
 # rt_sigreturn: rsp points to a ucontext. Not while signals are pending, and only from a frame that changes nothing else: the
 # same alternate stack, all of the floating-point state. What the guest's registers hold is lost in any case, but for rsp.
 systrap_stub_sigreturn:
@@ -266,6 +282,11 @@ mov rcx, [rbx + {REG_RIP}]
 mov rsp, [rbx + {REG_RSP}]
 mov rbx, [rbx + {REG_RBX}]
 jmp rcx
+# What the host has answered. An interrupt that came before is noted; one that comes from here on leads away.
+systrap_stub_hosted:
+cmp dword ptr [rbx + {PENDING}], 0
+je systrap_stub_answered
+jmp systrap_stub_stopped
 systrap_stub_answered_end:
 # After rt_sigreturn: an interrupt leads back to here, since nothing is written that is read.
 systrap_stub_resumed:
@@ -313,6 +334,38 @@ je systrap_stub_return
 systrap_stub_resumed_end:
 mov dword ptr [rbx + {KIND}], {ATTENTION}
 jmp 89f
+# A sleep in a futex of the host's. An interrupt before the host was asked leads to systrap_stub_sleepless, as does one that
+# would have the host begin again; later it is noted. What was not interrupted must not begin again: it has used up a wake-up.
+systrap_stub_sleep:
+add rax, {HOSTED}
+mov [rbx + {ASLEEP}], rax
+lock inc dword ptr [rax]
+mov dword ptr [rbx + {RESUMED}], 0
+systrap_stub_sleep_begin:
+cmp dword ptr [rbx + {PENDING}], 0
+jne systrap_stub_sleepless
+mov eax, {SYS_futex}
+syscall
+systrap_stub_slept:
+mov rcx, [rbx + {ASLEEP}]
+lock dec dword ptr [rcx]
+mov qword ptr [rbx + {ASLEEP}], 0
+cmp rax, -{EINTR}
+je systrap_stub_serve
+22:
+mov [rbx + {REG_RAX}], rax
+inc qword ptr [rbx + {ANSWERED}]
+jmp systrap_stub_hosted
+# Wakes such sleepers. Nor may this begin again.
+systrap_stub_rouse:
+mov eax, {SYS_futex}
+syscall
+jmp 22b
+systrap_stub_sleepless:
+mov rcx, [rbx + {ASLEEP}]
+lock dec dword ptr [rcx]
+mov qword ptr [rbx + {ASLEEP}], 0
+jmp systrap_stub_serve
 # Answered, but an interrupt or a signal came meanwhile. Of the guest's registers those that are saved nowhere are live.
 systrap_stub_attend:
 mov eax, {ATTENTION}

@@ -59,9 +59,22 @@ const MAP_MASK: u32 = !MAP_FLAGS | MAP_WANTED;
 const MAP_WANTED: u32 = (libc::MAP_FIXED | libc::MAP_ANONYMOUS).cast_unsigned();
 const DONTFORK: u64 = libc::MADV_DONTFORK as u64;
 
+const WAIT_REALTIME: i32 = libc::FUTEX_WAIT_BITSET | libc::FUTEX_CLOCK_REALTIME;
+
+/// A futex operation on memory of one process only.
+pub(super) const fn private(operation: i32) -> u64 {
+    (operation | libc::FUTEX_PRIVATE_FLAG) as u64
+}
+
 /// What stubs may call. Several rules for one call are alternatives.
 const RULES: &[Rule] = &[
     rule(libc::SYS_futex, &[Is(1, 0)], Allow, "sleeps on the context until the sentry replies"),
+    rule(libc::SYS_futex, &[Is(1, private(libc::FUTEX_WAIT))], Allow, "sleeps on a word of the caller's own memory"),
+    rule(libc::SYS_futex, &[Is(1, private(libc::FUTEX_WAKE))], Allow, "wakes threads of the caller's own process"),
+    rule(libc::SYS_futex, &[Is(1, private(libc::FUTEX_WAIT_BITSET))], Allow, "as above, until a point in time"),
+    rule(libc::SYS_futex, &[Is(1, private(WAIT_REALTIME))], Allow, "as above, by the clock of the wall"),
+    rule(libc::SYS_futex, &[Is(1, private(libc::FUTEX_WAKE_BITSET))], Allow, "wakes some of those threads"),
+    rule(libc::SYS_futex, &[Is(1, private(libc::FUTEX_CMP_REQUEUE))], Allow, "has those threads sleep on another word"),
     rule(call::WAKE, &[], Notify, "wakes a worker"),
     rule(libc::SYS_sched_yield, &[], Allow, "gives the CPU away, as the guest asks"),
     rule(libc::SYS_rt_sigreturn, &[], Allow, "goes on with the guest; sets only the caller's own registers"),

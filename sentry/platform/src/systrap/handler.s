@@ -49,6 +49,14 @@ jb 38f
 lea rax, [rip + systrap_stub_resumed_end]
 cmp r8, rax
 jb 34f
+lea rax, [rip + systrap_stub_sleep_begin]
+cmp r8, rax
+jb 32b
+lea rcx, [rip + systrap_stub_sleepless]
+lea rax, [rip + systrap_stub_slept]
+cmp r8, rax
+jae 32b
+jmp 34f
 38:
 lea rcx, [rip + systrap_stub_serve]
 lea rax, [rip + systrap_stub_answer]

@@ -229,6 +229,9 @@ impl Hub {
         self.see_off();
         let tick = self.ticks.fetch_add(1, Ordering::Relaxed);
         let mut found = false;
+        if tick.is_multiple_of(SERVICE_EVERY) {
+            self.table.scan(Thread::goes_on_sleeping, |thread| thread.overlook(self));
+        }
         if self.watch.load(Ordering::Relaxed) > 0 || tick.is_multiple_of(SERVICE_EVERY) {
             self.crowd.end_claim(true);
             found = self.service();
@@ -398,6 +401,7 @@ impl Hub {
         let verdict = match (it.nr, thread) {
             (call::WAKE, Some(thread)) => {
                 count(Counter::Called);
+                thread.look_again(self);
                 if thread.sleep_in(self, it.id, it.args[0] as u32) {
                     return;
                 }

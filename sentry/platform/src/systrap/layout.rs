@@ -134,6 +134,8 @@ pub(super) mod field {
     pub(in super::super) const PENDING: usize = 0x188;
     /// u32: low half of the processor's time at the end of the last sleep, 0 once the guest has stopped again.
     pub(in super::super) const RESUMED: usize = 0x198;
+    /// u32: not 0: no worker looks at this context, so an event needs a notification; written by the sentry.
+    pub(in super::super) const OVERLOOKED: usize = 0x19c;
     /// u64: number of the patched call.
     pub(in super::super) const NUMBER: usize = 0x1a0;
     /// u64: calls that the stub has answered.
@@ -147,6 +149,9 @@ pub(super) mod field {
     pub(in super::super) const THOUGHT: usize = 0x1c8;
     /// u32: the CPU on which the stub lay down.
     pub(in super::super) const CPU: usize = 0x1c4;
+
+    /// u64: address of the one of [`HOSTED`] that counts this thread; 0: it doesn't sleep in a futex of the host's.
+    pub(in super::super) const ASLEEP: usize = 0x1d0;
 
     /// The operations: system-call number and six arguments each.
     pub(in super::super) const OPS: usize = 0x200;
@@ -182,7 +187,7 @@ pub(super) mod field {
     pub(in super::super) const SELF: usize = 0xb88;
     /// u32 for each [`super::answer`] that is a number.
     pub(in super::super) const IDENTITY: usize = 0xb90;
-    /// u64: address of the context in which the process's [`SLEEPERS`] are: that of its first thread.
+    /// u64: address of the context in which the process's [`SLEEPERS`] and [`HOSTED`] are: that of its first thread.
     pub(in super::super) const LEADER: usize = 0xbc0;
 
     /// End of the stack of a patched call, which is not the signal stack: a signal must find that unused.
@@ -201,15 +206,18 @@ pub(super) mod field {
     pub(in super::super) const WINDOW_LEN: usize = 0x4c00;
     /// What the stub copies for a call before it tells of it.
     pub(in super::super) const INPUT: usize = 0xfc00;
-    /// u32 for each class of addresses: threads of the process that sleep on a word there ([`super::sleepers_at`]).
+    /// u32 for each class of addresses: threads of the process that sleep, in the sentry, on a word there
+    /// ([`super::class_of`]).
     pub(in super::super) const SLEEPERS: usize = 0xfe00;
+    /// As above, of threads that sleep in a futex of the host's.
+    pub(in super::super) const HOSTED: usize = SLEEPERS + 4 * SLEEPER_CLASSES;
     /// How many classes there are: a power of two.
-    pub(in super::super) const SLEEPER_CLASSES: usize = 128;
+    pub(in super::super) const SLEEPER_CLASSES: usize = 64;
 }
 
-/// Returns the place in a leader's context of the sleepers on a word, as `answers.s` finds it.
-pub(super) fn sleepers_at(addr: u64) -> usize {
-    field::SLEEPERS + 4 * ((addr >> 2 ^ addr >> 12) as usize % field::SLEEPER_CLASSES)
+/// Returns the place of a word's class in a leader's context, from `SLEEPERS` or `HOSTED` on, as `answers.s` finds it.
+pub(super) fn class_of(addr: u64) -> usize {
+    4 * ((addr >> 2 ^ addr >> 12) as usize % field::SLEEPER_CLASSES)
 }
 
 /// Fields of the ucontext in a guest's signal frame (`struct ucontext`, arch/x86/include/uapi/asm/sigcontext.h), which is
@@ -270,7 +278,7 @@ pub(super) mod answer {
     pub(in super::super) const GETPGID: usize = 18;
     /// `getsid`.
     pub(in super::super) const GETSID: usize = 19;
-    /// `futex`: wake-ups where nobody sleeps, and waits that are over before they begin. 20 is `arch_prctl`.
+    /// `futex`: private wake-ups and waits, with the host where somebody sleeps. 20 is `arch_prctl`.
     pub(in super::super) const FUTEX: usize = 21;
     /// `rt_sigreturn`.
     pub(in super::super) const SIGRETURN: usize = 22;

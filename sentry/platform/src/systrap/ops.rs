@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use abi::Errno;
 
+use super::filter::private;
 use super::layout::{call, field};
 use super::shared::Shared;
 use super::thread::ExpectedCall;
@@ -143,6 +144,16 @@ pub(super) fn translate(op: &MemOp, user: &Range<u64>) -> Result<RawOp, Errno> {
             inside(addr, len)?;
             inside(vec, 0)?;
             raw(libc::SYS_mincore, [addr, len, vec, 0, 0, 0])
+        }
+        MemOp::FutexWake { addr, count, bitset } => {
+            inside(addr, 4)?;
+            raw(libc::SYS_futex, [addr, private(libc::FUTEX_WAKE_BITSET), count.into(), 0, 0, bitset.into()])
+        }
+        MemOp::FutexRequeue { addr, wake, requeue, to, expected } => {
+            inside(addr, 4)?;
+            inside(to, 4)?;
+            let operation = private(libc::FUTEX_CMP_REQUEUE);
+            raw(libc::SYS_futex, [addr, operation, wake.into(), requeue.into(), to, expected.into()])
         }
         MemOp::Describe { addr } => {
             inside(addr, MM_MAP_LEN.into())?;

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use rustix::process::WaitIdStatus;
 use sentry_sync::{Level, Mutex};
@@ -182,7 +182,12 @@ impl Process {
     /// Returns the number of those that sleep on words of the same class, which the stubs of the process look at and may
     /// write. Who falsifies it loses wake-ups of its own.
     fn sleepers(&self, addr: u64) -> &AtomicU32 {
-        self.leader.shared.u32(layout::sleepers_at(addr))
+        self.leader.shared.u32(field::SLEEPERS + layout::class_of(addr))
+    }
+
+    /// As above, of those that sleep without the kernel.
+    fn hosted(&self, addr: u64) -> &AtomicU32 {
+        self.leader.shared.u32(field::HOSTED + layout::class_of(addr))
     }
 }
 
@@ -237,6 +242,16 @@ impl AddressSpace for Process {
 
     fn end_sleep(&self, addr: u64) {
         self.sleepers(addr).fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn may_sleep_on_host(&self, addr: u64) -> bool {
+        // The guest has changed the word before; the pair to this barrier is the stub's count, then the host's look at it.
+        fence(Ordering::SeqCst);
+        self.hosted(addr).load(Ordering::SeqCst) != 0
+    }
+
+    fn expect_moved(&self, addr: u64) {
+        self.hosted(addr).fetch_add(1, Ordering::SeqCst);
     }
 
     fn host_pid(&self) -> i32 {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
@@ -130,6 +130,8 @@ pub(super) struct Thread {
     watched: AtomicBool,
     /// May be among the slots that workers look at; written by the owner.
     listed: AtomicBool,
+    /// Was asleep in a futex of the host's when a worker last looked for those.
+    drowsy: AtomicBool,
     waker: Mutex<Option<Waker>>,
     pub(super) expected: Mutex<Expected>,
     pub(super) company: Company,
@@ -154,6 +156,7 @@ impl Thread {
             expecting: AtomicBool::new(false),
             watched: AtomicBool::new(false),
             listed: AtomicBool::new(false),
+            drowsy: AtomicBool::new(false),
             waker: Mutex::new(Level::Leaf, None),
             expected: Mutex::new(Level::Leaf, Expected::default()),
             company: Company::default(),
@@ -349,6 +352,43 @@ impl Thread {
     fn unlist(&self, hub: &Hub) {
         if self.listed.swap(false, Ordering::Relaxed) {
             hub.table.deactivate(self.slot);
+        }
+    }
+
+    /// Tells whether guest code sleeps in a futex of the host's, as its stub says.
+    pub(super) fn is_asleep(&self) -> bool {
+        self.shared.get(field::ASLEEP) != 0 && self.state() == RUNNING
+    }
+
+    /// Tells whether the thread sleeps, and did so when it was last asked.
+    pub(super) fn goes_on_sleeping(&self) -> bool {
+        let asleep = self.is_asleep();
+        self.drowsy.swap(asleep, Ordering::Relaxed) && asleep
+    }
+
+    /// Has workers no longer look at a thread that sleeps: its stub then tells them of its next event by a notification.
+    ///
+    /// The stub says that it sleeps no longer, publishes its event, then (full barrier) looks whether it is overlooked; we mark
+    /// it, then look whether it sleeps. Last the mark: whoever takes it back lists the slot after that, so that none is marked
+    /// no longer and yet off the list. One that is interrupted is looked at whatever its stub says: its interrupter notes the
+    /// interrupt, then lists it.
+    pub(super) fn overlook(&self, hub: &Hub) {
+        hub.table.deactivate(self.slot);
+        self.shared.u32(field::OVERLOOKED).store(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if !self.is_asleep() || self.interrupt.load(Ordering::SeqCst) {
+            self.look_again(hub);
+        }
+    }
+
+    /// Takes that back, whether it was so or not. Its event may be there already.
+    pub(super) fn look_again(&self, hub: &Hub) {
+        if self.state() == RUNNING {
+            let mark = self.shared.u32(field::OVERLOOKED);
+            if mark.load(Ordering::SeqCst) != 0 {
+                mark.store(0, Ordering::SeqCst);
+            }
+            hub.table.activate(self.slot);
         }
     }
 

@@ -26,8 +26,13 @@ impl Interrupt for Interrupter {
         }
         self.thread.interrupt.store(true, Ordering::SeqCst);
         if self.thread.state() == RUNNING {
+            self.thread.look_again(&self.hub);
             self.thread.kick();
         }
+    }
+
+    fn sleeps(&self) -> bool {
+        !self.life.is_over() && self.thread.is_asleep()
     }
 
     fn answers(&self) -> Option<Arc<dyn Answers>> {
