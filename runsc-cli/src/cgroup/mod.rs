@@ -6,6 +6,7 @@
 //! The limit of processes holds in the guest; on the host it leaves room for the sandbox's own threads.
 
 mod dbus;
+pub(crate) mod limits;
 mod mounts;
 mod oom;
 mod stats;

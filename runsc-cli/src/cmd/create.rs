@@ -103,6 +103,7 @@ fn try_create(global: &Global, args: &CreateArgs, passed: Passed, life: Life) ->
     let listener = client::listener(&draft.container)?;
     let sandbox = start(global, config, &mut draft, &spec, console, listener, extra)?;
     wait_until_created(&sandbox)?;
+    prefer_guests([sandbox.sentry.pid, sandbox.gofer.pid]);
     draft.record.gofer = HostProcess::new(sandbox.gofer.pid);
     draft.container.save(&draft.record)?;
     if let Some(path) = &args.pid_file {
@@ -254,6 +255,29 @@ fn wait_until_created(sandbox: &Sandbox) -> Result<()> {
     }
 }
 
+/// Makes the host take the guest's processes before these when memory is short: all others end with them. The stubs have
+/// what config.json says, since they come of the sentry as it was before this.
+fn prefer_guests(own: [i32; 2]) {
+    for pid in own {
+        let path = format!("/proc/{pid}/oom_score_adj");
+        let lowered = std::fs::read_to_string(&path).and_then(|text| match text.trim().parse().map(below) {
+            Ok(Some(score)) => std::fs::write(&path, score.to_string()),
+            _ => Ok(()),
+        });
+        if let Err(error) = lowered {
+            // Ordinary users can't better their standing.
+            tracing::debug!(pid, %error, "the sandbox's own processes are as likely to be killed as the guest's");
+        }
+    }
+}
+
+/// Returns a score half of the scale lower, as far as that spares nobody altogether.
+fn below(score: i32) -> Option<i32> {
+    /// One more spares a process altogether (`man 5 proc_pid_oom_score_adj`).
+    const LEAST: i32 = -999;
+    (score > LEAST).then(|| (score - 500).max(LEAST))
+}
+
 /// Writes a process id so that whoever sees the file sees the whole of it.
 pub(super) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let name = path.file_name().context("the path of the pid file names no file")?;
@@ -266,3 +290,15 @@ pub(super) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
 
 /// How long processes may take to end once they are killed.
 pub(super) const END_LIMIT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sandboxes_own_processes_stand_better_and_are_never_spared_altogether() {
+        assert_eq!([0, 1000, -498, -600, -998].map(below), [-500, 500, -998, -999, -999].map(Some));
+        // Nothing is to be gained.
+        assert_eq!([-999, -1000].map(below), [None, None]);
+    }
+}

@@ -19,9 +19,9 @@ use sentry::vfs::File;
 use sentry::wait::until;
 use sentry_fs::hostfd::{HostReactor, HostTerminal};
 use sentry_fs::tty::Terminal;
-use sentry_platform::Platform;
 use sentry_platform::ptrace::Ptrace;
 use sentry_platform::systrap::{Copies, Options, Spin, Systrap};
+use sentry_platform::{MemoryLimits, Platform};
 use sentry_sync::WaitQueue;
 
 use super::config::SandboxConfig;
@@ -93,8 +93,10 @@ fn run(mut config: SandboxConfig, passed: Passed, log: OwnedFd) -> Result<i32> {
         signals::take_console()?;
     }
     name_host(&config);
+    // While the host's file systems are there.
+    let limits = crate::cgroup::limits::of_memory();
     confine::enter(config.detached)?;
-    let platform = platform(&config)?;
+    let platform = platform(&config, limits)?;
     let kernel = Kernel::new(platform, &syscalls::TABLE);
     *kernel.uts.lock() =
         UtsNames { hostname: config.hostname.clone().into_bytes(), domainname: config.domainname.clone().into_bytes() };
@@ -189,7 +191,7 @@ pub(crate) fn kernel_cred() -> Cred {
     Cred::new(0, 0, Vec::new(), Caps::all())
 }
 
-fn platform(config: &SandboxConfig) -> Result<Arc<dyn Platform>> {
+fn platform(config: &SandboxConfig, limits: MemoryLimits) -> Result<Arc<dyn Platform>> {
     let spin = config.spin.map_or(Spin::Auto, |limit| if limit == 0 { Spin::Off } else { Spin::Micros(limit) });
     let copies = match config.copies.as_str() {
         "stub" => Copies::Stub,
@@ -197,7 +199,7 @@ fn platform(config: &SandboxConfig) -> Result<Arc<dyn Platform>> {
         _ => Copies::All,
     };
     match config.platform.as_str() {
-        "systrap" => Systrap::new(Options { spin, copies }).context("starting the systrap platform"),
+        "systrap" => Systrap::new(Options { spin, copies, limits }).context("starting the systrap platform"),
         "ptrace" => Ptrace::new().context("starting the ptrace platform"),
         other => bail!("unknown platform {other:?}; use systrap or ptrace"),
     }

@@ -39,10 +39,12 @@ pub(crate) enum Counter {
     Later,
     /// Memory operations that went with a reply.
     Behind,
+    /// Times that a stub made memory present which the sentry was about to write.
+    Populated,
 }
 
 /// All of them, as they are told.
-const NAMES: [(Counter, &str); 15] = [
+const NAMES: [(Counter, &str); 16] = [
     (Counter::Hot, "events_hot"),
     (Counter::Found, "events_found"),
     (Counter::Patched, "calls_patched"),
@@ -58,6 +60,7 @@ const NAMES: [(Counter, &str); 15] = [
     (Counter::CopiedByHost, "copies_by_host"),
     (Counter::Later, "copies_with_reply"),
     (Counter::Behind, "memory_changes_with_reply"),
+    (Counter::Populated, "memory_populated_by_stub"),
 ];
 
 /// One thread's counts, in cache lines of their own.

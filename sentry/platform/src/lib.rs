@@ -23,6 +23,7 @@ pub mod error;
 pub mod ext;
 pub mod host_calls;
 pub mod host_socket;
+mod memory_limits;
 pub mod mount_ids;
 pub mod ptrace;
 pub mod refused;
@@ -34,6 +35,7 @@ pub mod xstate;
 
 pub use error::PlatformError;
 pub use ext::{ContextExt, auxiliary};
+pub use memory_limits::{MemoryLimit, MemoryLimits};
 pub use ptrace::figures::PROC_OF_STUBS;
 pub use ptrace::smaps::ResidentPart;
 pub use regs::Registers;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::guest::{CODE, DATA, Guest, call_forever};
 use sentry_platform::systrap::{Copies, Options, Systrap};
-use sentry_platform::{Event, MemOp, Platform, Registers};
+use sentry_platform::{Event, MemOp, MemoryLimit, Platform, Registers};
 
 const OWN: &[common::Case] = &[
     ("a_guest_that_jumps_into_the_stub_hurts_only_itself", a_guest_that_jumps_into_the_stub_hurts_only_itself),
@@ -42,17 +42,32 @@ fn main() -> ExitCode {
     if copies == Copies::All {
         cases.extend(patched::later::CASES.iter().chain(patched::input::CASES));
     }
-    let options = Options { copies, ..Options::default() };
+    let scarce = std::env::args().any(|arg| arg == "--scarce");
+    if scarce {
+        cases.extend(patched::scarce::CASES);
+    }
+    let limits = if scarce { vec![no_memory()] } else { Vec::new() };
+    let options = Options { copies, limits: limits.into(), ..Options::default() };
     let code = common::main(|| Systrap::new(options).expect("systrap works here"), &cases);
     // The other ways of copying: a platform is made before anything else, so in processes of their own.
-    let others = if std::env::args().len() == 1 { &["--copy=stub", "--copy=host"][..] } else { &[] };
+    let others = if std::env::args().len() == 1 { &["--copy=stub", "--copy=host", "--scarce"][..] } else { &[] };
     let good = others.iter().all(|way| {
         println!("{way}");
         let this = std::env::current_exe().expect("this program");
-        let status = Command::new(this).args([*way, "memory", "copies", "patched", "fault"]).status();
+        let status = Command::new(this).args([*way, "memory", "copies", "patched", "fault", "scarce"]).status();
         status.expect("this program again").success()
     });
     if good { code } else { ExitCode::FAILURE }
+}
+
+/// A limit that leaves nothing.
+fn no_memory() -> MemoryLimit {
+    let number = || {
+        let file = rustix::fs::memfd_create("limit", rustix::fs::MemfdFlags::CLOEXEC).expect("a file");
+        rustix::io::write(&file, b"1\n").expect("write a number");
+        file
+    };
+    MemoryLimit { used: number(), most: number() }
 }
 
 /// Runs a guest that may never say anything again; returns its event, if any.

@@ -5,6 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use sentry_platform::systrap::{Waiting, turn_away, turn_back};
+
 use crate::Task;
 
 thread_local! {
@@ -29,13 +31,15 @@ pub(super) fn replace(task: &Arc<Task>) {
 /// A future during whose polls [`served`] names its task.
 pub struct Serving<F> {
     task: Option<Arc<Task>>,
+    /// What of it waits for the kernel.
+    waiting: Option<Waiting>,
     future: Pin<Box<F>>,
 }
 
 impl<F> Serving<F> {
     /// Wraps the life of a task.
     pub fn new(task: Arc<Task>, future: F) -> Serving<F> {
-        Serving { task: Some(task), future: Box::pin(future) }
+        Serving { task: Some(task), waiting: None, future: Box::pin(future) }
     }
 }
 
@@ -44,8 +48,9 @@ impl<F: Future<Output = ()>> Future for Serving<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let outer = SERVED.replace(self.task.take());
+        turn_back(self.waiting.take());
         let polled = self.future.as_mut().poll(cx);
-        sentry_platform::systrap::turn_away();
+        self.waiting = turn_away();
         self.task = SERVED.replace(outer);
         polled
     }

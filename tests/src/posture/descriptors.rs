@@ -57,6 +57,12 @@ impl Open {
                 let place = (parts.next().is_some_and(|id| id.parse::<u32>().is_ok()), parts.next());
                 kind.is_file() && self.access() == OFlags::RDONLY && place == (true, Some("net"))
             }
+            Sort::MemoryFigure => {
+                let figures = ["memory.usage_in_bytes", "memory.limit_in_bytes", "memory.current", "memory.max"];
+                let figure = Path::new(&self.target).file_name().and_then(|name| name.to_str());
+                let read_only = kind.is_file() && self.access() == OFlags::RDONLY;
+                read_only && self.meta.dev() != 0 && figure.is_some_and(|name| figures.contains(&name))
+            }
             Sort::Anon(name) => self.target == format!("anon_inode:{name}"),
             Sort::Memory(name) => kind.is_file() && self.target == format!("/memfd:{name} (deleted)"),
             Sort::FileForReading => kind.is_file() && self.access() == OFlags::RDONLY && !self.is_path() && in_tree(),

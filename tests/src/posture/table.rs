@@ -63,6 +63,8 @@ pub(super) enum Sort {
     OtherSocket,
     /// A file of the sentry's `/proc/net`, open for reading only.
     NetFile,
+    /// A figure of a memory cgroup, open for reading only.
+    MemoryFigure,
     /// A pipe, for writing only.
     PipeOut,
     /// An unnamed Unix socket of the command line's network namespace.
@@ -136,6 +138,7 @@ const OF_SENTRY: &[Descriptor] = &[
         "ask about interfaces, by ioctl and netlink; the guest here has no internet sockets",
     ),
     on_host(Sort::NetFile, 4, 5, "interfaces and routes as /proc/net shows them; a host without IPv6 has fewer"),
+    row(Sort::MemoryFigure, 0, 8, "what is used and allowed, of its cgroup and limited ones above"),
     row(Sort::FileForReading, 0, MANY, "donated files"),
 ];
 

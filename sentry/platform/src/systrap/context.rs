@@ -467,7 +467,7 @@ impl SystrapContext {
     /// Has the host write what was to go with the reply.
     fn write_now(&mut self) {
         if let Some(reply) = self.replying.take() {
-            self.thread.later.write_now(self.process.proc.pid, &self.thread.shared, reply);
+            self.thread.later.write_now(&self.hub, &self.process.proc, &self.thread.shared, reply);
         }
     }
 
@@ -576,6 +576,7 @@ impl Context for SystrapContext {
             }
         }
         count(Counter::Behind);
+        self.process.proc.present.note(ops);
         self.leading = u32::try_from(ops.len()).unwrap_or(0);
         shared.u32(field::OP_COUNT).store(self.leading, Ordering::Relaxed);
         self.regs.rax = self.thread.later.take_result().unwrap_or(regs.rax);
@@ -631,6 +632,7 @@ impl Context for SystrapContext {
     }
 
     fn submit(&mut self, ops: &[MemOp]) {
+        self.process.proc.present.note(ops);
         let user = self.hub.user_range();
         let mut raw = Vec::with_capacity(ops.len());
         let mut refused = None;
@@ -683,6 +685,8 @@ impl Context for SystrapContext {
     fn fork(&mut self) -> BoxFuture<'_, Result<NewProcess, PlatformError>> {
         Box::pin(async move {
             self.settle().await?;
+            // Both write to copies from now on.
+            self.process.proc.present.forget();
             let thread = birth::give(self, Kind::Process).await?;
             birth::process_of(&self.hub, thread)
         })

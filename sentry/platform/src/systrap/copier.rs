@@ -32,11 +32,17 @@ const _: () = assert!(MOST <= field::WINDOW_LEN);
 /// Copies left to the host after a stub was late.
 const REST: u32 = 16;
 
+/// A guest thread whose call waits for something.
+pub struct Waiting(Arc<Hub>, Arc<Thread>);
+
 thread_local! {
     /// The thread whose call this worker serves, or one that it served before.
     static SERVED: RefCell<Option<(Arc<Hub>, Arc<Thread>)>> = const { RefCell::new(None) };
     /// Whether it is being served.
     static SERVES: Cell<bool> = const { Cell::new(false) };
+    /// The thread whose call this worker goes on with. Its stub most likely sleeps: only what is worth waking it is asked
+    /// of it.
+    static RESUMED: RefCell<Option<Waiting>> = const { RefCell::new(None) };
     /// Whether bytes are pending for it ([`super::later`]).
     static PENDING: Cell<bool> = const { Cell::new(false) };
     /// Address and number of the bytes that came with its call ([`super::input`]).
@@ -57,10 +63,33 @@ pub(super) fn turn_to(hub: &Arc<Hub>, thread: &Arc<Thread>, input: Option<(u64, 
 }
 
 /// Hears that this worker turns to something else. A stub whose call has no reply by then may as well sleep.
-pub fn turn_away() {
+/// Returns it if it has none, for [`turn_back`].
+pub fn turn_away() -> Option<Waiting> {
     write_pending();
-    if SERVES.replace(false) {
-        SERVED.with_borrow(|served| served.iter().for_each(|(_, thread)| thread.hold()));
+    let resumed = RESUMED.take();
+    if !SERVES.replace(false) {
+        return resumed;
+    }
+    SERVED.with_borrow(|served| {
+        let (hub, thread) = served.as_ref()?;
+        thread.hold();
+        (thread.state() == IDLE).then(|| Waiting(Arc::clone(hub), Arc::clone(thread)))
+    })
+}
+
+/// Hears that this worker goes on with what it turned away from.
+pub fn turn_back(waiting: Option<Waiting>) {
+    RESUMED.set(waiting);
+}
+
+/// Runs `f` with the thread of this process whose call this worker serves or goes on with, if its stub waits for the
+/// reply.
+pub(super) fn with_waiting<R>(proc: &Arc<Proc>, f: impl FnOnce(&Hub, &Arc<Thread>) -> R) -> Option<R> {
+    let waits = |thread: &Thread| is_served(proc, thread);
+    if SERVES.get() {
+        SERVED.with_borrow(|served| served.as_ref().filter(|it| waits(&it.1)).map(|it| f(&it.0, &it.1)))
+    } else {
+        RESUMED.with_borrow(|resumed| resumed.as_ref().filter(|it| waits(&it.1)).map(|it| f(&it.0, &it.1)))
     }
 }
 
@@ -71,6 +100,7 @@ pub(super) fn forget(thread: &Arc<Thread>) {
     if serves {
         SERVES.set(false);
     }
+    RESUMED.with_borrow_mut(|resumed| resumed.take_if(|it| Arc::ptr_eq(&it.1, thread)));
 }
 
 /// Leaves bytes for the reply; returns whether that was possible.
@@ -94,9 +124,9 @@ pub(super) fn write_pending() {
         return;
     }
     SERVED.with_borrow(|served| {
-        let Some((_, thread)) = served else { return };
+        let Some((hub, thread)) = served else { return };
         if let (Some(reply), Some(proc)) = (thread.later.take(), thread.proc.get()) {
-            thread.later.write_now(proc.pid, &thread.shared, reply);
+            thread.later.write_now(hub, proc, &thread.shared, reply);
         }
     });
 }

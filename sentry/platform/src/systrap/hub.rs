@@ -34,9 +34,9 @@ use super::reuse::MOST_OF_ALL;
 use super::shared::{CONTEXT_SIZE, Shared};
 use super::table::Table;
 use super::thread::{Thread, arrival};
-use crate::Vdso;
 use crate::counters::{Counter, count};
 use crate::ptrace::figures::Figures;
+use crate::{MemoryLimits, Vdso};
 
 /// How often a worker that polls asks the host for notifications and deaths.
 const SERVICE_EVERY: u32 = 64;
@@ -76,6 +76,7 @@ pub(super) struct Setup {
     /// How many times a stub, or a worker for one stub, looks at most.
     pub(super) rounds: u32,
     pub(super) copies: super::Copies,
+    pub(super) limits: MemoryLimits,
 }
 
 /// The state shared by all contexts.

@@ -5,10 +5,13 @@
 //! then, or when the worker turns to another task, or where the thread returns in another way, the host writes them
 //! ([`Later::write_now`]). What the call returns where they can't all be written was said with them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use super::host;
+use super::hub::Hub;
 use super::layout::field;
+use super::present;
+use super::process::Proc;
 use super::shared::Shared;
 use crate::Short;
 
@@ -126,20 +129,14 @@ impl Later {
     }
 
     /// Has the host write what was pending.
-    pub(super) fn write_now(&self, pid: i32, shared: &Shared, reply: Reply) {
+    pub(super) fn write_now(&self, hub: &Hub, proc: &Arc<Proc>, shared: &Shared, reply: Reply) {
         let mut bytes = vec![0; reply.len as usize];
         if reply.is_inside() {
             bytes.copy_from_slice(&reply.few.map(u64::to_le_bytes).concat()[..reply.len as usize]);
         } else {
             shared.read(field::WINDOW, &mut bytes);
         }
-        let mut done = 0;
-        while done < bytes.len() {
-            match host::write_memory(pid, reply.addr + done as u64, &bytes[done..]) {
-                0 => break,
-                copied => done += copied,
-            }
-        }
+        let done = present::write(hub, proc, reply.addr, &bytes);
         if let Some(result) = reply.result((bytes.len() - done) as u64) {
             self.result.store(result, Ordering::Relaxed);
         }

@@ -5,7 +5,8 @@
 //! [`filter`] what it may call. [`zygote`] makes the first stub, [`birth`] all others,
 //! unless [`reuse`] has one left over. [`thread`] and [`process`] are what
 //! the sentry knows of them, in memory of its own; [`hub`] is what workers poll, and says why no wake-up is lost;
-//! [`context`] implements the traits; [`copier`] has stubs copy, [`answers`] what they answer by themselves, [`patched`] is what differs for guests that come by a patched call.
+//! [`context`] implements the traits; [`copier`] has stubs copy, [`present`] has them make memory present, [`answers`] is what
+//! they answer by themselves, [`patched`] what differs for guests that come by a patched call.
 //!
 //! Everything that a stub shares is hostile: read once, through [`shared`], and checked.
 
@@ -24,6 +25,7 @@ mod later;
 mod layout;
 mod ops;
 mod patched;
+mod present;
 mod process;
 mod reuse;
 mod shared;
@@ -50,9 +52,9 @@ use process::Process;
 use thread::Thread;
 
 pub(crate) use answers::ANSWERED_CALLS;
-pub use copier::turn_away;
+pub use copier::{Waiting, turn_away, turn_back};
 
-use crate::{BoxFuture, NewProcess, Patching, Platform, PlatformError, Vdso, counters};
+use crate::{BoxFuture, MemoryLimits, NewProcess, Patching, Platform, PlatformError, Vdso, counters};
 
 /// How long stubs and workers look for each other's answer before they sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -79,12 +81,14 @@ pub enum Copies {
 }
 
 /// Settings of the platform.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Debug, Default)]
 pub struct Options {
     /// `--spin`.
     pub spin: Spin,
     /// `--TESTONLY-copy`.
     pub copies: Copies,
+    /// What the host allows the sandbox.
+    pub limits: MemoryLimits,
 }
 
 /// The systrap platform.
@@ -106,7 +110,7 @@ impl Systrap {
     /// caller, and dies with the calling thread), as the user that the sentry will be.
     #[expect(clippy::new_ret_no_self, reason = "nobody needs more than the trait")]
     pub fn new(options: Options) -> Result<Arc<dyn Platform>, PlatformError> {
-        let (hub, thread) = zygote::make(&options)?;
+        let (hub, thread) = zygote::make(options)?;
         let proc = thread.proc.get().map(Arc::clone).ok_or(PlatformError::Dead("it had just been made"))?;
         let process = Arc::new(Process { proc, leader: Arc::clone(&thread), hub: Arc::clone(&hub) });
         let context = SystrapContext::new(Arc::clone(&hub), process, thread);

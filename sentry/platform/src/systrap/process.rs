@@ -9,6 +9,7 @@ use sentry_sync::{Level, Mutex};
 
 use super::hub::Hub;
 use super::layout::field;
+use super::present::{self, Present};
 use super::reuse::Kept;
 use super::thread::Thread;
 use super::{copier, host, layout};
@@ -18,6 +19,7 @@ use crate::{AddressSpace, Death, Short};
 pub(super) struct Proc {
     pub(super) pid: i32,
     pidfd: OwnedFd,
+    pub(super) present: Present,
     state: Mutex<State>,
 }
 
@@ -38,7 +40,7 @@ struct State {
 impl Proc {
     /// Names a child that can't be reaped by anybody but us.
     pub(super) fn new(pid: i32, pidfd: OwnedFd) -> Arc<Proc> {
-        Arc::new(Proc { pid, pidfd, state: Mutex::new(Level::Platform, State::default()) })
+        Arc::new(Proc { pid, pidfd, present: Present::default(), state: Mutex::new(Level::Platform, State::default()) })
     }
 
     pub(super) fn pidfd(&self) -> &OwnedFd {
@@ -217,14 +219,7 @@ impl AddressSpace for Process {
         copier::write_pending();
         copier::forget_input();
         let len = self.reach(addr, buf.len());
-        let mut done = 0;
-        while done < len {
-            match host::write_memory(self.proc.pid, addr + done as u64, &buf[done..len]) {
-                0 => break,
-                copied => done += copied,
-            }
-        }
-        done
+        present::write(&self.hub, &self.proc, addr, &buf[..len])
     }
 
     fn peek(&self, addr: u64, buf: &mut [u8]) -> usize {

@@ -307,7 +307,7 @@ impl Drop for Doomed {
 }
 
 /// Makes the zygote and everything shared.
-pub(super) fn make(options: &Options) -> Result<(std::sync::Arc<Hub>, std::sync::Arc<Thread>), PlatformError> {
+pub(super) fn make(options: Options) -> Result<(std::sync::Arc<Hub>, std::sync::Arc<Thread>), PlatformError> {
     // A stub that ends must stay until we reap it.
     // SAFETY: sets a disposition; there is no handler.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
@@ -364,8 +364,9 @@ pub(super) fn make(options: &Options) -> Result<(std::sync::Arc<Hub>, std::sync:
         spin,
         rounds,
         copies: options.copies,
+        limits: options.limits,
     };
-    if options.copies == super::Copies::All {
+    if setup.copies == super::Copies::All {
         super::input::publish(&setup.control);
         if setup.fpu.size <= control::INITIAL_LEN {
             setup.control.write(control::INITIAL, &setup.fpu.initial);
