@@ -3,6 +3,9 @@
 //! A node keeps its descriptor open while the budget allows; beyond it, the oldest are closed and found again through
 //! their parent by name, device, inode number and birth time. What can't be found again (unlinked files, roots) stays
 //! open. When nothing can be closed, the request in hand fails with `EMFILE` and nothing else does.
+//!
+//! A descriptor keeps the host from unmounting the file system. In trees that follow the host's mounts, those of nodes
+//! that lie on another file system than the tree's root are therefore closed after each request.
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
@@ -50,6 +53,10 @@ pub struct Node {
     kind: u32,
     btime: (u64, Timespec),
     sealed: bool,
+    /// In a tree that follows the host's mounts.
+    follows: bool,
+    /// On a file system that the host may want to unmount.
+    fleeting: bool,
     /// A socket that was made here for the sentry.
     own_socket: AtomicBool,
     state: Mutex<State>,
@@ -132,6 +139,8 @@ pub struct Nodes {
     maps: Mutex<Maps>,
     /// Nodes in the order in which their descriptors were opened.
     order: Mutex<VecDeque<Weak<Node>>>,
+    /// Those on file systems that the host may want to unmount, if their descriptors may be open.
+    fleeting: Mutex<Vec<Weak<Node>>>,
     open: Arc<AtomicUsize>,
     budget: usize,
     limit: usize,
@@ -140,12 +149,30 @@ pub struct Nodes {
 impl Nodes {
     /// Creates an empty table that keeps at most `budget` descriptors open and `limit` nodes known.
     pub fn new(budget: usize, limit: usize) -> Nodes {
-        Nodes { maps: Mutex::default(), order: Mutex::default(), open: Arc::default(), budget, limit }
+        Nodes {
+            maps: Mutex::default(),
+            order: Mutex::default(),
+            fleeting: Mutex::default(),
+            open: Arc::default(),
+            budget,
+            limit,
+        }
     }
 
     /// Finds a node by the name the sentry has for it.
     pub fn get(&self, handle: Handle) -> Result<Arc<Node>, Errno> {
         self.maps.lock().by_handle.get(&handle).map(|given| Arc::clone(&given.node)).ok_or(Errno::EBADF)
+    }
+
+    /// Enters the root of a tree, and says whether that follows the host's mounts.
+    pub(crate) fn give_root(
+        &self,
+        tree: usize,
+        fd: OwnedFd,
+        attr: &WireAttr,
+        follows: bool,
+    ) -> Result<Arc<Node>, Errno> {
+        self.enter(tree, fd, attr, None, follows)
     }
 
     /// Enters the file behind `fd` (or finds that it is there already) and counts it as given once.
@@ -156,6 +183,19 @@ impl Nodes {
         attr: &WireAttr,
         place: Option<(&Arc<Node>, &[u8])>,
     ) -> Result<Arc<Node>, Errno> {
+        let follows = place.is_some_and(|(parent, _)| parent.follows);
+        self.enter(tree, fd, attr, place, follows)
+    }
+
+    fn enter(
+        &self,
+        tree: usize,
+        fd: OwnedFd,
+        attr: &WireAttr,
+        place: Option<(&Arc<Node>, &[u8])>,
+        follows: bool,
+    ) -> Result<Arc<Node>, Errno> {
+        let fleeting = follows && place.is_some_and(|(parent, _)| parent.fleeting || parent.dev() != attr.dev);
         let key = Key { tree, dev: attr.dev, ino: attr.ino };
         let sealed = match place {
             Some((parent, _)) if parent.dev() == attr.dev => parent.sealed,
@@ -183,6 +223,8 @@ impl Nodes {
                 kind: attr.mode & abi::types::mode::IFMT,
                 btime: (attr.has_btime, attr.btime),
                 sealed,
+                follows,
+                fleeting,
                 own_socket: AtomicBool::new(false),
                 state: Mutex::new(State { fd: Some(Arc::new(fd)), place }),
                 open: Arc::clone(&self.open),
@@ -195,13 +237,28 @@ impl Nodes {
         Ok(node)
     }
 
-    /// Puts a node whose descriptor has just been opened in line.
+    /// Puts a node whose descriptor has just been opened in line, or among those to be closed soon.
     fn opened(&self, node: &Arc<Node>) {
+        if node.fleeting {
+            self.fleeting.lock().push(Arc::downgrade(node));
+            return;
+        }
         let mut order = self.order.lock();
         order.push_back(Arc::downgrade(node));
         if order.len() > 2 * self.open.load(Ordering::Relaxed) + SLACK {
             // Most of these have died.
             order.retain(|node| node.strong_count() > 0);
+        }
+    }
+
+    /// Closes descriptors that could keep the host from unmounting a file system. They are opened again when needed.
+    pub(crate) fn let_go(&self) {
+        let fleeting = std::mem::take(&mut *self.fleeting.lock());
+        for node in fleeting.iter().filter_map(Weak::upgrade) {
+            let mut state = node.state.lock();
+            if state.place.is_some() && state.fd.take().is_some() {
+                self.open.fetch_sub(1, Ordering::Relaxed);
+            }
         }
     }
 

@@ -30,6 +30,8 @@ bitflags! {
         const BIND = 16;
         /// FIFOs of the host may be opened.
         const FIFO = 32;
+        /// What the host mounts below it belongs to it, too, for as long as it is mounted, where the host's own mount is shared.
+        const FOLLOWS = 64;
     }
 }
 
@@ -97,7 +99,8 @@ impl Server {
             Server { trees: Vec::new(), nodes: Nodes::new(budget, limit), proc_fds, memory, names: RwLock::new(()) };
         for (index, tree) in trees.into_iter().enumerate() {
             let attr = host::stat(tree.root.as_fd())?;
-            let node = server.nodes.give(index, tree.root, &attr, None)?;
+            let follows = tree.flags.contains(TreeFlags::FOLLOWS);
+            let node = server.nodes.give_root(index, tree.root, &attr, follows)?;
             server.trees.push(Served { id: tree.id, flags: tree.flags, root: node.handle() });
         }
         Ok(server)
@@ -120,7 +123,9 @@ impl Server {
             }
             return None;
         }
-        match given.and_then(|given| self.perform(request, given)) {
+        let outcome = given.and_then(|given| self.perform(request, given));
+        self.nodes.let_go();
+        match outcome {
             Ok(outcome) => Some(outcome.encode(id, out)),
             Err(errno) => {
                 Reply::Error(errno).encode(id, out);

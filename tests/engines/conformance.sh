@@ -115,6 +115,17 @@ must 'mounts: data is for the file system' "$(out '3 5 6')" "$(run "mount('/m', 
 must 'mounts: tmpcopyup' "$(out root:x:0:0:root:/root:/bin/sh)" "$(run "mount('/etc', 'tmpfs', 'tmpfs', 'tmpcopyup')" 'head -n 1 /etc/passwd; echo more >>/etc/passwd')"
 mkdir -p "$WORK/around/below"; chmod 700 "$BUNDLE/rootfs/root"; echo top >"$WORK/around/top"; ln -sf top "$WORK/around/link"; mount -t tmpfs below "$WORK/around/below"; echo deep >"$WORK/around/below/deep"
 must 'mounts: bind is without what is mounted below, rbind with it' "$(out none deep)" "$(run "mount('/a', 'bind', '$WORK/around', 'bind'); mount('/b', 'bind', '$WORK/around', 'rbind')" 'cat /a/below/deep 2>/dev/null || echo none; cat /b/below/deep')"
+# What the host mounts below a source later, and unmounts again while the container runs.
+mkdir -p "$WORK/later"; mount -t tmpfs later "$WORK/later"; mount --make-shared "$WORK/later"; mkdir "$WORK/later/sub"; echo >"$WORK/later/sub/under"
+later() {
+    config "mount('/v', 'bind', '$WORK/later', 'rbind', '$1', '$2')"; script "$loop"; create a; rt start a; rt exec a ls /v/sub
+    mount -t tmpfs sub "$WORK/later/sub"; echo >"$WORK/later/sub/seen"; rt exec a ls /v/sub; rt exec a sh -c 'echo >/v/sub/made 2>/dev/null || echo refused'; (cd "$WORK/later/sub" && ls)
+    umount "$WORK/later/sub" || { echo busy; umount -l "$WORK/later/sub"; }; rt exec a ls /v/sub; gone a; rm -f "$WORK/later/sub/made"
+}
+must 'mounts: rslave shows what the host mounts later' 'under seen made seen under' "$(echo $(later rslave rw))"
+must 'mounts: slave does, too, and shared' 'under seen made seen under under seen made seen under' "$(echo $(later slave rw; later rshared rw))"
+must 'mounts: rprivate does not' 'under under seen made under' "$(echo $(later rprivate rw))"
+umount "$WORK/later"
 must 'mounts: rro is read-only below, too' "$(out refused refused)" "$(run "mount('/a', 'bind', '$WORK/around', 'rbind', 'rro')" 'for at in /a /a/below; do touch $at/new 2>/dev/null || echo refused; done')"
 umount "$WORK/around/below"
 must 'mounts: nosymfollow' "$(out top refused)" "$(run "mount('/a', 'bind', '$WORK/around', 'bind', 'nosymfollow')" 'cat /a/top; cat /a/link 2>/dev/null || echo refused')"

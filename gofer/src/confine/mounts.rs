@@ -32,8 +32,9 @@ pub(super) fn tree_path(index: usize) -> String {
 
 /// Builds the new root and makes it this process's only one.
 pub(super) fn build(trees: &[TreeSpec]) -> Result<(), ConfineError> {
-    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    host_step("make mounts private", rustix::mount::mount_change("/", private))?;
+    // Nothing that is mounted here reaches the host. What a tree's mount is a copy of decides what it hears of.
+    let follows = trees.iter().any(follows);
+    host_step("make mounts private", rustix::mount::mount_change("/", propagation(follows)))?;
     // What the stage covers is still reached from the working directory.
     host_step("enter /proc/self/fd", rustix::process::chdir("/proc/self/fd"))?;
     let own = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
@@ -49,6 +50,17 @@ pub(super) fn build(trees: &[TreeSpec]) -> Result<(), ConfineError> {
     change_root()?;
     let readonly = MountFlags::BIND | MountFlags::RDONLY | own;
     host_step("make the new root read-only", rustix::mount::mount_remount("/", readonly, ""))
+}
+
+/// Tells whether what the host mounts below a tree later belongs to it.
+fn follows(tree: &TreeSpec) -> bool {
+    tree.flags.contains(TreeFlags::FOLLOWS)
+}
+
+/// Mounts that hear of the host's later ones, or don't.
+fn propagation(follows: bool) -> MountPropagationFlags {
+    let kind = if follows { MountPropagationFlags::DOWNSTREAM } else { MountPropagationFlags::PRIVATE };
+    kind | MountPropagationFlags::REC
 }
 
 /// Makes the working directory the root and lets the old one go.
@@ -94,15 +106,15 @@ fn bind(tree: &TreeSpec, target: &str) -> Result<(), ConfineError> {
         }
         (None, None) => bind_path(tree, target, &shown)?,
     }
+    let hears = rustix::mount::mount_change(target, propagation(follows(tree)));
+    host_step(format!("set what the mount of {shown} hears of the host's"), hears)?;
     restrict(tree, source, target)
 }
 
-/// Puts a mount where it is to lie; it hears no more of the host's mounts.
+/// Puts a mount where it is to lie.
 fn attach(mount: &OwnedFd, target: &str, shown: &Display<'_>) -> Result<(), ConfineError> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    host_step(format!("attach {shown}"), rustix::mount::move_mount(mount, "", CWD, target, flags))?;
-    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    host_step(format!("make the mount of {shown} private"), rustix::mount::mount_change(target, private))
+    host_step(format!("attach {shown}"), rustix::mount::move_mount(mount, "", CWD, target, flags))
 }
 
 /// Mounts what lies at the tree's path.

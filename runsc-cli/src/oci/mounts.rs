@@ -125,7 +125,8 @@ fn convert_one(mount: &Mount, given: &Given<'_>, trees: &mut Vec<TreeConfig>) ->
             }
             // Where only the ids are recursive, so is what they are for.
             let deep = options.iter().any(|option| option == "rbind") || ids.as_ref().is_some_and(|ids| ids.recursive);
-            let tree = TreeConfig { recursive: deep, ids, ..TreeConfig::new(utf8(source)?, readonly) };
+            let follows = follows_host(&options, destination);
+            let tree = TreeConfig { recursive: deep, ids, follows, ..TreeConfig::new(utf8(source)?, readonly) };
             let (source, covered) = bind_tree(tree, given.overlay, trees)?;
             overlay = covered;
             source
@@ -169,6 +170,20 @@ fn bind_tree(
     trees.push(TreeConfig { readonly, ..tree });
     let covered = overlay.of_mount(&source, trees)?;
     Ok((MountSource::Tree(id), covered))
+}
+
+/// Tells whether what the host mounts later below a bind mount is to be seen: the last option that speaks of it counts.
+fn follows_host(options: &[String], destination: &Path) -> bool {
+    const KINDS: [&str; 4] = ["private", "slave", "shared", "unbindable"];
+    let asked = options
+        .iter()
+        .rev()
+        .find_map(|option| KINDS.into_iter().find(|kind| option == kind || option.strip_prefix('r') == Some(kind)));
+    if asked == Some("shared") {
+        let destination = destination.display();
+        tracing::warn!(%destination, "what the guest mounts there isn't seen on the host: the mount is a slave");
+    }
+    matches!(asked, Some("slave" | "shared"))
 }
 
 /// Tells whether writes are refused: the last option that speaks of it counts.
@@ -226,6 +241,17 @@ mod tests {
     fn missing_mounts_come_before_what_may_lie_in_them() {
         assert_eq!(places(&[]), ["/proc", "/sys", "/dev", "/dev/pts"]);
         assert_eq!(places(&["/dev/x", "/data"]), ["/proc", "/sys", "/dev", "/dev/pts", "/dev/x", "/data"]);
+    }
+
+    #[test]
+    fn the_last_word_on_propagation_counts() {
+        let follows = |options: &[&str]| {
+            let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+            follows_host(&options, Path::new("/v"))
+        };
+        assert!(["slave", "rslave", "shared", "rshared"].iter().all(|option| follows(&["rbind", option, "ro"])));
+        assert!(!["private", "rprivate", "unbindable", "runbindable", "ro"].iter().any(|option| follows(&[option])));
+        assert!(!follows(&["rslave", "rprivate"]) && follows(&["private", "slave"]));
     }
 
     #[test]

@@ -192,6 +192,8 @@ pub(crate) struct TreeConfig {
     pub(crate) layers: Option<String>,
     /// The gofer gets it as a mount, not by its path.
     pub(crate) detached: bool,
+    /// What the host mounts below it later belongs to it, too.
+    pub(crate) follows: bool,
 }
 
 /// Ids that the host translates for one tree (`man 2 mount_setattr`): inside are those of its file system, outside those of
@@ -206,7 +208,16 @@ pub(crate) struct TreeIds {
 impl TreeConfig {
     /// A tree as most are: with what is mounted below it, and the ids that it has.
     pub(crate) fn new(path: String, readonly: bool) -> TreeConfig {
-        TreeConfig { path, readonly, store: false, recursive: true, ids: None, layers: None, detached: false }
+        TreeConfig {
+            path,
+            readonly,
+            store: false,
+            recursive: true,
+            ids: None,
+            layers: None,
+            detached: false,
+            follows: false,
+        }
     }
 }
 

@@ -27,11 +27,12 @@ pub(crate) fn main() -> Result<u8> {
     let mut passed = 3..;
     let mut trees = Vec::new();
     for (index, tree) in config.trees.iter().enumerate() {
-        let flags = match (tree.store, tree.readonly) {
+        let mut flags = match (tree.store, tree.readonly) {
             (true, _) => TreeFlags::STORE,
             (_, true) => TreeFlags::READONLY | special(config.host),
             _ => special(config.host),
         };
+        flags.set(TreeFlags::FOLLOWS, tree.follows);
         let source = PathBuf::from(&tree.path);
         let recursion = if tree.recursive { Recursion::Yes } else { Recursion::No };
         let mount = if tree.detached { passed.next() } else { None };

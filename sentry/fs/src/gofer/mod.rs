@@ -151,6 +151,14 @@ impl Shared {
         device
     }
 
+    /// Tells whether something of this host device lies on another file system than the tree's root: the host may want to
+    /// unmount that.
+    fn is_elsewhere(&self, device: u64) -> bool {
+        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+        let host = u64::from(major) << 32 | u64::from(minor);
+        self.devices.lock().first().is_some_and(|(root, _)| *root != host)
+    }
+
     fn exclusive(&self) -> bool {
         self.policy == CachePolicy::Exclusive
     }

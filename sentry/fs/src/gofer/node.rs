@@ -287,15 +287,20 @@ impl GoferInode {
         self.keep(access, fd)
     }
 
-    /// Keeps a donated descriptor for further opens, if it is what it should be: anything but a regular file could make us
+    /// Keeps a donated descriptor for further opens, unless that could keep the host from unmounting a file system of its own,
+    /// if it is what it should be: anything but a regular file could make us
     /// wait.
     fn keep(self: &Arc<Self>, access: Access, fd: OwnedFd) -> Result<Arc<OwnedFd>, Errno> {
-        let mode = rustix::fs::fstat(&fd).map_err(crate::host::errno)?.st_mode;
+        let found = rustix::fs::fstat(&fd).map_err(crate::host::errno)?;
+        let mode = found.st_mode;
         if FileKind::from_mode(mode) != Some(FileKind::Regular) || self.kind != FileKind::Regular {
             tracing::error!(mode, "the gofer gave something that is no regular file");
             return Err(Errno::EIO);
         }
         let fd = Arc::new(fd);
+        if !self.fs.exclusive() && self.fs.is_elsewhere(found.st_dev) {
+            return Ok(fd);
+        }
         let old = self.state.lock().fds[slot(access)].replace(Arc::clone(&fd));
         drop(old);
         self.fs.fds.kept(self);
