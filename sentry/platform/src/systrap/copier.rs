@@ -22,7 +22,7 @@ use super::hub::{self, Hub};
 use super::later::Reply;
 use super::layout::{command, field, outcome};
 use super::process::Proc;
-use super::thread::{BUSY, IDLE, Thread};
+use super::thread::{BUSY, IDLE, RUNNING, Thread};
 use crate::Short;
 use crate::counters::{Counter, count};
 
@@ -66,14 +66,16 @@ pub(super) fn turn_to(hub: &Arc<Hub>, thread: &Arc<Thread>, input: Option<(u64, 
 /// Returns it if it has none, for [`turn_back`].
 pub fn turn_away() -> Option<Waiting> {
     write_pending();
-    let resumed = RESUMED.take();
+    // What the stub does for the call ends before the call does.
+    let waits = |thread: &Thread| thread.state() != RUNNING;
+    let resumed = RESUMED.take().filter(|it| waits(&it.1));
     if !SERVES.replace(false) {
         return resumed;
     }
     SERVED.with_borrow(|served| {
         let (hub, thread) = served.as_ref()?;
         thread.hold();
-        (thread.state() == IDLE).then(|| Waiting(Arc::clone(hub), Arc::clone(thread)))
+        waits(thread).then(|| Waiting(Arc::clone(hub), Arc::clone(thread)))
     })
 }
 

@@ -90,10 +90,18 @@ fn scarce_memory_is_made_present_for_a_call_that_goes_on(platform: &dyn Platform
     turn_back(waiting);
     run(&mut guest);
     assert_eq!(write(&guest, AREA + 2 * PAGE, PAGE), 1, "a later call");
+    // While its stub does something for it.
+    guest.context.submit(&[MemOp::Protect { addr: AREA + LEN - PAGE, len: PAGE, prot: Prot::READ }]);
+    let waiting = turn_away();
+    assert!(waiting.is_some());
+    turn_back(waiting);
+    let context = &mut guest.context;
+    block_on(platform, std::future::poll_fn(|cx| context.poll_ops(cx))).expect("protect");
+    assert_eq!(write(&guest, AREA + 3 * PAGE, PAGE), 1);
     // Who runs again doesn't wait.
     guest.context.start(&guest.regs);
     assert!(turn_away().is_none());
-    assert_eq!(write(&guest, AREA + 3 * PAGE, PAGE), 0);
+    assert_eq!(write(&guest, AREA + 4 * PAGE, PAGE), 0);
     run_on(&mut guest);
 }
 
