@@ -256,6 +256,17 @@ impl Crowd {
         }
     }
 
+    /// Has a process that is about to be killed die on another CPU than this one, where whoever has waited for its end goes on:
+    /// giving its memory back takes as long as making it did.
+    pub(super) fn send_off(&self, pid: i32) {
+        let (Some(cpus), Some(pid)) = (&self.cpus, Pid::from_raw(pid)) else { return };
+        let mut others = *cpus;
+        others.unset(rustix::thread::sched_getcpu());
+        if others.count() > 0 {
+            let _ = sched_setaffinity(Some(pid), &others);
+        }
+    }
+
     /// Moves the calling worker to another CPU than this one; returns whether it has.
     pub(super) fn part(&self, cpu: usize) -> bool {
         let Some(cpus) = &self.cpus else { return false };

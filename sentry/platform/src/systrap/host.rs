@@ -48,7 +48,7 @@ pub(super) fn receive(listener: BorrowedFd<'_>) -> Option<Notification> {
 }
 
 /// What becomes of a call that was notified.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// It returns 0 without being made.
     Zero,

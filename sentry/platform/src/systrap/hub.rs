@@ -93,6 +93,8 @@ pub(super) struct Hub {
     births: Mutex<HashMap<u64, Birth>>,
     procs: Mutex<HashMap<u64, Arc<Proc>>>,
     receiving: Mutex<()>,
+    /// Notifications asked for under that lock.
+    received: AtomicU64,
     ticks: AtomicU32,
     spin_ns: AtomicU64,
     /// One worker at a time sleeps on the descriptors.
@@ -169,6 +171,7 @@ impl Hub {
             births: Mutex::new(Level::Leaf, HashMap::new()),
             procs: Mutex::new(Level::Leaf, HashMap::new()),
             receiving: Mutex::new(Level::Leaf, ()),
+            received: AtomicU64::new(0),
             ticks: AtomicU32::new(0),
             led: AtomicBool::new(false),
             leader_sleeps: AtomicBool::new(false),
@@ -268,6 +271,7 @@ impl Hub {
         idle();
         count(Counter::Parked);
         self.awake().fetch_sub(1, Ordering::SeqCst);
+        let received = self.received.load(Ordering::SeqCst);
         let [notified, died] = if self.led.swap(true, Ordering::SeqCst) {
             self.follow(timeout);
             // The leader looks.
@@ -278,7 +282,8 @@ impl Hub {
             news
         };
         self.awake().fetch_add(1, Ordering::SeqCst);
-        self.answer(notified, died);
+        // The living first; the next look finds the dead again.
+        self.answer(notified.then_some(received), died && !notified);
         self.scan();
     }
 
@@ -363,14 +368,16 @@ impl Hub {
 
     /// Handles what the host has to tell: notifications and deaths.
     fn service(&self) -> bool {
+        let received = self.received.load(Ordering::SeqCst);
         let [notified, died] = host::readable([self.setup.listener.as_fd(), self.deaths.as_fd()], Some(Duration::ZERO));
-        self.answer(notified, died)
+        self.answer(notified.then_some(received), died)
     }
 
-    fn answer(&self, notified: bool, died: bool) -> bool {
+    /// `notified`: there is a notification, unless more have been received than these.
+    fn answer(&self, notified: Option<u64>, died: bool) -> bool {
         let mut found = false;
-        if notified {
-            found |= self.receive();
+        if let Some(received) = notified {
+            found |= self.receive(received);
         }
         if died {
             found |= self.bury();
@@ -378,11 +385,14 @@ impl Hub {
         found
     }
 
-    /// Handles all notifications. One worker at a time, since receiving waits where there is nothing.
-    fn receive(&self) -> bool {
+    /// Handles all notifications. One worker at a time, since receiving waits where there is nothing. (Of a call whose
+    /// thread has died meanwhile the host says that it is gone.)
+    fn receive(&self, received: u64) -> bool {
         let Some(_alone) = self.receiving.try_lock() else { return false };
         let mut found = false;
-        while let [true] = host::readable([self.setup.listener.as_fd()], Some(Duration::ZERO)) {
+        let is_there = || host::readable([self.setup.listener.as_fd()], Some(Duration::ZERO)) == [true];
+        while !found && self.received.load(Ordering::SeqCst) == received || is_there() {
+            self.received.fetch_add(1, Ordering::SeqCst);
             if let Some(notification) = host::receive(self.setup.listener.as_fd()) {
                 self.handle(&notification);
                 found = true;
@@ -424,6 +434,10 @@ impl Hub {
             }
         };
         host::answer(self.setup.listener.as_fd(), it.id, verdict);
+        if verdict == Answer::Continue {
+            // It goes on here, as soon as we leave, and will be back.
+            leave_cpu();
+        }
     }
 
     /// A new thread shows its cookie, which only its parent's context held. The host has told its id.
@@ -554,7 +568,10 @@ impl Hub {
     fn see_off(&self) {
         if self.has_leaving.load(Ordering::Relaxed) && self.has_leaving.swap(false, Ordering::SeqCst) {
             let leaving = std::mem::take(&mut *self.leaving.lock());
-            leaving.iter().for_each(|proc| self.end(proc));
+            for proc in &leaving {
+                self.crowd.send_off(proc.pid);
+                self.end(proc);
+            }
         }
     }
 
