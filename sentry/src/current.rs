@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use abi::{Errno, Fd, Restart};
-use sentry_platform::{Context, ContextExt, Event, Registers};
+use sentry_platform::{Context, ContextExt, Event, Interrupt, Registers};
 
 use crate::mm::{Begun, Mm};
 use crate::syscall::Outcome;
@@ -43,6 +43,8 @@ pub struct Current {
     pub rseq: Option<Rseq>,
     /// A change of memory to be performed on the way back to guest code.
     later: Option<Later>,
+    /// As what memory is held that others could change, for what is to be written on the way back to guest code.
+    holder: Option<Arc<dyn Interrupt>>,
     /// Set by a blocking call that has replaced the registers itself (a successful `execve`).
     pub registers_final: bool,
 }
@@ -80,6 +82,7 @@ impl Current {
             frame_len: 0,
             rseq: None,
             later: None,
+            holder: None,
             registers_final: false,
         }
     }
@@ -119,9 +122,32 @@ impl Current {
 
     /// Runs guest code until the next event.
     pub(crate) async fn run_guest(&mut self) -> Event {
-        match self.later.take() {
+        let event = match self.later.take() {
             None => self.context.run(&mut self.regs).await,
             Some(later) => self.run_behind(later).await,
+        };
+        self.release_memory();
+        event
+    }
+
+    /// Tells whether nothing will keep bytes from being written there on the way back to guest code. No other thread changes
+    /// this memory until then: [`Current::release_memory`] is to follow where nothing is left to be written after all.
+    pub fn hold_memory(&mut self, addr: u64, len: u64) -> bool {
+        if !self.mm.is_shared() {
+            return self.mm.books().is_plainly_writable(addr, len);
+        }
+        let thread = self.task.interrupter();
+        let held = self.mm.hold(&thread, self.context.next_run(), addr, len);
+        if held {
+            self.holder = Some(thread);
+        }
+        held
+    }
+
+    /// Ends that.
+    pub fn release_memory(&mut self) {
+        if let Some(thread) = self.holder.take() {
+            self.mm.end_under_way(&thread, true);
         }
     }
 
@@ -151,6 +177,7 @@ impl Current {
         if let Some(value) = self.context.flush() {
             self.set_result(value);
         }
+        self.release_memory();
         if let Some(later) = self.later.take() {
             self.finish_change(later).await;
         }

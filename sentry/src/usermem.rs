@@ -83,9 +83,9 @@ impl UserMem {
         self.write_bytes(addr, buf)
     }
 
-    /// Copies out the last bytes of a call that returns their number, `before` included; returns whether that will be.
-    pub(crate) fn write_last_bytes(&self, addr: UserAddr, buf: &[u8], before: u64) -> bool {
-        user_len(addr, buf.len()) == buf.len() && self.0.write_later(addr.raw(), buf, Short::Counts(before))
+    /// Copies out the last bytes of a call that returns their number; returns whether that will be.
+    pub(crate) fn write_last_bytes(&self, addr: UserAddr, buf: &[u8]) -> bool {
+        user_len(addr, buf.len()) == buf.len() && self.0.write_later(addr.raw(), buf, Short::Counts(0))
     }
 
     /// Copies a value out unless the guest gave a null address.

@@ -59,16 +59,6 @@ fn read_to(file: &File, pos: Option<u64>, flags: IoFlags, dst: &mut UserDst<'_>)
     }
 }
 
-/// Most bytes that go to the guest with the reply: with more the host is quicker.
-const WITH_REPLY: u64 = 512;
-
-/// Tells whether what is read may be written when the guest goes on, since nothing can keep it from being written then:
-/// what has been taken from a file or pipe can't be put back.
-fn may_come_last(cur: &Current, list: &[Iovec]) -> bool {
-    let [iovec] = list else { return false };
-    (1..=WITH_REPLY).contains(&iovec.len) && cur.mm.is_surely_writable(iovec.base, iovec.len)
-}
-
 /// Reads into guest buffers.
 pub(crate) fn read(
     cur: &mut Current,
@@ -91,8 +81,13 @@ pub(crate) fn read(
     {
         return Outcome::Done(Err(errno.into()));
     }
-    let mut dst = UserDst::new(&cur.mem, &list).to_be_last(may_come_last(cur, &list));
-    match read_to(&file, pos, flags, &mut dst) {
+    let leading = UserDst::leading(cur, &list);
+    let mut dst = UserDst::new(&cur.mem, &list).to_be_last(leading);
+    let result = read_to(&file, pos, flags, &mut dst);
+    if !dst.has_left() {
+        cur.release_memory();
+    }
+    match result {
         Err(Errno::EAGAIN) if may_wait(&file, flags) => Outcome::block(read_waiting(cur, file, pos, flags, list)),
         result => Outcome::Done(done(result)),
     }

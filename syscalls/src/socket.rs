@@ -58,7 +58,10 @@ pub(crate) fn read<'a>(cur: &'a mut Current, file: &File, flags: IoFlags, list: 
         return Outcome::Done(Ok(0));
     }
     match of_file(file) {
-        Ok(found) => RecvJob::new(found, nowait(flags), list).run(cur, |_, received| value(received.len)),
+        Ok(found) => {
+            let job = RecvJob::new(found, nowait(flags), list).data_last(true);
+            job.run(cur, |_, received| value(received.len))
+        }
         Err(errno) => Outcome::Done(Err(errno.into())),
     }
 }
@@ -355,7 +358,7 @@ pub fn recvfrom(
     let job = sentry::usermem::UserMem::one_iovec(buf, len)
         .and_then(|list| Ok(RecvJob::new(find(cur, sockfd)?, MsgFlags::from_bits_retain(flags), list)));
     match job {
-        Ok(job) => job.run(cur, move |cur, received| {
+        Ok(job) => job.data_last(src_addr.is_null()).run(cur, move |cur, received| {
             if !src_addr.is_null() {
                 let from = received.from.as_ref().map_or(&[][..], |from| from.bytes());
                 write_addr(cur, from, src_addr, addrlen)?;

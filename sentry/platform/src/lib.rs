@@ -527,8 +527,8 @@ pub trait Interrupt: Send + Sync {
         None
     }
 
-    /// Tells whether the operations with which this run began are done. That is the guest's own word: only what it is told
-    /// about its own memory may rest on it. Ask while the run lasts.
+    /// Tells whether the operations, or the writing ([`AddressSpace::write_later`]), with which this run began are done. That
+    /// is the guest's own word: only what it is told about its own memory may rest on it. Ask while the run lasts.
     fn has_performed(&self, run: u32) -> bool {
         let _ = run;
         false

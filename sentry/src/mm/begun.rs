@@ -4,19 +4,22 @@
 //! its next event, others by asking the platform. Until then it holds the lock of all changes, and the books are as before.
 //! Who looks at the books enters it first if it is done ([`Mm::books`]). Who wants to change them and meets one that
 //! isn't done interrupts its thread, whose next event ends it.
+//!
+//! In the same way memory is *held* as it is while a stub writes to it on the guest's way back: a change of nothing.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use abi::Errno;
+use abi::flags::Prot;
 use async_lock::MutexGuardArc;
 use sentry_platform::{Context, Interrupt, MemOp, Registers};
 use smallvec::SmallVec;
 
 use super::books::{Books, Change, OnFailure, Plan};
 use super::space::Mm;
-use super::vma::{Backing, Vma};
+use super::vma::{Backing, VmFlags, Vma};
 
 /// How far [`Mm::begin`] has come.
 pub enum Begin<F> {
@@ -167,6 +170,15 @@ impl Slot {
 }
 
 impl Books {
+    /// Tells whether a range is private anonymous memory that may be written.
+    pub(crate) fn is_plainly_writable(&self, addr: u64, len: u64) -> bool {
+        self.tree.get(addr).is_some_and(|vma| {
+            let private = matches!(vma.backing, Backing::Anonymous) && !vma.shared();
+            let plain = private && vma.prot.contains(Prot::WRITE) && !vma.flags.contains(VmFlags::HIDDEN);
+            plain && addr.checked_add(len).is_some_and(|end| end <= vma.end)
+        })
+    }
+
     fn settle(&mut self, done: UnderWay) -> Settled {
         for change in done.changes {
             self.apply(change);
@@ -176,6 +188,34 @@ impl Books {
 }
 
 impl Mm {
+    /// Has nobody change this memory until the run with this number has begun with what is to be written there, or
+    /// [`Mm::end_under_way`]; `false`: not now, or bytes there can't surely be written. The run begins soon, and its end is
+    /// told of as that of a change.
+    pub(crate) fn hold(&self, thread: &Arc<dyn Interrupt>, run: u32, addr: u64, len: u64) -> bool {
+        let Some(structure) = self.try_structure() else { return false };
+        let mut books = self.books.lock();
+        if !books.is_plainly_writable(addr, len) {
+            return false;
+        }
+        let changes = SmallVec::new();
+        books.under_way = Slot(Some(UnderWay { thread: Arc::clone(thread), run, changes, structure }));
+        drop(books);
+        // As with a change: who waits looks at the slot after it has counted itself.
+        if !self.contenders.is_empty() {
+            self.end_under_way(thread, true);
+            return false;
+        }
+        true
+    }
+
+    /// Takes the lock of all changes if nobody has it.
+    pub(super) fn try_structure(&self) -> Option<MutexGuardArc<()>> {
+        self.structure.try_lock_arc().or_else(|| {
+            self.enter_done();
+            self.structure.try_lock_arc()
+        })
+    }
+
     /// Hears that the run which began behind a change has ended, and whether the host has performed the change.
     pub(crate) fn end_under_way(&self, thread: &Arc<dyn Interrupt>, performed: bool) {
         let mut books = self.books.lock();

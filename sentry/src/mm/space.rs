@@ -18,7 +18,7 @@ use super::books::{Books, Limits, OnFailure, Plan, Step};
 use super::layout::Layout;
 use super::map::MapRequest;
 use super::patch::{Patches, Touch};
-use super::vma::{Backing, MappedFile, VmFlags, Vma};
+use super::vma::MappedFile;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -114,17 +114,6 @@ impl Mm {
         self.books.lock()
     }
 
-    /// Tells whether nothing will keep bytes from being written there until the thread that asks goes on: nobody else can
-    /// change this memory meanwhile.
-    pub fn is_surely_writable(&self, addr: u64, len: u64) -> bool {
-        let plain = |vma: &Vma| {
-            let private = matches!(vma.backing, Backing::Anonymous) && !vma.shared();
-            private && vma.prot.contains(Prot::WRITE) && !vma.flags.contains(VmFlags::HIDDEN)
-        };
-        let covers = |vma: &Vma| addr.checked_add(len).is_some_and(|end| end <= vma.end);
-        !self.is_shared() && self.books().tree.get(addr).is_some_and(|vma| plain(vma) && covers(vma))
-    }
-
     /// Returns the program file (`/proc/PID/exe`).
     pub fn exe(&self) -> Option<Arc<dyn MappedFile>> {
         self.exe.lock().clone()
@@ -155,11 +144,7 @@ impl Mm {
     where
         F: FnOnce(&mut Books) -> Result<Plan, Errno>,
     {
-        let structure = self.structure.try_lock_arc().or_else(|| {
-            self.enter_done();
-            self.structure.try_lock_arc()
-        });
-        let Some(structure) = structure else { return Begin::Busy(plan) };
+        let Some(structure) = self.try_structure() else { return Begin::Busy(plan) };
         if !self.way_is_clear(touch) {
             return Begin::Busy(plan);
         }

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use zerocopy::IntoBytes;
 
 use super::layout::TASK_SIZE;
+use crate::Current;
 use crate::usermem::UserMem;
 
 /// A list of guest buffers, checked.
@@ -114,24 +115,44 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// Most bytes that go to the guest with the reply: with more the host is quicker.
+const WITH_REPLY: u64 = 512;
+
 /// Guest buffers that data are read into.
 pub struct UserDst<'a> {
     mem: &'a UserMem,
     cursor: Cursor<'a>,
     /// Bytes put.
     total: u64,
-    last: bool,
+    /// How many of the first bytes may be left for the way back to guest code.
+    last: usize,
+    left: bool,
 }
 
 impl<'a> UserDst<'a> {
     /// Fills the buffers in order.
     pub fn new(mem: &'a UserMem, list: &'a [Iovec]) -> UserDst<'a> {
-        UserDst { mem, cursor: Cursor::new(list), total: 0, last: false }
+        UserDst { mem, cursor: Cursor::new(list), total: 0, last: 0, left: false }
     }
 
-    /// The call ends with what is put here, returns the number of bytes, and nothing keeps them from being written.
-    pub fn to_be_last(self, last: bool) -> UserDst<'a> {
+    /// The call ends with what is put here and returns the number of bytes, and nothing keeps so many of the first ones
+    /// ([`UserDst::leading`]) from being written when the guest goes on.
+    pub fn to_be_last(self, last: usize) -> UserDst<'a> {
         UserDst { last, ..self }
+    }
+
+    /// Tells whether something was left to be written then.
+    pub fn has_left(&self) -> bool {
+        self.left
+    }
+
+    /// Has memory held for the first bytes of the one buffer of a list, as many as are better written by the guest's own
+    /// thread on its way back; returns how many. What has been taken from a file or pipe can't be put back, so nothing
+    /// may keep them from being written then. [`Current::release_memory`] is to follow unless something is left.
+    pub fn leading(cur: &mut Current, list: &[Iovec]) -> usize {
+        let [iovec] = list else { return 0 };
+        let len = iovec.len.min(WITH_REPLY);
+        if len > 0 && cur.hold_memory(iovec.base, len) { usize::try_from(len).unwrap_or(0) } else { 0 }
     }
 }
 
@@ -166,7 +187,9 @@ impl IoDst for UserDst<'_> {
             let Some((addr, room)) = self.cursor.front() else { break };
             let want = room.min(data.len() - done);
             let piece = &data[done..done + want];
-            let later = self.last && done + want == data.len() && self.mem.write_last_bytes(addr, piece, self.total);
+            let first = self.total == 0 && want == data.len() && want <= self.last;
+            let later = first && self.mem.write_last_bytes(addr, piece);
+            self.left = later;
             let put = if later { want } else { self.mem.write_partial(addr, piece) };
             self.cursor.advance(put);
             self.total += put as u64;

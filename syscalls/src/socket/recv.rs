@@ -21,12 +21,19 @@ pub(super) struct RecvJob {
     list: IovecList,
     /// What has been received so far.
     got: Option<Received>,
+    /// The call ends with the data and returns their number.
+    data_last: bool,
 }
 
 impl RecvJob {
     /// Prepares a receive; nothing is taken yet.
     pub(super) fn new(found: Found, flags: MsgFlags, list: IovecList) -> RecvJob {
-        RecvJob { found, flags, list, got: None }
+        RecvJob { found, flags, list, got: None, data_last: false }
+    }
+
+    /// The call ends with the data, unless it has to wait, and returns their number.
+    pub(super) fn data_last(self, last: bool) -> RecvJob {
+        RecvJob { data_last: last, ..self }
     }
 
     fn blocking(&self) -> bool {
@@ -47,9 +54,14 @@ impl RecvJob {
         let mut flags = self.flags;
         flags.set(MsgFlags::DONTWAIT, !self.blocking());
         loop {
-            let mut dst = UserDst::new(&cur.mem, &self.list);
+            // One that may have to go on receiving doesn't end with these.
+            let leading = if self.data_last && self.target(2) <= 1 { UserDst::leading(cur, &self.list) } else { 0 };
+            let mut dst = UserDst::new(&cur.mem, &self.list).to_be_last(leading);
             let room = dst.remaining();
             let result = self.found.socket.recv(&mut Incoming { flags, dst: &mut dst });
+            if !dst.has_left() {
+                cur.release_memory();
+            }
             match result {
                 Ok(more) => {
                     let (len, open) = (more.len, more.more);
@@ -113,6 +125,7 @@ impl RecvJob {
 
     async fn wait(mut self, cur: &mut Current) -> Result<Received, SysError> {
         let timeout = self.found.socket.core().opts.lock().rcvtimeo;
+        self.data_last = false;
         let task = Arc::clone(&cur.task);
         let queue = self.found.socket.core().wait.clone();
         let interest = (Ready::IN | ENDED).bits();

@@ -120,7 +120,7 @@ pub(super) mod field {
     pub(in super::super) const EVENT_GS: usize = 0x160;
     /// u32: operations that succeeded.
     pub(in super::super) const OP_DONE: usize = 0x168;
-    /// u32: number of the request on whose way back the operations were all performed.
+    /// u32: number of the request on whose way back the operations were all performed, or all was copied.
     pub(in super::super) const PERFORMED: usize = 0x16c;
     /// u64: result of the last operation, or its negated error number.
     pub(in super::super) const OP_RESULT: usize = 0x170;

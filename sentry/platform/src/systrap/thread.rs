@@ -200,7 +200,7 @@ impl Thread {
         self.request.load(Ordering::Relaxed).wrapping_add(1)
     }
 
-    /// Tells whether the stub has performed the operations that this request began with.
+    /// Tells whether the stub has performed the operations, or the copy, that this request began with.
     pub(super) fn has_performed(&self, request: u32) -> bool {
         self.request.load(Ordering::SeqCst) == request
             && self.shared.u32(field::PERFORMED).load(Ordering::Acquire) == request
