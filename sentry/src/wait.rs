@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use abi::{Errno, Restart, SysError};
@@ -81,6 +81,38 @@ impl Notify for Waiter {
     }
 }
 
+/// The alarm of a thread's timed waits, which outlives each of them: to set one costs as much as several calls, since it wakes
+/// the thread that looks after all alarms, and most waits end long before their time. A later wait goes on with an alarm that
+/// is early enough, and sets it anew once it has rung.
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    timer: Timer,
+    at: Instant,
+}
+
+impl Alarm {
+    fn set(&mut self, at: Instant) {
+        self.timer.set_at(at);
+        self.at = at;
+    }
+
+    /// Tells whether the time has come, or has the task woken then at the latest.
+    fn poll(this: &mut Option<Alarm>, deadline: Instant, cx: &mut Context<'_>) -> bool {
+        let alarm = this.get_or_insert_with(|| Alarm { timer: Timer::at(deadline), at: deadline });
+        if alarm.at > deadline {
+            alarm.set(deadline);
+        }
+        while Pin::new(&mut alarm.timer).poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return true;
+            }
+            // That was an earlier wait's.
+            alarm.set(deadline);
+        }
+        Instant::now() >= deadline
+    }
+}
+
 /// Waits on some queues, on nobody's behalf, until `ready` gives a value.
 pub async fn until<T>(queues: &[&WaitQueue], mut ready: impl FnMut() -> Option<T>) -> T {
     let waiter = Waiter::new();
@@ -118,8 +150,8 @@ impl Task {
         mut ready: impl FnMut() -> Option<T>,
     ) -> Result<T, WaitError> {
         let _unblock = self.set_blocked_in(waiter);
-        let mut timer: Option<Timer> = None;
-        poll_fn(|cx| {
+        let mut alarm = deadline.and_then(|_| self.alarm.lock().take());
+        let result = poll_fn(|cx| {
             // Armed before the checks: a wake-up between check and return reaches this waker.
             waiter.arm(cx.waker());
             waiter.take_fired();
@@ -133,18 +165,17 @@ impl Task {
             if interrupted {
                 return Poll::Ready(Err(WaitError::Interrupted));
             }
-            if let Some(deadline) = deadline {
-                if Instant::now() >= deadline {
-                    return Poll::Ready(Err(WaitError::TimedOut));
-                }
-                let timer = timer.get_or_insert_with(|| Timer::at(deadline));
-                if Pin::new(timer).poll(cx).is_ready() {
-                    return Poll::Ready(Err(WaitError::TimedOut));
-                }
+            match deadline {
+                Some(deadline) if Instant::now() >= deadline => Poll::Ready(Err(WaitError::TimedOut)),
+                Some(deadline) if Alarm::poll(&mut alarm, deadline, cx) => Poll::Ready(Err(WaitError::TimedOut)),
+                _ => Poll::Pending,
             }
-            Poll::Pending
         })
-        .await
+        .await;
+        if alarm.is_some() {
+            *self.alarm.lock() = alarm;
+        }
+        result
     }
 
     /// Sleeps until the deadline or a signal: `TimedOut` is the good end.

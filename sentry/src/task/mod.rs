@@ -136,6 +136,7 @@ pub struct Task {
     exit_status: AtomicI32,
     interrupt: Mutex<Arc<dyn Interrupt>>,
     blocked_in: Mutex<Option<Arc<Waiter>>>,
+    pub(crate) alarm: Mutex<Option<crate::wait::Alarm>>,
     /// For waits of which there is one at a time: what an earlier wait is told late wakes the later one for a look.
     pub(crate) waiter: Arc<Waiter>,
 }
@@ -192,6 +193,7 @@ impl Task {
             exit_status: AtomicI32::new(-1),
             interrupt: Mutex::new(Level::Leaf, new.interrupt),
             blocked_in: Mutex::new(Level::Leaf, None),
+            alarm: Mutex::new(Level::Leaf, None),
             waiter: Waiter::new(),
         })
     }
