@@ -145,14 +145,14 @@ fn wait(hub: &Hub, thread: &Thread, proc: &Proc, found: Found) {
         rounds = 0;
     }
     for _ in 0..rounds {
-        if thread.has_news() {
+        if thread.is_answered() {
             return;
         }
         std::hint::spin_loop();
     }
     let until = Instant::now() + PATIENCE;
     let mut pause = Duration::from_micros(10);
-    while !thread.has_news() && Instant::now() < until {
+    while !thread.is_answered() && Instant::now() < until {
         if let [true] = host::readable([proc.pidfd().as_fd()], Some(pause)) {
             return;
         }

@@ -175,6 +175,11 @@ impl Thread {
         self.is_news(self.state.load(Ordering::SeqCst))
     }
 
+    /// Tells whether the last request has been answered, be it that a worker has claimed that for the owner.
+    pub(super) fn is_answered(&self) -> bool {
+        self.state() & READY != 0 || self.has_news()
+    }
+
     /// Returns what the thread does.
     pub(super) fn state(&self) -> u32 {
         self.state.load(Ordering::SeqCst) as u32
