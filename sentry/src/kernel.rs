@@ -12,6 +12,7 @@ use sentry_sync::{Level, Notify, RwLock, WaitQueue};
 use crate::Task;
 use crate::futex::FutexTable;
 use crate::ipc::Ipc;
+use crate::mm::Learned;
 use crate::ns::UtsNamespace;
 use crate::syscall::SyscallTable;
 use crate::task::TaskTable;
@@ -53,6 +54,8 @@ pub struct Kernel {
     pub tracer: Tracer,
     /// Run queue.
     pub executor: Arc<Executor>,
+    /// System-call sites that programs have used.
+    pub learned: Learned,
     /// Called with the signal when the first process has stopped.
     pub init_stopped: OnceLock<StopHook>,
     /// No guest code runs.
@@ -75,6 +78,7 @@ impl Kernel {
             futexes: FutexTable::default(),
             ipc: Ipc::default(),
             tracer: Tracer::default(),
+            learned: Learned::default(),
             vfs: Vfs::default(),
             platform,
             table,

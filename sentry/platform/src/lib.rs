@@ -115,8 +115,8 @@ pub enum MemOp {
     Rseq { addr: u64, len: u32, flags: u32, signature: u32 },
     /// Atomically replaces the 32-bit word at `addr` by `new` if it equals `old`; the result is the word found.
     CompareExchange { addr: u64, old: u32, new: u32 },
-    /// Stores eight bytes at once, and atomically where they lie in one cache line. Need not be aligned.
-    Store { addr: u64, bytes: [u8; 8] },
+    /// Writes bytes, at most [`WRITE_MOST`], to memory that the guest may write.
+    Write { addr: u64, bytes: Arc<[u8]> },
     /// Stores one byte.
     StoreByte { addr: u64, byte: u8 },
     /// `mincore(2)`; the residency bytes are written to guest memory at `vec` by the host itself.
@@ -131,6 +131,9 @@ pub enum MemOp {
     /// `struct prctl_mm_map` at `addr` ([`MM_MAP_LEN`] bytes). Hosts without checkpointing refuse.
     Describe { addr: u64 },
 }
+
+/// Most bytes of one [`MemOp::Write`].
+pub const WRITE_MOST: usize = 0x4000;
 
 /// Length of `struct prctl_mm_map` (`linux/prctl.h`).
 pub const MM_MAP_LEN: u32 = 104;

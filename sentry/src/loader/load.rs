@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use abi::Errno;
 use sentry_platform::regs::{USER_CS, USER_SS};
-use sentry_platform::{Context, ContextExt, MemOp, Platform, Registers};
+use sentry_platform::{Context, ContextExt, MemOp, Registers};
 
 use super::{Image, LoadError};
-use crate::mm::Mm;
+use crate::Kernel;
+use crate::mm::{Class, Mm, Prepared};
 
 /// A program that is ready to run its first instruction.
 pub struct Loaded {
@@ -23,30 +24,45 @@ pub struct Loaded {
 const START_EFLAGS: u64 = 0x202;
 
 impl Image {
+    /// Has the host perform the operations.
+    async fn perform(&self, context: &mut dyn Context) -> Result<(), LoadError> {
+        let Err(failure) = context.memory(&self.ops).await else { return Ok(()) };
+        let op = self.ops.get(failure.index);
+        if let Some(MemOp::Describe { .. }) = op {
+            tracing::debug!(errno = %failure.errno, "the host's ps won't show the program's arguments");
+            return Ok(());
+        }
+        tracing::debug!(errno = %failure.errno, ?op, "mapping a new program failed");
+        Err(LoadError::Fatal(failure.errno))
+    }
+
     /// Makes a new address space and fills it.
     ///
     /// # Errors
     /// [`LoadError::Refused`] where there is no room for another process, [`LoadError::Fatal`] where the program can't be
     /// mapped.
-    pub async fn load(self, platform: &dyn Platform) -> Result<Loaded, LoadError> {
+    pub async fn load(mut self, kernel: &Kernel, class: Class) -> Result<Loaded, LoadError> {
+        let platform = kernel.platform.as_ref();
         let (space, mut context) = platform.new_process().await.map_err(|error| {
             tracing::warn!(%error, "the platform could not make an address space for a new program");
             LoadError::Refused(error.errno())
         })?;
-        context.memory(&self.ops).await.map_err(|failure| {
-            let op = self.ops.get(failure.index);
-            tracing::debug!(errno = %failure.errno, ?op, "mapping a new program failed");
-            LoadError::Fatal(failure.errno)
-        })?;
-        for (addr, bytes) in &self.writes {
-            if space.write(*addr, bytes) != bytes.len() {
-                return Err(LoadError::Fatal(Errno::EFAULT));
-            }
+        let mut prepared = match platform.patching() {
+            Some(patching) => Prepared::new(&mut self.books, patching, &kernel.learned, class),
+            None => Prepared::default(),
+        };
+        self.ops.append(&mut prepared.before);
+        self.perform(context.as_mut()).await?;
+        if !self.writes.iter().all(|(addr, bytes)| space.write(*addr, bytes) == bytes.len()) {
+            return Err(LoadError::Fatal(Errno::EFAULT));
         }
-        if let Err(failure) = context.memory(&[MemOp::Describe { addr: self.description }]).await {
-            tracing::debug!(errno = %failure.errno, "the host's ps won't show the program's arguments");
-        }
-        let mm = Mm::with_books(space, platform.vdso(), self.books, Some(self.exe.mapped()));
+        self.ops.clear();
+        let writes = prepared.writes.drain(..).map(|(addr, bytes)| MemOp::Write { addr, bytes: bytes.into() });
+        self.ops.extend(writes);
+        self.ops.append(&mut prepared.after);
+        self.ops.push(MemOp::Describe { addr: self.description });
+        self.perform(context.as_mut()).await?;
+        let mm = Mm::with_books(space, platform.vdso(), self.books, Some(self.exe.mapped())).with_patches(prepared);
         let regs = Registers {
             rip: self.entry,
             rsp: self.sp,

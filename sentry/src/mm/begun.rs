@@ -7,12 +7,11 @@
 //!
 //! In the same way memory is *held* as it is while a stub writes to it on the guest's way back: a change of nothing.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use abi::Errno;
-use abi::flags::Prot;
+use abi::flags::{MapFlags, Prot};
 use async_lock::MutexGuardArc;
 use sentry_platform::{Context, Interrupt, MemOp, Registers};
 use smallvec::SmallVec;
@@ -97,22 +96,33 @@ impl Drop for Contender<'_> {
     }
 }
 
-/// Tells whether a plan is one operation, without a file, whose failure is the call's. Where files are mapped others may
-/// wait for the end of the mapping (seals, the last reference to a file), so the books are not to be late with it.
+/// Tells whether a plan is one operation, whose failure is the call's, and that nobody waits for but its own thread.
+/// Where a mapping of a file ends others may wait for that (seals, the last reference to a file), so the books are not to be
+/// late with it, unless it gives way to one of the same file.
 fn is_simple(plan: &Plan, books: &Books) -> bool {
     let Some((first, rest)) = plan.steps.split_first() else { return false };
-    let range: Range<u64> = match first.op {
-        Some(
-            MemOp::MapAnonymous { addr, len, .. }
-            | MemOp::Unmap { addr, len }
-            | MemOp::Protect { addr, len, .. }
-            | MemOp::Advise { addr, len, .. },
-        ) => addr..addr.saturating_add(len),
-        _ => return false,
+    let new = match &first.change {
+        Some(Change::Insert(Vma { backing: Backing::File { file, .. }, .. })) => Some(file.description()),
+        _ => None,
     };
-    matches!(first.on_failure, OnFailure::Fail)
-        && rest.iter().all(|step| step.op.is_none())
-        && books.tree.overlapping(range).all(|vma| !matches!(vma.backing, Backing::File { .. }))
+    let gives_way = |vma: &Vma| match &vma.backing {
+        Backing::File { file, .. } => !vma.shared() && new == Some(file.description()),
+        _ => true,
+    };
+    let is_private = |vma: &Vma| !vma.shared() || !matches!(vma.backing, Backing::File { .. });
+    let in_range = |addr: u64, len: u64| books.tree.overlapping(addr..addr.saturating_add(len));
+    let simple = match first.op {
+        Some(MemOp::MapFile { flags, .. }) if flags & MapFlags::SHARED.bits() != 0 => false,
+        Some(
+            MemOp::MapFile { addr, len, .. }
+            | MemOp::MapAnonymous { addr, len, .. }
+            | MemOp::Unmap { addr, len }
+            | MemOp::Advise { addr, len, .. },
+        ) => in_range(addr, len).all(gives_way),
+        Some(MemOp::Protect { addr, len, .. }) => in_range(addr, len).all(is_private),
+        _ => false,
+    };
+    simple && matches!(first.on_failure, OnFailure::Fail) && rest.iter().all(|step| step.op.is_none())
 }
 
 impl Begun {
@@ -262,5 +272,51 @@ impl Mm {
         if let Some(thread) = late {
             thread.interrupt();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use abi::flags::Prot;
+
+    use super::super::map::MapRequest;
+    use super::super::tests::{books, file, request};
+    use super::*;
+    use crate::mm::Limits;
+
+    const AT: u64 = 0x1000_0000;
+
+    /// Plans a mapping of a file at a fixed place, enters it where that is asked for, and tells whether it was simple.
+    fn maps(books: &mut Books, id: u64, flags: MapFlags, enter: bool) -> bool {
+        let fixed = request(AT, 0x2000, Prot::READ, flags | MapFlags::FIXED);
+        let plan = books.plan_map(MapRequest { file: Some(file(id, true, true)), ..fixed }, &Limits::default());
+        let mut plan = plan.expect("a place that is free");
+        let simple = is_simple(&plan, books);
+        if enter {
+            plan.steps.drain(..).filter_map(|step| step.change).for_each(|change| books.apply(change));
+        }
+        simple
+    }
+
+    #[test]
+    fn private_files_are_mapped_with_the_reply_where_nobody_waits() {
+        let mut books = books();
+        assert!(!maps(&mut books, 1, MapFlags::SHARED, false), "seals look for it");
+        assert!(maps(&mut books, 1, MapFlags::PRIVATE, true));
+        assert!(maps(&mut books, 1, MapFlags::PRIVATE, false), "the same file stays");
+        assert!(!maps(&mut books, 2, MapFlags::PRIVATE, false), "another may go");
+        let plan = books.plan_protect(AT, 0x1000, Prot::READ, -1, &Limits::default()).expect("it is mapped");
+        assert!(is_simple(&plan, &books));
+        let plan = books.plan_unmap(AT, 0x1000).expect("it is mapped");
+        assert!(!is_simple(&plan, &books), "the file may go");
+    }
+
+    #[test]
+    fn shared_files_wait() {
+        let mut books = books();
+        maps(&mut books, 1, MapFlags::SHARED, true);
+        let plan = books.plan_protect(AT, 0x1000, Prot::READ, -1, &Limits::default()).expect("it is mapped");
+        assert!(!is_simple(&plan, &books));
+        assert!(!maps(&mut books, 1, MapFlags::PRIVATE, false), "a seal may wait for the end of the other");
     }
 }

@@ -2,8 +2,9 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sentry_fs::DeviceId;
+use sentry_fs::{BytesDst, DeviceId, IoFlags};
 
 use super::map::FileMap;
 use super::vma::MappedFile;
@@ -14,14 +15,21 @@ pub struct MappedDescription {
     file: Arc<File>,
     device: DeviceId,
     inode: u64,
+    settled: bool,
 }
+
+/// How long nobody must have written to a file before it counts as settled.
+const SETTLED: Duration = Duration::from_secs(10);
 
 impl MappedDescription {
     /// Wraps a description; device and inode number are those of now (they never change).
     pub fn new(file: Arc<File>) -> Arc<MappedDescription> {
         let attr = file.inode.as_ref().and_then(|inode| inode.attr().ok());
-        let (device, inode) = attr.map_or((DeviceId::default(), 0), |attr| (attr.dev, attr.ino));
-        Arc::new(MappedDescription { file, device, inode })
+        let (device, inode) = attr.as_ref().map_or((DeviceId::default(), 0), |attr| (attr.dev, attr.ino));
+        let age = |modified: u64| SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_secs(modified)).ok();
+        let modified = attr.and_then(|attr| u64::try_from(attr.mtime.sec).ok());
+        let settled = modified.and_then(age).is_some_and(|age| age > SETTLED);
+        Arc::new(MappedDescription { file, device, inode, settled })
     }
 
     /// Returns the description.
@@ -45,6 +53,22 @@ impl MappedFile for MappedDescription {
 
     fn path(&self) -> Vec<u8> {
         self.file.shown_path(None)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Option<usize> {
+        let (mut pos, mut done) = (offset, 0);
+        while done < buf.len() {
+            match self.file.ops.read(&mut pos, IoFlags::POSITIONED, &mut BytesDst::new(&mut buf[done..])) {
+                Ok(0) => break,
+                Ok(got) => done += got.min(buf.len() - done),
+                Err(_) => return None,
+            }
+        }
+        Some(done)
+    }
+
+    fn is_settled(&self) -> bool {
+        self.settled
     }
 
     fn as_any(&self) -> &(dyn Any + Send + Sync) {

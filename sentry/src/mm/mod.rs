@@ -35,7 +35,7 @@ pub use layout::{Entropy, Layout, MAX_MAP_COUNT, MMAP_MIN_ADDR, STACK_GUARD_GAP,
 pub use lock::MLOCK_ONFAULT;
 pub use map::{FileMap, MapRequest, new_object};
 pub use mapped::MappedDescription;
-pub use patch::Touch;
+pub use patch::{Class, Learned, Lessons, Prepared, Touch};
 pub use remap::RemapFlags;
 pub use snapshot::{MapEntry, MapSnapshot};
 pub use space::Mm;

@@ -17,7 +17,7 @@ use super::begun::{Begin, Begun, Contenders};
 use super::books::{Books, Limits, OnFailure, Plan, Step};
 use super::layout::Layout;
 use super::map::MapRequest;
-use super::patch::{Patches, Touch};
+use super::patch::{Patches, Prepared, Touch};
 use super::vma::MappedFile;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -71,6 +71,11 @@ impl Mm {
             patches: Mutex::new(Level::Leaf, Patches::default()),
             users: AtomicUsize::new(1),
         }
+    }
+
+    /// Takes over what was patched before the program has begun.
+    pub(crate) fn with_patches(self, prepared: Prepared) -> Mm {
+        Mm { patches: Mutex::new(Level::Leaf, prepared.patches), ..self }
     }
 
     /// Counts one more thread that has this memory; the first is counted from the start.

@@ -16,7 +16,7 @@ use super::*;
 const WINDOW: u64 = 0x1000_0000;
 const RW: Prot = Prot::READ.union(Prot::WRITE);
 
-fn books() -> Books {
+pub(super) fn books() -> Books {
     Books::new(Layout::new(0x1_0000..TASK_SIZE, 8 << 20, None))
 }
 
@@ -45,7 +45,7 @@ impl MappedFile for TestFile {
     }
 }
 
-fn file(id: u64, readable: bool, writable: bool) -> FileMap {
+pub(super) fn file(id: u64, readable: bool, writable: bool) -> FileMap {
     let source = || std::fs::File::open("/dev/null").map(|file| Arc::new(file.into())).map_err(Errno::from);
     FileMap {
         file: Arc::new(TestFile(id)),
@@ -58,7 +58,7 @@ fn file(id: u64, readable: bool, writable: bool) -> FileMap {
     }
 }
 
-fn request(addr: u64, len: u64, prot: Prot, flags: MapFlags) -> MapRequest {
+pub(super) fn request(addr: u64, len: u64, prot: Prot, flags: MapFlags) -> MapRequest {
     MapRequest { addr, flags, ..MapRequest::anonymous(len, prot) }
 }
 

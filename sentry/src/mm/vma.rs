@@ -64,6 +64,16 @@ pub trait MappedFile: Send + Sync {
     /// Returns the path as it is now, with `" (deleted)"` where it has been removed.
     fn path(&self) -> Vec<u8>;
 
+    /// Reads from the file; fewer bytes than asked for at its end. `None`: not from this one.
+    fn read_at(&self, _offset: u64, _buf: &mut [u8]) -> Option<usize> {
+        None
+    }
+
+    /// Tells whether the file had not been written to for a while when it was mapped.
+    fn is_settled(&self) -> bool {
+        false
+    }
+
     /// Returns the file as `Any`, for whoever made the mapping to find its own type again.
     fn as_any(&self) -> &(dyn std::any::Any + Send + Sync);
 }

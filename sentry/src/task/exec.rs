@@ -146,10 +146,11 @@ fn comm(name: &[u8]) -> Vec<u8> {
 pub(crate) async fn load_first(task: &Task, request: &ExecRequest) -> Result<crate::loader::Loaded, Errno> {
     let (cred, secure) = new_cred(task, &request.file)?;
     let image = plan_for(task, request, &cred, secure).map_err(LoadError::errno)?;
+    let class = super::thunk::class(task, &cred);
     task.process.attributes.lock().dumpable = u32::from(!secure);
     task.set_cred(cred);
     *task.comm.lock() = comm(&request.name);
-    image.load(task.kernel.platform.as_ref()).await.map_err(LoadError::errno)
+    image.load(&task.kernel, class).await.map_err(LoadError::errno)
 }
 
 /// Replaces the caller's program.
@@ -157,7 +158,8 @@ pub async fn exec(cur: &mut Current, request: ExecRequest) -> Result<(), Errno> 
     let (cred, secure) = new_cred(&cur.task, &request.file)?;
     let image = plan_for(&cur.task, &request, &cred, secure).map_err(|error| failed(&cur.task, error))?;
     let kernel = Arc::clone(cur.kernel());
-    let loaded = image.load(kernel.platform.as_ref()).await.map_err(|error| failed(&cur.task, error))?;
+    let class = super::thunk::class(&cur.task, &cred);
+    let loaded = image.load(&kernel, class).await.map_err(|error| failed(&cur.task, error))?;
     become_only_thread(cur).await?;
     // From here on nothing fails.
     release_memory(cur).await;

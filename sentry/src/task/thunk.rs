@@ -5,14 +5,23 @@ use std::sync::Arc;
 use abi::signal::Signal;
 use sentry_platform::Fault;
 
-use crate::Current;
+use super::Cred;
+use crate::mm::{Class, Lessons};
+use crate::{Current, Task};
+
+/// Says whom a thread with these credentials may lead, and be led by.
+pub(super) fn class(task: &Task, cred: &Cred) -> Class {
+    Class { euid: cred.euid, egid: cred.egid, filters: task.seccomp.mode().filters() }
+}
 
 /// Has the site of a call that trapped patched, where that can be done.
 pub(super) async fn patch(cur: &mut Current) {
     let kernel = Arc::clone(cur.kernel());
     if let Some(patching) = kernel.platform.patching() {
         let (mm, regs) = (Arc::clone(&cur.mm), *cur.regs());
-        mm.trapped(cur.context.as_mut(), patching, regs.rip, regs.orig_rax).await;
+        let class = class(&cur.task, &cur.task.cred.load());
+        let lessons = Lessons { patching, learned: &kernel.learned, class };
+        mm.trapped(cur.context.as_mut(), &lessons, regs.rip, regs.orig_rax).await;
     }
 }
 

@@ -144,7 +144,7 @@ impl PtraceContext {
             MemOp::CompareExchange { addr, old, new } => {
                 self.inner.tracees.compare_exchange(&self.thread, *addr, *old, *new)
             }
-            MemOp::Store { addr, bytes } => self.store(*addr, bytes),
+            MemOp::Write { addr, bytes } => self.store(*addr, bytes),
             MemOp::StoreByte { addr, byte } => self.store(*addr, &[*byte]),
             MemOp::Mincore { addr, len, vec } => call(libc::SYS_mincore, [*addr, *len, *vec, 0, 0, 0]),
             // Nobody sleeps without the kernel's knowledge.

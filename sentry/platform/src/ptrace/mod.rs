@@ -146,7 +146,7 @@ impl Inner {
                 inside(new, new_len)
             }
             MemOp::Rseq { addr, len, .. } => inside(addr, len.into()),
-            MemOp::Store { addr, .. } => inside(addr, 8),
+            MemOp::Write { addr, ref bytes } => inside(addr, bytes.len() as u64),
             MemOp::StoreByte { addr, .. } => inside(addr, 1),
             MemOp::Describe { addr } => inside(addr, MM_MAP_LEN.into()),
             MemOp::CompareExchange { addr, .. } => inside(addr, 4).map_err(|_| InjectError::Fault),

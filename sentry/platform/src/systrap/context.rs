@@ -255,6 +255,9 @@ impl SystrapContext {
         let told = shared.u32(field::KIND).load(Ordering::Relaxed);
         let (kind, input) = (told & 0xffff, told >> 16);
         let leading = std::mem::take(&mut self.leading);
+        if leading > 0 {
+            self.end_expecting();
+        }
         let reply = self.replying.take();
         let all = self.hub.setup.copies == Copies::All;
         self.thread.later.allow(all && kind == outcome::CALL);
@@ -317,6 +320,14 @@ impl SystrapContext {
                 None
             }
         }
+    }
+
+    /// Hears that what the stub was let do with files is over.
+    fn end_expecting(&self) {
+        if self.thread.is_watched() {
+            self.thread.watch(&self.hub, false);
+        }
+        self.thread.expected.lock().clear();
     }
 
     /// Makes the registers just read those that the stub has.
@@ -384,16 +395,23 @@ impl SystrapContext {
     /// Publishes as many operations as fit.
     fn send_batch(&mut self) {
         let shared = &self.thread.shared;
-        let count = self.batch.queue.len().min(field::OPS_MAX);
+        let (mut count, mut room) = (0, 0);
         let mut notified = Vec::new();
-        for (at, op) in self.batch.queue.drain(..count).enumerate() {
-            op.write(shared, at);
+        while let Some(op) = self.batch.queue.front_mut().filter(|_| count < field::OPS_MAX) {
+            if let Some(bytes) = &op.bytes {
+                if room + bytes.len() > field::WINDOW_LEN {
+                    break;
+                }
+                shared.write(field::WINDOW + room, bytes);
+                op.args[1] = copier::window(&self.thread) + room as u64;
+                room += bytes.len().next_multiple_of(8);
+            }
+            op.write(shared, count);
             notified.extend(op.notified());
+            count += 1;
+            self.batch.queue.pop_front();
         }
-        if !notified.is_empty() {
-            self.thread.watch(&self.hub, true);
-            self.thread.expected.lock().expect(notified);
-        }
+        self.thread.let_through(&self.hub, notified);
         self.batch.sent = u32::try_from(count).unwrap_or(0);
         shared.u32(field::OP_COUNT).store(self.batch.sent, Ordering::Relaxed);
         self.thread.set_state(BUSY);
@@ -569,12 +587,17 @@ impl Context for SystrapContext {
             return false;
         }
         let (user, shared) = (&self.hub.setup.user, &self.thread.shared);
+        let mut notified = Vec::new();
         for (at, op) in ops.iter().enumerate() {
             match ops::translate(op, user) {
-                Ok(op) if op.notified().is_none() => op.write(shared, at),
+                Ok(op) if op.bytes.is_none() => {
+                    op.write(shared, at);
+                    notified.extend(op.notified());
+                }
                 _ => return false,
             }
         }
+        self.thread.let_through(&self.hub, notified);
         count(Counter::Behind);
         self.process.proc.present.note(ops);
         self.leading = u32::try_from(ops.len()).unwrap_or(0);
@@ -584,6 +607,7 @@ impl Context for SystrapContext {
         self.go();
         if std::mem::take(&mut self.interrupted) {
             self.leading = 0;
+            self.end_expecting();
             return false;
         }
         true

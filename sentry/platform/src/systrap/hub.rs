@@ -421,6 +421,7 @@ impl Hub {
             // Answered with the first request.
             (call::HELLO | libc::SYS_mmap, _) if is_new && self.hello(it) => return,
             (libc::SYS_clone | libc::SYS_mmap, Some(thread)) if thread.is_expected(it.nr, &effective(it)) => {
+                thread.expect_no_more(self);
                 Answer::Continue
             }
             // Perhaps of a new one: then not that process is to blame.

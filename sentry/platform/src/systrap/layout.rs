@@ -330,8 +330,8 @@ pub(super) mod call {
     pub(in super::super) const COMPARE_EXCHANGE: i64 = 0x0f57_0003;
     /// As above: stores one byte.
     pub(in super::super) const STORE_BYTE: i64 = 0x0f57_0004;
-    /// As above: stores eight bytes.
-    pub(in super::super) const STORE: i64 = 0x0f57_0005;
+    /// As above: copies from the window.
+    pub(in super::super) const WRITE: i64 = 0x0f57_0005;
     /// Traps, whoever makes it.
     pub(in super::super) const TRAP: i64 = 0x0f57_0006;
 }

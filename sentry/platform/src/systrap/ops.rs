@@ -10,7 +10,7 @@ use super::filter::private;
 use super::layout::{call, field};
 use super::shared::Shared;
 use super::thread::ExpectedCall;
-use crate::{MM_MAP_LEN, MemOp};
+use crate::{MM_MAP_LEN, MemOp, WRITE_MOST};
 
 /// One call of a batch.
 #[derive(Clone, Debug)]
@@ -19,11 +19,13 @@ pub(super) struct RawOp {
     pub(super) args: [u64; 6],
     /// Kept open while the call may need it.
     pub(super) file: Option<Arc<OwnedFd>>,
+    /// What it writes, from a place that it is told when it is sent.
+    pub(super) bytes: Option<Arc<[u8]>>,
 }
 
 impl RawOp {
     pub(super) fn new(nr: i64, args: [u64; 6]) -> RawOp {
-        RawOp { nr, args, file: None }
+        RawOp { nr, args, file: None, bytes: None }
     }
 
     /// Writes it to its place in a context.
@@ -41,6 +43,8 @@ impl RawOp {
         file_map.then(|| ExpectedCall { nr: self.nr, args: self.args, file: self.file.clone() })
     }
 }
+
+const _: () = assert!(WRITE_MOST <= field::WINDOW_LEN);
 
 const ANONYMOUS: u64 = libc::MAP_ANONYMOUS as u64;
 const FIXED: u64 = libc::MAP_FIXED as u64;
@@ -87,7 +91,7 @@ pub(super) fn translate(op: &MemOp, user: &Range<u64>) -> Result<RawOp, Errno> {
             }
             let fd = u64::from(file.as_raw_fd().cast_unsigned());
             let args = [addr, len, prot.bits().into(), u64::from(flags) | FIXED, fd, offset];
-            Ok(RawOp { nr: libc::SYS_mmap, args, file: Some(Arc::clone(file)) })
+            Ok(RawOp { file: Some(Arc::clone(file)), ..RawOp::new(libc::SYS_mmap, args) })
         }
         MemOp::Unmap { addr, len } => {
             inside(addr, len)?;
@@ -132,9 +136,13 @@ pub(super) fn translate(op: &MemOp, user: &Range<u64>) -> Result<RawOp, Errno> {
             inside(addr, 4)?;
             raw(call::COMPARE_EXCHANGE, [addr, old.into(), new.into(), 0, 0, 0])
         }
-        MemOp::Store { addr, bytes } => {
-            inside(addr, 8)?;
-            raw(call::STORE, [addr, u64::from_le_bytes(bytes), 0, 0, 0, 0])
+        MemOp::Write { addr, ref bytes } => {
+            inside(addr, bytes.len() as u64)?;
+            if bytes.len() > WRITE_MOST {
+                return Err(Errno::EINVAL);
+            }
+            let args = [addr, 0, bytes.len() as u64, 0, 0, 0];
+            Ok(RawOp { bytes: Some(Arc::clone(bytes)), ..RawOp::new(call::WRITE, args) })
         }
         MemOp::StoreByte { addr, byte } => {
             inside(addr, 1)?;
@@ -175,6 +183,15 @@ mod tests {
             assert_eq!(translate(&MemOp::Unmap { addr, len }, &USER).map(|_| ()), Err(Errno::EINVAL));
         }
         assert!(translate(&MemOp::Unmap { addr: USER.end - 0x1000, len: 0x1000 }, &USER).is_ok());
+    }
+
+    #[test]
+    fn what_the_window_does_not_hold_is_refused() {
+        let write = |len: usize| MemOp::Write { addr: 0x10_0000, bytes: vec![0; len].into() };
+        assert!(translate(&write(WRITE_MOST), &USER).is_ok());
+        assert_eq!(translate(&write(WRITE_MOST + 1), &USER).map(|_| ()), Err(Errno::EINVAL));
+        let outside = MemOp::Write { addr: USER.end - 4, bytes: vec![0; 5].into() };
+        assert_eq!(translate(&outside, &USER).map(|_| ()), Err(Errno::EINVAL));
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub(super) struct ExpectedCall {
 #[derive(Default)]
 pub(super) struct Expected {
     calls: VecDeque<ExpectedCall>,
+    /// The last one let through. The host asks again where a signal came before it knew.
+    last: Option<ExpectedCall>,
     /// Files of calls that were let through. The stub says when it is done with them, but it may lie: another of its
     /// threads can pretend so while the call is still under way, and if the descriptor were closed and its number
     /// given to another file, that one would be mapped. The next notification of the same thread is the host's word that
@@ -55,14 +57,19 @@ impl Expected {
 
     /// Takes the expectation that this call meets; `None`: nobody asked for it. The files returned are no longer in use.
     fn take(&mut self, nr: i64, args: &[u64; 6]) -> Option<Vec<Arc<OwnedFd>>> {
-        let call = self.calls.pop_front_if(|call| call.nr == nr && call.args == *args)?;
+        let is_it = |call: &mut ExpectedCall| call.nr == nr && call.args == *args;
+        let Some(call) = self.calls.pop_front_if(is_it) else {
+            return self.last.as_mut().is_some_and(is_it).then(Vec::new);
+        };
         let over = std::mem::take(&mut self.held);
-        self.held.extend(call.file);
+        self.held.extend(call.file.clone());
+        self.last = Some(call);
         Some(over)
     }
 
     /// Moves what was never called for out of the way, when the batch has ended early; its files stay held, too.
     pub(super) fn clear(&mut self) {
+        self.last = None;
         while let Some(call) = self.calls.pop_front() {
             self.held.extend(call.file);
         }
@@ -490,6 +497,21 @@ impl Thread {
         over.is_some()
     }
 
+    /// Has these calls let through when the stub makes them.
+    pub(super) fn let_through(&self, hub: &Hub, calls: Vec<ExpectedCall>) {
+        if !calls.is_empty() {
+            self.watch(hub, true);
+            self.expected.lock().expect(calls);
+        }
+    }
+
+    /// Has workers look for this thread's notifications no longer, if it goes on to guest code behind the last one.
+    pub(super) fn expect_no_more(&self, hub: &Hub) {
+        if self.state() == RUNNING && self.expected.lock().calls.is_empty() {
+            self.watch(hub, false);
+        }
+    }
+
     /// Tells whether a notification of this thread's, or of a child of its, is expected.
     pub(super) fn is_watched(&self) -> bool {
         self.watched.load(Ordering::Relaxed)
@@ -504,5 +526,24 @@ impl Thread {
                 hub.watch.fetch_sub(1, Ordering::SeqCst);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_call_may_come_again_until_the_batch_is_over() {
+        let call = |addr: u64| ExpectedCall { nr: libc::SYS_mmap, args: [addr, 0, 0, 0, 0, 0], file: None };
+        let mut expected = Expected::default();
+        expected.expect([call(1), call(2)]);
+        let mut take = |addr: u64| expected.take(libc::SYS_mmap, &call(addr).args).is_some();
+        assert!(!take(2), "out of order");
+        assert!(take(1) && take(1), "the host has lost the first");
+        assert!(take(2) && take(2));
+        assert!(!take(1));
+        expected.clear();
+        assert!(expected.take(libc::SYS_mmap, &call(2).args).is_none());
     }
 }

@@ -18,6 +18,8 @@ pub(crate) const CASES: &[Case] = &[
     ("a_refused_operation_is_an_event", a_refused_operation_is_an_event),
     ("operations_do_not_go_with_every_reply", operations_do_not_go_with_every_reply),
     ("an_interrupt_meets_operations_with_the_reply", an_interrupt_meets_operations_with_the_reply),
+    ("files_are_mapped_with_the_reply", files_are_mapped_with_the_reply),
+    ("an_interrupt_meets_a_file_mapped_with_the_reply", an_interrupt_meets_a_file_mapped_with_the_reply),
 ];
 
 const READ_ONLY: MemOp = MemOp::Protect { addr: DATA, len: 0x1000, prot: Prot::READ };
@@ -95,10 +97,8 @@ fn operations_do_not_go_with_every_reply(platform: &dyn Platform) {
     assert!(!guest.context.start_after(&[READ_ONLY], &guest.regs), "before the first run");
     assert_eq!(run(&mut guest), Event::Syscall);
     assert!(!guest.context.start_after(&[], &guest.regs), "no operation");
-    let prot = Prot::READ;
-    let file: Arc<OwnedFd> = Arc::new(File::open("/dev/zero").expect("open").into());
-    let mapping = MemOp::MapFile { addr: DATA, len: 0x1000, prot, flags: PRIVATE, file, offset: 0 };
-    assert!(!guest.context.start_after(&[mapping], &guest.regs), "a file");
+    let write = MemOp::Write { addr: DATA, bytes: vec![1].into() };
+    assert!(!guest.context.start_after(&[write], &guest.regs), "bytes");
     let outside = MemOp::Unmap { addr: platform.user_range().end, len: 0x1000 };
     assert!(!guest.context.start_after(&[outside], &guest.regs), "outside");
     guest.context.interrupter().interrupt();
@@ -110,6 +110,54 @@ fn operations_do_not_go_with_every_reply(platform: &dyn Platform) {
     assert_eq!(guest.run(), Event::Syscall);
     assert!(!guest.context.start_after(&[READ_ONLY], &guest.regs), "all registers are to be written");
     assert_eq!(guest.regs.rbx, 1);
+}
+
+fn map_file(file: &Arc<OwnedFd>) -> MemOp {
+    let file = Arc::clone(file);
+    MemOp::MapFile { addr: DATA, len: 0x1000, prot: Prot::READ | Prot::WRITE, flags: PRIVATE, file, offset: 0 }
+}
+
+fn files_are_mapped_with_the_reply(platform: &dyn Platform) {
+    let mut guest = patched(platform, count_calls());
+    let zero: Arc<OwnedFd> = Arc::new(File::open("/dev/zero").expect("open").into());
+    let program: Arc<OwnedFd> = Arc::new(File::open("/proc/self/exe").expect("open").into());
+    assert_eq!(run(&mut guest), Event::Syscall);
+    for _ in 0..200 {
+        guest.regs.rax = 0;
+        assert_eq!(run_behind(&mut guest, &[map_file(&zero), map_file(&program)]), Event::Syscall);
+        let mut head = [0; 4];
+        assert_eq!((guest.space.read(DATA, &mut head), &head), (4, b"\x7fELF"));
+    }
+    // A directory can't be mapped; the guest stands where it stood.
+    let directory: Arc<OwnedFd> = Arc::new(File::open("/").expect("open").into());
+    let refused = run_behind(&mut guest, &[map_file(&zero), map_file(&directory)]);
+    assert_eq!(refused, Event::Refused(MemOpError { index: 1, errno: Errno::ENODEV }));
+    let mut head = [1; 4];
+    assert_eq!((guest.space.read(DATA, &mut head), head), (4, [0; 4]));
+    guest.regs.rax = 0;
+    assert_eq!(run(&mut guest), Event::Syscall);
+}
+
+fn an_interrupt_meets_a_file_mapped_with_the_reply(platform: &dyn Platform) {
+    let mut guest = patched(platform, count_calls());
+    let thread = guest.context.interrupter();
+    let file: Arc<OwnedFd> = Arc::new(File::open("/dev/zero").expect("open").into());
+    assert_eq!(run(&mut guest), Event::Syscall);
+    for round in 0..600u32 {
+        guest.regs.rax = 0;
+        start_after(&mut guest, &[READ_ONLY, map_file(&file)]);
+        for _ in 0..round * 8 {
+            std::hint::spin_loop();
+        }
+        thread.interrupt();
+        let event = block_on(platform, poll_fn(|cx| guest.context.poll_event(cx, &mut guest.regs)));
+        assert_eq!(guest.space.write(DATA, &[1]), 1, "performed before any event: {event:?}");
+        if event == Event::Interrupted {
+            assert_eq!(run(&mut guest), Event::Syscall);
+        }
+        guest.regs.rax = 0;
+        while run(&mut guest) != Event::Syscall {}
+    }
 }
 
 fn an_interrupt_meets_operations_with_the_reply(platform: &dyn Platform) {

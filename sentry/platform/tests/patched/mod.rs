@@ -256,12 +256,16 @@ fn memory_operations_work_from_a_patched_call(platform: &dyn Platform) {
     let mut guest = patched(platform, show_registers());
     expect_patched(&mut guest, 1);
     guest
-        .ops(&[MemOp::Store { addr: DATA + 3, bytes: *b"patched!" }, MemOp::StoreByte { addr: DATA + 3, byte: b'P' }])
+        .ops(&[
+            MemOp::Write { addr: DATA + 3, bytes: (*b"patched!").into() },
+            MemOp::StoreByte { addr: DATA + 3, byte: b'P' },
+        ])
         .expect("store");
     let mut bytes = [0; 8];
     guest.space.read(DATA + 3, &mut bytes);
     assert_eq!(&bytes, b"Patched!");
-    let bad = guest.ops(&[MemOp::Store { addr: DATA - 0x1000, bytes: [0; 8] }]).expect_err("nothing is there");
+    let bad =
+        guest.ops(&[MemOp::Write { addr: DATA - 0x1000, bytes: vec![0; 8].into() }]).expect_err("nothing is there");
     assert_eq!(bad.errno, abi::Errno::EFAULT);
     let bad = guest.ops(&[MemOp::StoreByte { addr: CODE, byte: 0 }]).expect_err("not writable");
     assert_eq!(bad.errno, abi::Errno::EFAULT);
