@@ -75,6 +75,7 @@ pub const HOST_CALLS: &[HostCall] = calls! {
     fremovexattr SYS_fremovexattr Check::Any, "extended attributes";
     futex SYS_futex Check::Any, "locks, the end of threads";
     sched_yield SYS_sched_yield Check::Any, "seldom: locks";
+    getcpu SYS_getcpu Check::Any, "seldom: where we are, where the vDSO has no answer";
     mmap SYS_mmap Check::NoBits(2, EXEC), "memory, never executable";
     mprotect SYS_mprotect Check::NoBits(2, EXEC), "memory, never executable";
     mremap SYS_mremap Check::Any, "seldom: memory";

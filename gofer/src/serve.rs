@@ -96,12 +96,13 @@ pub fn serve(
     let mut threads = Vec::new();
     for (index, socket) in sockets.into_iter().enumerate() {
         let (server, gate, watch) = (Arc::clone(&server), Arc::clone(&gate), Arc::clone(&watch));
+        let mut transport = SeqPacket::new(socket);
         let body = move || {
             // Once when the thread has set itself up, which needs more host calls than serving, and once to begin.
             gate.wait();
             gate.wait();
             let open = Open(&watch);
-            connection(&server, &mut SeqPacket::new(socket), || watch.answered());
+            connection(&server, &mut transport, || watch.answered());
             drop(open);
         };
         let thread = std::thread::Builder::new().name(format!("gofer-{index}")).stack_size(STACK).spawn(body);
@@ -129,7 +130,11 @@ pub(crate) fn connection(server: &Server, transport: &mut dyn Transport, answere
             Err(TransportError::Closed) => return,
             Err(error) => return tracing::warn!(%error, "gofer connection ended"),
         };
-        let (id, request) = match Request::decode(buf.get(..received.len).unwrap_or_default()) {
+        let message = buf.get(..received.len).unwrap_or_default();
+        if let Some(cpu) = Request::sender_cpu(message) {
+            transport.peer_is_at(cpu);
+        }
+        let (id, request) = match Request::decode(message) {
             Ok(decoded) => decoded,
             Err(error) => return tracing::warn!(%error, "gofer connection ended"),
         };

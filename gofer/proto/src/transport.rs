@@ -3,12 +3,14 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno as HostErrno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
+use rustix::thread::sched_getcpu;
 
 /// Why a message didn't travel. All are final for the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,16 +44,69 @@ pub trait Transport: Send {
 
     /// Receives one message; waits for it.
     fn receive(&mut self, buf: &mut [u8]) -> Result<Received, TransportError>;
+
+    /// Hears from which CPU the last message came, as its sender says.
+    fn peer_is_at(&mut self, _cpu: usize) {}
 }
 
 /// A Unix socket pair of type SEQPACKET, descriptors by SCM_RIGHTS.
+///
+/// Messages come in bursts, and to wake a sleeper on an idle CPU takes longer than serving several of them. So whoever waits for
+/// one from another CPU first looks for it for a bounded time, which shrinks while that is in vain. From the own CPU
+/// nothing comes before we sleep, and then the host has the peer go on at once.
 #[derive(Debug)]
-pub struct SeqPacket(OwnedFd);
+pub struct SeqPacket {
+    socket: OwnedFd,
+    /// Where the peer was when it sent its last message.
+    peer: Option<usize>,
+    /// How long we look.
+    patience: Duration,
+    /// Waits since that was given up.
+    cold: u32,
+}
+
+/// Longest time that an end looks for a message before it sleeps: longer than it takes while both ends sleep for each other,
+/// else they would never meet awake.
+const PATIENCE: Duration = Duration::from_micros(90);
+/// With less than this only every so many times, but then for as long as ever.
+const LEAST: Duration = Duration::from_micros(20);
+const SELDOM: u32 = 16;
 
 impl SeqPacket {
-    /// Takes one end of a connected pair.
+    /// Takes one end of a connected pair. To be called once before a filter is installed: asking for the CPU takes more host
+    /// calls for the first time.
     pub fn new(socket: OwnedFd) -> SeqPacket {
-        SeqPacket(socket)
+        let _ = sched_getcpu();
+        SeqPacket { socket, peer: None, patience: PATIENCE, cold: 0 }
+    }
+
+    /// Looks for a message without sleeping.
+    fn look(&mut self, buf: &mut [u8]) -> Option<Result<Received, TransportError>> {
+        if self.peer.is_none_or(|cpu| cpu == sched_getcpu()) {
+            return None;
+        }
+        if self.patience < LEAST {
+            self.cold += 1;
+            if !self.cold.is_multiple_of(SELDOM) {
+                return None;
+            }
+            self.patience = PATIENCE;
+        }
+        let began = Instant::now();
+        loop {
+            match self.take(buf, RecvFlags::DONTWAIT) {
+                Err(TransportError::Host(errno)) if errno == HostErrno::AGAIN.raw_os_error() => {}
+                received => {
+                    self.patience = PATIENCE;
+                    return Some(received);
+                }
+            }
+            if began.elapsed() > self.patience {
+                self.patience /= 2;
+                return None;
+            }
+            std::hint::spin_loop();
+        }
     }
 
     /// Makes a pair, close-on-exec.
@@ -78,7 +133,7 @@ impl Transport for SeqPacket {
             {
                 return Err(TransportError::Oversized);
             }
-            match sendmsg(self.0.as_fd(), &[IoSlice::new(message)], &mut control, SendFlags::NOSIGNAL) {
+            match sendmsg(self.socket.as_fd(), &[IoSlice::new(message)], &mut control, SendFlags::NOSIGNAL) {
                 Ok(_) => return Ok(()),
                 Err(HostErrno::INTR) => {}
                 Err(error) => return Err(host(error)),
@@ -87,11 +142,26 @@ impl Transport for SeqPacket {
     }
 
     fn receive(&mut self, buf: &mut [u8]) -> Result<Received, TransportError> {
+        match self.look(buf) {
+            Some(received) => received,
+            None => self.take(buf, RecvFlags::empty()),
+        }
+    }
+
+    fn peer_is_at(&mut self, cpu: usize) {
+        self.peer = Some(cpu);
+    }
+}
+
+impl SeqPacket {
+    /// Receives one message, with these flags.
+    fn take(&self, buf: &mut [u8], flags: RecvFlags) -> Result<Received, TransportError> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         loop {
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let mut iov = [IoSliceMut::new(buf)];
-            let message = match recvmsg(self.0.as_fd(), &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            let flags = flags | RecvFlags::CMSG_CLOEXEC;
+            let message = match recvmsg(self.socket.as_fd(), &mut iov, &mut control, flags) {
                 Ok(message) => message,
                 Err(HostErrno::INTR) => continue,
                 Err(error) => return Err(host(error)),

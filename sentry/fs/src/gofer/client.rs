@@ -175,7 +175,11 @@ impl Connection {
             Ok(received) => received,
             Err(error) => return Err(self.lost(error)),
         };
-        let answer = Reply::decode(request.op(), self.buf.get(..received.len).unwrap_or_default());
+        let message = self.buf.get(..received.len).unwrap_or_default();
+        if let Some(cpu) = Reply::sender_cpu(message) {
+            self.transport.peer_is_at(cpu);
+        }
+        let answer = Reply::decode(request.op(), message);
         match answer {
             Ok((answered, reply)) if answered == id => match reply {
                 Reply::Error(errno) => Err(errno),
