@@ -311,3 +311,17 @@ CASE(answers_sleep_long, "futex lseek") {
         pthread_join(threads[i], 0);
     }
 }
+
+// Waits whose time is over about when they begin, and longer ones after them.
+CASE(answers_sleep_briefly, "futex nanosleep poll") {
+    warm_up();
+    static int word;
+    int wrong = 0;
+    for (int i = 0; i < 3000; i++) {
+        struct timespec brief = {0, i % 40 * 250};
+        wrong += hot_futex(&word, WAIT, 0, (long)&brief, 0, 0) != -ETIMEDOUT;
+        wrong += nanosleep(&brief, 0) != 0;
+        if (i % 100 == 0) wrong += poll(0, 0, 1) != 0;
+    }
+    R(wrong);
+}

@@ -97,8 +97,9 @@ CASE(read_last_tcp, "read mprotect accept4") {
 static atomic_int stage;
 static void *read_and_compute(void *fd) {
     char *buf = page + 128;
-    for (int i = 0; i < 20; i++) {
-        if (read((int)(long)fd, buf, 1024) != 1) give_up("read", errno);
+    for (long bytes = 0, got; bytes < 20; bytes += got) {
+        got = read((int)(long)fd, buf, 1024);
+        if (got < 1) give_up("read", errno);
     }
     stage = 1;
     while (stage != 2) {}

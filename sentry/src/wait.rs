@@ -102,14 +102,14 @@ impl Alarm {
         if alarm.at > deadline {
             alarm.set(deadline);
         }
+        // One that rings is an earlier wait's, or just in time. Once it has rung it never does again unless it is set.
         while Pin::new(&mut alarm.timer).poll(cx).is_ready() {
+            alarm.set(deadline);
             if Instant::now() >= deadline {
                 return true;
             }
-            // That was an earlier wait's.
-            alarm.set(deadline);
         }
-        Instant::now() >= deadline
+        false
     }
 }
 
