@@ -19,8 +19,9 @@ use sentry_sync::{Level, Mutex, RwLock};
 
 use super::locks::InodeLocks;
 
-/// Dentries that a superblock keeps although nobody uses them.
-const KEPT: usize = 4096;
+/// Dentries that a superblock keeps although nobody uses them, at some 500 bytes each with what hangs on them: as many as
+/// are in the trees that programs walk again and again (a working copy, what a package manager has unpacked).
+const KEPT: usize = 16384;
 
 /// Absent names that a directory remembers.
 const ABSENT: usize = 256;
