@@ -1,25 +1,8 @@
 // Futex calls that a sandbox may answer without asking its kernel: wake-ups where nobody sleeps, waits that are over before
 // they begin. No wake-up may be lost over that.
-#include "case.h"
-#include <linux/futex.h>
+#include "hot_futex.h"
 #include <stdatomic.h>
 #define FAMILY "answers"
-#define WAIT (FUTEX_WAIT | FUTEX_PRIVATE_FLAG)
-#define WAKE (FUTEX_WAKE | FUTEX_PRIVATE_FLAG)
-#define WAIT_BITS (FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG)
-#define WAKE_BITS (FUTEX_WAKE_BITSET | FUTEX_PRIVATE_FLAG)
-
-// A site of our own, so that it is this one that becomes quick.
-__attribute__((naked, noinline, aligned(64))) static long hot_futex(void *word, long op, long value, long time, void *other,
-                                                                    long bits) {
-    (void)word, (void)op, (void)value, (void)time, (void)other, (void)bits;
-    __asm__("mov %rcx, %r10\n mov $202, %eax\n syscall\n ret\n");
-}
-
-static void warm_up(void) {
-    int word = 0;
-    for (int i = 0; i < 10; i++) hot_futex(&word, WAKE, 1, 0, 0, 0);
-}
 
 CASE(answers_futex_errors, "futex") {
     warm_up();

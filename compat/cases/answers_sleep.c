@@ -1,31 +1,11 @@
 // Sleeps on private words that a sandbox may leave to its host, once the call's site has been used for some time: they end,
 // are counted and are interrupted as any others, whoever wakes.
-#include "case.h"
-#include <linux/futex.h>
+#include "hot_futex.h"
 #include <stdatomic.h>
 #define FAMILY "answers"
-#define WAIT (FUTEX_WAIT | FUTEX_PRIVATE_FLAG)
-#define WAKE (FUTEX_WAKE | FUTEX_PRIVATE_FLAG)
-#define WAIT_BITS (FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG)
-#define WAKE_BITS (FUTEX_WAKE_BITSET | FUTEX_PRIVATE_FLAG)
-
-__attribute__((naked, noinline, aligned(64))) static long hot_futex(void *word, long op, long value, long time, void *other,
-                                                                    long bits) {
-    (void)word, (void)op, (void)value, (void)time, (void)other, (void)bits;
-    __asm__("mov %rcx, %r10\n mov $202, %eax\n syscall\n ret\n");
-}
 
 // The same, used too seldom to become quick.
-__attribute__((naked, noinline, aligned(64))) static long cold_futex(void *word, long op, long value, long time, void *other,
-                                                                     long bits) {
-    (void)word, (void)op, (void)value, (void)time, (void)other, (void)bits;
-    __asm__("mov %rcx, %r10\n mov $202, %eax\n syscall\n ret\n");
-}
-
-static void warm_up(void) {
-    int word = 0;
-    for (int i = 0; i < 10; i++) hot_futex(&word, WAKE, 1, 0, 0, 0);
-}
+FUTEX_SITE(cold_futex)
 
 struct sleeper {
     long (*call)(void *, long, long, long, void *, long);

@@ -46,10 +46,13 @@ pub fn build(out: &Path, jobs: usize) -> Result<Programs> {
     if Command::new("gcc").arg("--version").output().is_err() {
         bail!("gcc is missing: install it with `apt-get install gcc libc6-dev`");
     }
-    let header = modified(&source.join("case.h"));
+    let mut header = None;
     let mut units = Vec::new();
     for entry in fs::read_dir(&source).with_context(|| format!("read {}", source.display()))? {
         let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "h") {
+            header = header.max(modified(&path));
+        }
         if path.extension().is_some_and(|e| e == "c") {
             let name = path.file_stem().unwrap_or_default().to_owned();
             units.push((path, objects.join(name).with_extension("o")));
