@@ -130,11 +130,7 @@ pub(crate) fn connection(server: &Server, transport: &mut dyn Transport, answere
             Err(TransportError::Closed) => return,
             Err(error) => return tracing::warn!(%error, "gofer connection ended"),
         };
-        let message = buf.get(..received.len).unwrap_or_default();
-        if let Some(cpu) = Request::sender_cpu(message) {
-            transport.peer_is_at(cpu);
-        }
-        let (id, request) = match Request::decode(message) {
+        let (id, request) = match Request::decode(buf.get(..received.len).unwrap_or_default()) {
             Ok(decoded) => decoded,
             Err(error) => return tracing::warn!(%error, "gofer connection ended"),
         };

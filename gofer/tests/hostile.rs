@@ -371,11 +371,11 @@ fn random_messages_get_an_answer_or_the_end() {
         let mut world = World::new(1, 100, 1000);
         let peer = &mut world.peers[0];
         for _ in 0..200 {
-            let len = dice.roll(120) + 16;
+            let len = dice.roll(120) + 8;
             let mut bytes: Vec<u8> = (0..len).map(|_| dice.byte()).collect();
             bytes[..4].copy_from_slice(&u32::try_from(dice.roll(29)).unwrap().to_le_bytes());
-            if len >= 24 && dice.roll(4) > 0 {
-                bytes[16..24].copy_from_slice(&dice.roll(5).to_le_bytes());
+            if len >= 16 && dice.roll(4) > 0 {
+                bytes[8..16].copy_from_slice(&dice.roll(5).to_le_bytes());
             }
             // Forget has no answer.
             if bytes[0] == 24 {

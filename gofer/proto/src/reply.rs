@@ -85,9 +85,6 @@ pub enum Reply<'a> {
 struct Header {
     id: u32,
     errno: i32,
-    /// The CPU of the sender.
-    cpu: u32,
-    reserved: u32,
 }
 
 fn decode_errno(raw: i32) -> Result<Option<Errno>, ProtoError> {
@@ -110,8 +107,7 @@ impl<'a> Reply<'a> {
     /// Writes the answer to request `id`.
     pub fn encode(&self, id: u32, out: &mut Writer) {
         let errno = if let Reply::Error(errno) = self { errno.raw() } else { 0 };
-        let cpu = u32::try_from(rustix::thread::sched_getcpu()).unwrap_or(u32::MAX);
-        out.put(&Header { id, errno, cpu, reserved: 0 });
+        out.put(&Header { id, errno });
         match self {
             Reply::Error(_) | Reply::Done => {}
             Reply::Hello(hello) => hello.encode(out),
@@ -123,11 +119,6 @@ impl<'a> Reply<'a> {
             Reply::Dir { items, next } => encode_dir(items, *next, out),
             Reply::StatFs(figures) => out.put(figures),
         }
-    }
-
-    /// Returns the CPU of a message's sender, as it says.
-    pub fn sender_cpu(bytes: &[u8]) -> Option<usize> {
-        usize::try_from(Reader::new(bytes).get::<Header>().ok()?.cpu).ok()
     }
 
     /// Reads the answer to a request of kind `op` and the id that it answers.

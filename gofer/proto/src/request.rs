@@ -151,9 +151,6 @@ pub enum Request<'a> {
 struct Header {
     op: u32,
     id: u32,
-    /// The CPU of the sender.
-    cpu: u32,
-    reserved: u32,
 }
 
 impl<'a> Request<'a> {
@@ -193,8 +190,7 @@ impl<'a> Request<'a> {
 
     /// Writes the message; `id` comes back in the reply.
     pub fn encode(&self, id: u32, out: &mut Writer) {
-        let cpu = u32::try_from(rustix::thread::sched_getcpu()).unwrap_or(u32::MAX);
-        out.put(&Header { op: self.op() as u32, id, cpu, reserved: 0 });
+        out.put(&Header { op: self.op() as u32, id });
         match self {
             Request::Hello { version } => out.put(version),
             Request::Walk { from, names } => {
@@ -294,11 +290,6 @@ impl<'a> Request<'a> {
         let request = Request::decode_body(Op::from_raw(header.op)?, &mut from)?;
         from.end()?;
         Ok((header.id, request))
-    }
-
-    /// Returns the CPU of a message's sender, as it says.
-    pub fn sender_cpu(bytes: &[u8]) -> Option<usize> {
-        usize::try_from(Reader::new(bytes).get::<Header>().ok()?.cpu).ok()
     }
 
     fn decode_body(op: Op, from: &mut Reader<'a>) -> Result<Request<'a>, ProtoError> {

@@ -21,6 +21,9 @@ pub enum TransportError {
     /// The peer sent more than fits.
     #[error("the peer sent an oversized message or too many descriptors")]
     Oversized,
+    /// The peer sent less than what every message begins with.
+    #[error("the peer sent a message without its beginning")]
+    Short,
     /// The host refused.
     #[error("host error {0}")]
     Host(i32),
@@ -44,25 +47,31 @@ pub trait Transport: Send {
 
     /// Receives one message; waits for it.
     fn receive(&mut self, buf: &mut [u8]) -> Result<Received, TransportError>;
-
-    /// Hears from which CPU the last message came, as its sender says.
-    fn peer_is_at(&mut self, _cpu: usize) {}
 }
 
 /// A Unix socket pair of type SEQPACKET, descriptors by SCM_RIGHTS.
 ///
 /// Messages come in bursts, and to wake a sleeper on an idle CPU takes longer than serving several of them. So whoever waits for
 /// one from another CPU first looks for it for a bounded time, which shrinks while that is in vain. From the own CPU
-/// nothing comes before we sleep, and then the host has the peer go on at once.
+/// nothing comes before we sleep, and then the host has the peer go on at once. Where it is, the sender says in four bytes before
+/// each message.
 #[derive(Debug)]
 pub struct SeqPacket {
     socket: OwnedFd,
-    /// Where the peer was when it sent its last message.
-    peer: Option<usize>,
+    /// The CPU on which the peer was when it sent its last message, as it says.
+    peer: Option<u32>,
     /// How long we look.
     patience: Duration,
     /// Waits since that was given up.
     cold: u32,
+}
+
+/// Bytes before a message: the sender's CPU.
+const HEAD: usize = size_of::<u32>();
+
+/// Returns our CPU.
+fn here() -> u32 {
+    u32::try_from(sched_getcpu()).unwrap_or(u32::MAX)
 }
 
 /// Longest time that an end looks for a message before it sleeps: longer than it takes while both ends sleep for each other,
@@ -76,13 +85,13 @@ impl SeqPacket {
     /// Takes one end of a connected pair. To be called once before a filter is installed: asking for the CPU takes more host
     /// calls for the first time.
     pub fn new(socket: OwnedFd) -> SeqPacket {
-        let _ = sched_getcpu();
+        here();
         SeqPacket { socket, peer: None, patience: PATIENCE, cold: 0 }
     }
 
     /// Looks for a message without sleeping.
     fn look(&mut self, buf: &mut [u8]) -> Option<Result<Received, TransportError>> {
-        if self.peer.is_none_or(|cpu| cpu == sched_getcpu()) {
+        if self.peer.is_none_or(|cpu| cpu == here()) {
             return None;
         }
         if self.patience < LEAST {
@@ -126,6 +135,7 @@ impl Transport for SeqPacket {
     fn send(&mut self, message: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<(), TransportError> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let fds = fd.map(|fd| [fd]);
+        let head = here().to_le_bytes();
         loop {
             let mut control = SendAncillaryBuffer::new(&mut space);
             if let Some(fds) = &fds
@@ -133,7 +143,8 @@ impl Transport for SeqPacket {
             {
                 return Err(TransportError::Oversized);
             }
-            match sendmsg(self.socket.as_fd(), &[IoSlice::new(message)], &mut control, SendFlags::NOSIGNAL) {
+            let parts = [IoSlice::new(&head), IoSlice::new(message)];
+            match sendmsg(self.socket.as_fd(), &parts, &mut control, SendFlags::NOSIGNAL) {
                 Ok(_) => return Ok(()),
                 Err(HostErrno::INTR) => {}
                 Err(error) => return Err(host(error)),
@@ -147,20 +158,17 @@ impl Transport for SeqPacket {
             None => self.take(buf, RecvFlags::empty()),
         }
     }
-
-    fn peer_is_at(&mut self, cpu: usize) {
-        self.peer = Some(cpu);
-    }
 }
 
 impl SeqPacket {
     /// Receives one message, with these flags.
-    fn take(&self, buf: &mut [u8], flags: RecvFlags) -> Result<Received, TransportError> {
+    fn take(&mut self, buf: &mut [u8], flags: RecvFlags) -> Result<Received, TransportError> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let flags = flags | RecvFlags::CMSG_CLOEXEC;
+        let mut head = [0; HEAD];
         loop {
             let mut control = RecvAncillaryBuffer::new(&mut space);
-            let mut iov = [IoSliceMut::new(buf)];
-            let flags = flags | RecvFlags::CMSG_CLOEXEC;
+            let mut iov = [IoSliceMut::new(&mut head), IoSliceMut::new(buf)];
             let message = match recvmsg(self.socket.as_fd(), &mut iov, &mut control, flags) {
                 Ok(message) => message,
                 Err(HostErrno::INTR) => continue,
@@ -180,7 +188,9 @@ impl SeqPacket {
             if message.bytes == 0 {
                 return Err(TransportError::Closed);
             }
-            return Ok(Received { len: message.bytes, fd, fd_lost: cut });
+            let len = message.bytes.checked_sub(HEAD).ok_or(TransportError::Short)?;
+            self.peer = Some(u32::from_le_bytes(head));
+            return Ok(Received { len, fd, fd_lost: cut });
         }
     }
 }

@@ -175,11 +175,7 @@ impl Connection {
             Ok(received) => received,
             Err(error) => return Err(self.lost(error)),
         };
-        let message = self.buf.get(..received.len).unwrap_or_default();
-        if let Some(cpu) = Reply::sender_cpu(message) {
-            self.transport.peer_is_at(cpu);
-        }
-        let answer = Reply::decode(request.op(), message);
+        let answer = Reply::decode(request.op(), self.buf.get(..received.len).unwrap_or_default());
         match answer {
             Ok((answered, reply)) if answered == id => match reply {
                 Reply::Error(errno) => Err(errno),
