@@ -125,8 +125,9 @@ pub enum MemOp {
     /// (`FUTEX_WAKE_BITSET | FUTEX_PRIVATE_FLAG`); the result is how many.
     FutexWake { addr: u64, count: u32, bitset: u32 },
     /// Wakes up to `wake` such threads and has up to `requeue` others sleep on the word at `to`, if the word at `addr` holds
-    /// `expected` (`FUTEX_CMP_REQUEUE | FUTEX_PRIVATE_FLAG`); the result is how many.
-    FutexRequeue { addr: u64, wake: u32, requeue: u32, to: u64, expected: u32 },
+    /// `expected` or that doesn't matter (`FUTEX_CMP_REQUEUE` or `FUTEX_REQUEUE`, with `FUTEX_PRIVATE_FLAG`); the result is
+    /// how many.
+    FutexRequeue { addr: u64, wake: u32, requeue: u32, to: u64, expected: Option<u32> },
     /// Has the host's own `/proc` show the guest's arguments: `PR_SET_MM_MAP` (`man 2 PR_SET_MM`) with the
     /// `struct prctl_mm_map` at `addr` ([`MM_MAP_LEN`] bytes). Hosts without checkpointing refuse.
     Describe { addr: u64 },

@@ -1,7 +1,7 @@
 //! Sleepers that the kernel doesn't know: threads whose stub has put them to sleep in a futex of the host's, on private words.
 //!
 //! Such threads meet their wakers on the host. Only where a wake-up comes here (a call that trapped, one that the stub leaves
-//! to the kernel, the end of a thread) or sleepers of both kinds are on one word, the caller's stub goes on with what the
+//! to the kernel) or sleepers of both kinds are on one word, the caller's stub goes on with what the
 //! kernel has begun: first its own sleepers, then the host's.
 
 use abi::Errno;
@@ -76,15 +76,12 @@ impl Current {
         }
         // Before any of them can be there.
         self.mem.space().expect_moved(target);
-        loop {
-            // The host compares in any case. Where the caller doesn't, it is to find what is there.
-            let value = if expected { from.value } else { self.mem.read(from.addr)? };
-            match self.on_host(MemOp::FutexRequeue { addr, wake, requeue, to: target, expected: value }).await {
-                Ok(more) => return Ok(known + more),
-                Err(Errno::EAGAIN) if expected && known == 0 => return Err(Errno::EAGAIN),
-                Err(Errno::EAGAIN) if !expected && !self.task.interrupted() => {}
-                Err(_) => return Ok(known),
-            }
+        let expected = expected.then_some(from.value);
+        match self.on_host(MemOp::FutexRequeue { addr, wake, requeue, to: target, expected }).await {
+            Ok(more) => Ok(known + more),
+            // The word has changed since the kernel's own were dealt with.
+            Err(Errno::EAGAIN) if known == 0 => Err(Errno::EAGAIN),
+            Err(_) => Ok(known),
         }
     }
 

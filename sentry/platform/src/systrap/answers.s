@@ -362,10 +362,8 @@ mov eax, {SYS_futex}
 syscall
 jmp 22b
 systrap_stub_sleepless:
-mov rcx, [rbx + {ASLEEP}]
-lock dec dword ptr [rcx]
-mov qword ptr [rbx + {ASLEEP}], 0
-jmp systrap_stub_serve
+mov rax, -{EINTR}
+jmp systrap_stub_slept
 # Answered, but an interrupt or a signal came meanwhile. Of the guest's registers those that are saved nowhere are live.
 systrap_stub_attend:
 mov eax, {ATTENTION}

@@ -160,8 +160,9 @@ pub(super) fn translate(op: &MemOp, user: &Range<u64>) -> Result<RawOp, Errno> {
         MemOp::FutexRequeue { addr, wake, requeue, to, expected } => {
             inside(addr, 4)?;
             inside(to, 4)?;
-            let operation = private(libc::FUTEX_CMP_REQUEUE);
-            raw(libc::SYS_futex, [addr, operation, wake.into(), requeue.into(), to, expected.into()])
+            let operation = if expected.is_some() { libc::FUTEX_CMP_REQUEUE } else { libc::FUTEX_REQUEUE };
+            let value = expected.unwrap_or(0);
+            raw(libc::SYS_futex, [addr, private(operation), wake.into(), requeue.into(), to, value.into()])
         }
         MemOp::Describe { addr } => {
             inside(addr, MM_MAP_LEN.into())?;
