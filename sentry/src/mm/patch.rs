@@ -26,7 +26,7 @@ use std::ops::Range;
 use abi::PAGE_SIZE;
 use abi::addr::page_floor;
 use abi::flags::{MapFlags, Prot};
-use code::{BEFORE, Code, JUMP};
+use code::{BEFORE, Code, Found, JUMP};
 use learned::FileKey;
 pub use learned::{Class, Learned};
 pub use lessons::Lessons;
@@ -88,6 +88,18 @@ struct Site {
     region: u64,
     /// The padding that it uses, and the bytes that were there.
     pad: Option<(u64, [u8; JUMP])>,
+}
+
+impl Site {
+    /// Describes a site before it is patched: `code` is what is around it.
+    fn of(found: &Found, code: &Code, region: u64) -> Option<Site> {
+        let original = code.at(found.start, found.len())?.to_vec();
+        let pad = match found.pad {
+            Some(pad) => Some((pad, code.at(pad, JUMP)?.try_into().ok()?)),
+            None => None,
+        };
+        Some(Site { original, resume: found.resume, region, pad })
+    }
 }
 
 /// Where thunks are.
@@ -282,15 +294,12 @@ impl Mm {
         let code = self.code_around(resume)?;
         let found = code::find(&code, &code, resume, number)?;
         let start = found.start;
-        let original = code.at(start, found.len())?.to_vec();
-        let pad = match found.pad {
-            Some(pad) => Some((pad, <[u8; JUMP]>::try_from(code.at(pad, JUMP)?).ok()?)),
-            None => None,
-        };
         let region = match self.region_with_room(patching, start, 1) {
             Some(region) => region,
             None => self.make_region(context, patching, start).await?,
         };
+        let site = Site::of(&found, &code, region)?;
+        let pad = site.pad.map(|(pad, _)| pad);
         let at = {
             let mut patches = self.patches.lock();
             let thunks = &mut patches.regions.get_mut(&region)?.thunks;
@@ -303,15 +312,15 @@ impl Mm {
         ops.push(MemOp::Write { addr: at, bytes: thunk.into() });
         ops.push(MemOp::Protect { addr: region, len: REGION, prot: TEXT });
         let runs = self.is_shared();
-        if let (Some((pad, _)), Some(to)) = (pad, pad_jump) {
+        if let (Some(pad), Some(to)) = (pad, pad_jump) {
             rewrite(&mut ops, pad, &to, runs);
         }
         rewrite(&mut ops, start, &jump, runs);
         // Before the code changes: a thread that meets the breakpoint is to be understood.
         {
             let mut patches = self.patches.lock();
-            patches.sites.insert(start, Site { original, resume, region, pad });
-            patches.pads.extend(pad.map(|(pad, _)| (pad, start)));
+            patches.sites.insert(start, site);
+            patches.pads.extend(pad.map(|pad| (pad, start)));
         }
         if let Err(failure) = context.memory(&ops).await {
             tracing::debug!(site = start, errno = %failure.errno, "a system call could not be patched");

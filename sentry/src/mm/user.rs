@@ -122,9 +122,7 @@ const WITH_REPLY: u64 = 512;
 pub struct UserDst<'a> {
     mem: &'a UserMem,
     cursor: Cursor<'a>,
-    /// Bytes put.
-    total: u64,
-    /// How many of the first bytes may be left for the way back to guest code.
+    /// How many of the first bytes may be left for the way back to guest code; 0 once there are some.
     last: usize,
     left: bool,
 }
@@ -132,7 +130,7 @@ pub struct UserDst<'a> {
 impl<'a> UserDst<'a> {
     /// Fills the buffers in order.
     pub fn new(mem: &'a UserMem, list: &'a [Iovec]) -> UserDst<'a> {
-        UserDst { mem, cursor: Cursor::new(list), total: 0, last: 0, left: false }
+        UserDst { mem, cursor: Cursor::new(list), last: 0, left: false }
     }
 
     /// The call ends with what is put here and returns the number of bytes, and nothing keeps so many of the first ones
@@ -187,12 +185,11 @@ impl IoDst for UserDst<'_> {
             let Some((addr, room)) = self.cursor.front() else { break };
             let want = room.min(data.len() - done);
             let piece = &data[done..done + want];
-            let first = self.total == 0 && want == data.len() && want <= self.last;
-            let later = first && self.mem.write_last_bytes(addr, piece);
+            let leading = std::mem::take(&mut self.last);
+            let later = want == data.len() && want <= leading && self.mem.write_last_bytes(addr, piece);
             self.left = later;
             let put = if later { want } else { self.mem.write_partial(addr, piece) };
             self.cursor.advance(put);
-            self.total += put as u64;
             done += put;
             if put < want {
                 return if done == 0 { Err(Errno::EFAULT) } else { Ok(done) };

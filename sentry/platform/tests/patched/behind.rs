@@ -138,36 +138,14 @@ fn files_are_mapped_with_the_reply(platform: &dyn Platform) {
     assert_eq!(run(&mut guest), Event::Syscall);
 }
 
-fn an_interrupt_meets_a_file_mapped_with_the_reply(platform: &dyn Platform) {
-    let mut guest = patched(platform, count_calls());
-    let thread = guest.context.interrupter();
-    let file: Arc<OwnedFd> = Arc::new(File::open("/dev/zero").expect("open").into());
-    assert_eq!(run(&mut guest), Event::Syscall);
-    for round in 0..600u32 {
-        guest.regs.rax = 0;
-        start_after(&mut guest, &[READ_ONLY, map_file(&file)]);
-        for _ in 0..round * 8 {
-            std::hint::spin_loop();
-        }
-        thread.interrupt();
-        let event = block_on(platform, poll_fn(|cx| guest.context.poll_event(cx, &mut guest.regs)));
-        assert_eq!(guest.space.write(DATA, &[1]), 1, "performed before any event: {event:?}");
-        if event == Event::Interrupted {
-            assert_eq!(run(&mut guest), Event::Syscall);
-        }
-        guest.regs.rax = 0;
-        while run(&mut guest) != Event::Syscall {}
-    }
-}
-
-fn an_interrupt_meets_operations_with_the_reply(platform: &dyn Platform) {
+/// Interrupts a guest sooner and later after it was let run behind operations that make memory writable.
+fn interrupt_behind(platform: &dyn Platform, rounds: u32, ops: &[MemOp]) {
     let mut guest = patched(platform, count_calls());
     let thread = guest.context.interrupter();
     assert_eq!(run(&mut guest), Event::Syscall);
-    for round in 0..300u32 {
+    for round in 0..rounds {
         guest.regs.rax = 0;
-        let map = MemOp::MapAnonymous { addr: DATA, len: DATA_LEN, prot: Prot::READ, flags: PRIVATE };
-        start_after(&mut guest, &[map, WRITABLE]);
+        start_after(&mut guest, ops);
         for _ in 0..round * 8 {
             std::hint::spin_loop();
         }
@@ -181,4 +159,14 @@ fn an_interrupt_meets_operations_with_the_reply(platform: &dyn Platform) {
         guest.regs.rax = 0;
         while run(&mut guest) != Event::Syscall {}
     }
+}
+
+fn an_interrupt_meets_a_file_mapped_with_the_reply(platform: &dyn Platform) {
+    let file: Arc<OwnedFd> = Arc::new(File::open("/dev/zero").expect("open").into());
+    interrupt_behind(platform, 600, &[READ_ONLY, map_file(&file)]);
+}
+
+fn an_interrupt_meets_operations_with_the_reply(platform: &dyn Platform) {
+    let map = MemOp::MapAnonymous { addr: DATA, len: DATA_LEN, prot: Prot::READ, flags: PRIVATE };
+    interrupt_behind(platform, 300, &[map, WRITABLE]);
 }

@@ -29,7 +29,9 @@ impl Mm {
         resume: u64,
         number: u64,
     ) -> bool {
-        let text = self.books().tree.get(resume - 1).and_then(|vma| Text::of(vma, lessons.class));
+        // The place is the stub's word, and may be 0.
+        let last = resume.checked_sub(1);
+        let text = last.and_then(|last| self.books().tree.get(last).and_then(|vma| Text::of(vma, lessons.class)));
         let Some(text) = text else { return false };
         let role = self.patches.lock().role(text.key);
         let teaches = match role {

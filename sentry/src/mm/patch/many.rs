@@ -108,22 +108,18 @@ impl<'a> Draft<'a> {
         }
         let thunk = self.patching.thunk(self.region, at, &found.displaced, found.resume)?;
         let (jump, pad_jump) = found.jumps(at)?;
-        let original = piece.at(found.start, found.len())?.to_vec();
-        let pad = match found.pad {
-            Some(pad) => Some((pad, <[u8; JUMP]>::try_from(piece.at(pad, JUMP)?).ok()?)),
-            None => None,
-        };
+        let site = Site::of(&found, piece, self.region)?;
         changed.put(found.start, &jump)?;
-        let site = found.start..found.start + jump.len() as u64;
-        let mut pad_range = site.clone();
-        if let (Some((pad, _)), Some(jump)) = (pad, pad_jump) {
+        let range = found.start..found.start + jump.len() as u64;
+        let mut pad_range = range.clone();
+        if let (Some((pad, _)), Some(jump)) = (site.pad, pad_jump) {
             changed.put(pad, &jump)?;
             pad_range = pad..pad + JUMP as u64;
         }
         self.thunks.push(found.start);
         self.code.extend(thunk);
-        self.sites.insert(found.start, Site { original, resume: found.resume, region: self.region, pad });
-        Some([site, pad_range])
+        self.sites.insert(found.start, site);
+        Some([range, pad_range])
     }
 
     /// Returns what is to be written: the code and the thunks.
