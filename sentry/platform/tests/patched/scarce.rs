@@ -44,9 +44,10 @@ fn write(guest: &Guest<'_>, addr: u64, len: u64) -> u64 {
     let bytes: Vec<u8> = (0..len).map(|at| (at >> 3) as u8).collect();
     assert_eq!(guest.space.write(addr, &bytes), bytes.len());
     let after = asked(guest.platform);
-    let mut found = vec![0; bytes.len()];
-    assert_eq!(guest.space.read(addr, &mut found), bytes.len());
-    assert!(found == bytes, "{len} bytes at {addr:#x}");
+    // A stub that is late with a small copy isn't asked for anything else: so many bytes are read by the host.
+    let mut found = vec![0; bytes.len().max(0x1000)];
+    assert_eq!(guest.space.read(addr, &mut found), found.len());
+    assert!(found[..bytes.len()] == bytes, "{len} bytes at {addr:#x}");
     after - before
 }
 
