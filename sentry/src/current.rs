@@ -1,12 +1,14 @@
 //! The running thread as its own handlers see it.
 
+mod read;
+
 use std::future::poll_fn;
 use std::sync::Arc;
 
 use abi::{Errno, Fd, Restart};
 use sentry_platform::{Context, ContextExt, Event, Interrupt, Registers};
 
-use crate::mm::{Begun, Mm};
+use crate::mm::{Begun, Mm, OwnChange, Source};
 use crate::syscall::Outcome;
 use crate::task::rseq::Rseq;
 use crate::usermem::UserMem;
@@ -45,6 +47,10 @@ pub struct Current {
     later: Option<Later>,
     /// As what memory is held that others could change, for what is to be written on the way back to guest code.
     holder: Option<Arc<dyn Interrupt>>,
+    /// A change of the kernel's own mappings to be performed then, which nobody waits for.
+    own_change: Option<OwnChange>,
+    /// Where this thread copies from then.
+    source: Option<Source>,
     /// Set by a blocking call that has replaced the registers itself (a successful `execve`).
     pub registers_final: bool,
 }
@@ -83,6 +89,8 @@ impl Current {
             rseq: None,
             later: None,
             holder: None,
+            own_change: None,
+            source: None,
             registers_final: false,
         }
     }
@@ -122,9 +130,15 @@ impl Current {
 
     /// Runs guest code until the next event.
     pub(crate) async fn run_guest(&mut self) -> Event {
-        let event = match self.later.take() {
-            None => self.context.run(&mut self.regs).await,
-            Some(later) => self.run_behind(later).await,
+        let event = match (self.later.take(), self.own_change.take()) {
+            (None, None) => self.context.run(&mut self.regs).await,
+            (None, Some(change)) => self.run_behind_own(change).await,
+            (Some(later), own) => {
+                if let Some(change) = own {
+                    self.finish_own(change).await;
+                }
+                self.run_behind(later).await
+            }
         };
         self.release_memory();
         event
@@ -146,6 +160,9 @@ impl Current {
 
     /// Ends that.
     pub fn release_memory(&mut self) {
+        if let Some(source) = self.source.take() {
+            self.mm.own.release(&source);
+        }
         if let Some(thread) = self.holder.take() {
             self.mm.end_under_way(&thread, true);
         }
@@ -165,6 +182,23 @@ impl Current {
         self.context.run(&mut self.regs).await
     }
 
+    /// The same, with a change of the kernel's own mappings before it.
+    async fn run_behind_own(&mut self, change: OwnChange) -> Event {
+        if !self.context.start_after(&change.ops, &self.regs) {
+            self.finish_own(change).await;
+            return self.context.run(&mut self.regs).await;
+        }
+        let event = poll_fn(|cx| self.context.poll_event(cx, &mut self.regs)).await;
+        let refused = matches!(event, Event::Refused(_));
+        self.mm.own.settle(change, !refused);
+        if refused { self.context.run(&mut self.regs).await } else { event }
+    }
+
+    async fn finish_own(&mut self, change: OwnChange) {
+        let done = self.context.memory(&change.ops).await.is_ok();
+        self.mm.own.settle(change, done);
+    }
+
     /// Has a change performed on the way back to guest code. The call returns `value` if that succeeds, `failed` or the
     /// error if not.
     pub fn change_later(&mut self, change: Begun, value: u64, failed: Option<u64>) -> Outcome<'static> {
@@ -178,6 +212,9 @@ impl Current {
             self.set_result(value);
         }
         self.release_memory();
+        if let Some(change) = self.own_change.take() {
+            self.finish_own(change).await;
+        }
         if let Some(later) = self.later.take() {
             self.finish_change(later).await;
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use abi::types::PATH_MAX;
 use abi::{Errno, PAGE_SIZE, UserAddr, UserRef};
-use sentry_platform::{AddressSpace, Short};
+use sentry_platform::{AddressSpace, FileBytes, Short};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::mm::TASK_SIZE;
@@ -86,6 +86,12 @@ impl UserMem {
     /// Copies out the last bytes of a call that returns their number; returns whether that will be.
     pub(crate) fn write_last_bytes(&self, addr: UserAddr, buf: &[u8]) -> bool {
         user_len(addr, buf.len()) == buf.len() && self.0.write_later(addr.raw(), buf, Short::Counts(0))
+    }
+
+    /// As [`UserMem::write_last_bytes`], for bytes that the calling thread finds in a mapping.
+    pub(crate) fn copy_last_bytes(&self, addr: UserAddr, bytes: FileBytes) -> bool {
+        let len = usize::try_from(bytes.len).unwrap_or(usize::MAX);
+        user_len(addr, len) == len && self.0.copy_later(addr.raw(), bytes)
     }
 
     /// Copies a value out unless the guest gave a null address.

@@ -11,6 +11,7 @@ const CLOSE_RANGE_CLOEXEC: u32 = 4;
 /// Serves `close(2)`. The descriptor is gone whatever the file says.
 pub fn close(cur: &mut Current, fd: Fd) -> Result<(), Errno> {
     let file = cur.files().remove(fd)?;
+    cur.has_closed(&file);
     file.closed(cur.files().lock_owner())
 }
 
@@ -35,9 +36,11 @@ pub fn close_range(cur: &mut Current, first: u32, last: u32, flags: u32) -> Resu
         }
         return Ok(());
     }
+    let owner = files.lock_owner();
     for file in files.remove_where(|fd, _| within(fd)) {
+        cur.has_closed(&file);
         // As on Linux the errors of closing are lost here.
-        let _ = file.closed(files.lock_owner());
+        let _ = file.closed(owner);
     }
     Ok(())
 }

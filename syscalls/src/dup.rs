@@ -29,7 +29,7 @@ pub fn dup3(cur: &mut Current, oldfd: Fd, newfd: Fd, flags: u32) -> Result<Fd, E
     replace(cur, oldfd, newfd, own)
 }
 
-fn replace(cur: &Current, oldfd: Fd, newfd: Fd, flags: FdFlags) -> Result<Fd, Errno> {
+fn replace(cur: &mut Current, oldfd: Fd, newfd: Fd, flags: FdFlags) -> Result<Fd, Errno> {
     let files = cur.task.files.load();
     let limit = cur.process().fd_limit();
     if usize::try_from(newfd.0).map_or(true, |at| at >= limit) {
@@ -38,7 +38,10 @@ fn replace(cur: &Current, oldfd: Fd, newfd: Fd, flags: FdFlags) -> Result<Fd, Er
     let file = files.get(oldfd)?;
     if let Some(old) = files.replace(newfd, file, flags, limit)? {
         // Linux closes what was there in silence.
-        let _ = old.closed(files.lock_owner());
+        let owner = files.lock_owner();
+        drop(files);
+        cur.has_closed(&old);
+        let _ = old.closed(owner);
     }
     Ok(newfd)
 }

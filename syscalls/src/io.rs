@@ -81,11 +81,20 @@ pub(crate) fn read(
     {
         return Outcome::Done(Err(errno.into()));
     }
+    if let [buffer] = &list[..]
+        && flags.is_empty()
+        && let Some(count) = cur.read_mapped(&file, pos, buffer)
+    {
+        return Outcome::Done(Ok(count));
+    }
     let leading = UserDst::leading(cur, &list);
     let mut dst = UserDst::new(&cur.mem, &list).to_be_last(leading);
     let result = read_to(&file, pos, flags, &mut dst);
     if !dst.has_left() {
         cur.release_memory();
+    }
+    if let Ok(count) = result {
+        cur.has_read(&file, pos, count as u64);
     }
     match result {
         Err(Errno::EAGAIN) if may_wait(&file, flags) => Outcome::block(read_waiting(cur, file, pos, flags, list)),

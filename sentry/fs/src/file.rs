@@ -147,6 +147,13 @@ pub trait FileOps: Send + Sync + Any {
         Err(Errno::ENODEV)
     }
 
+    /// Returns the host file of which a read of at most `most` bytes from `pos` on would return a part from the same place on,
+    /// and how many bytes; whoever has [`FileOps::map`]ped that file may copy them from there instead, which counts as such a read.
+    /// `None`: nothing, or to be read in another way.
+    fn stored(&self, _pos: u64, _most: u64) -> Option<(Arc<OwnedFd>, u64)> {
+        None
+    }
+
     /// Tells whether a seal forbids mappings that write to the file although the access mode allows them.
     fn write_sealed(&self) -> bool {
         false

@@ -37,6 +37,8 @@ pub(crate) enum Counter {
     CopiedByHost,
     /// What went to guest memory with a reply.
     Later,
+    /// Bytes of files that a stub copied from a mapping, with a reply.
+    FromMapping,
     /// Memory operations that went with a reply.
     Behind,
     /// Times that a stub made memory present which the sentry was about to write.
@@ -44,7 +46,7 @@ pub(crate) enum Counter {
 }
 
 /// All of them, as they are told.
-const NAMES: [(Counter, &str); 16] = [
+const NAMES: [(Counter, &str); 17] = [
     (Counter::Hot, "events_hot"),
     (Counter::Found, "events_found"),
     (Counter::Patched, "calls_patched"),
@@ -59,6 +61,7 @@ const NAMES: [(Counter, &str); 16] = [
     (Counter::CopiedByStub, "copies_by_stub"),
     (Counter::CopiedByHost, "copies_by_host"),
     (Counter::Later, "copies_with_reply"),
+    (Counter::FromMapping, "copies_from_mapping"),
     (Counter::Behind, "memory_changes_with_reply"),
     (Counter::Populated, "memory_populated_by_stub"),
 ];

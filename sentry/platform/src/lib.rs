@@ -270,6 +270,20 @@ pub trait AddressSpace: Send + Sync {
         false
     }
 
+    /// As [`AddressSpace::write_later`], for bytes that stand in memory of this address space, too: its thread copies them
+    /// from there. The call returns their number, or as many as there were where the file has become shorter.
+    fn copy_later(&self, addr: u64, bytes: FileBytes) -> bool {
+        let _ = (addr, bytes);
+        false
+    }
+
+    /// Returns the addresses above the guest's that the kernel may use for mappings of its own, by [`MemOp::MapFile`],
+    /// [`MemOp::Unmap`] and [`MemOp::Advise`]; none where there is no [`AddressSpace::copy_later`]. The guest may read and
+    /// falsify what is there, for itself.
+    fn own_range(&self) -> Range<u64> {
+        0..0
+    }
+
     /// Hears that a thread of this memory is about to sleep on the word at `addr` (`FUTEX_PRIVATE_FLAG`), before the word is
     /// looked at. Until [`AddressSpace::end_sleep`] each wake-up there comes to the kernel; others may be answered without.
     fn begin_sleep(&self, _addr: u64) {}
@@ -311,6 +325,33 @@ pub trait AddressSpace: Send + Sync {
     }
 }
 
+/// Bytes of a host file, and where a mapping of an address space has them.
+#[derive(Clone)]
+pub struct FileBytes {
+    /// The file, which can be read.
+    pub file: Arc<OwnedFd>,
+    /// Their place in the file.
+    pub offset: u64,
+    /// Their address in the mapping.
+    pub at: u64,
+    /// How many, more than 0.
+    pub len: u32,
+    /// Hears of it where they turn out to be fewer.
+    pub hears: Option<Arc<dyn FellShort>>,
+}
+
+/// Somebody who counts on a copy to be complete.
+pub trait FellShort: Send + Sync {
+    /// Hears that of the bytes that end at `end` in the file the last `missing` were not there, or could not be copied.
+    fn fell_short(&self, end: u64, missing: u64);
+}
+
+impl std::fmt::Debug for FileBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "FileBytes({} at {} of {:?})", self.len, self.offset, self.file)
+    }
+}
+
 /// What a system call returns where not all of its last bytes can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Short {
@@ -321,7 +362,7 @@ pub enum Short {
 }
 
 impl Short {
-    const FAULT: u64 = (-(libc::EFAULT as i64)).cast_unsigned();
+    pub(crate) const FAULT: u64 = (-(libc::EFAULT as i64)).cast_unsigned();
 
     pub(crate) fn result(self, written: u64) -> u64 {
         match self {

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     };
     let mut cases = [OWN, patched::CASES, patched::behind::CASES].concat();
     if copies == Copies::All {
-        cases.extend(patched::later::CASES.iter().chain(patched::input::CASES));
+        cases.extend([patched::later::CASES, patched::mapped::CASES, patched::input::CASES].concat());
     }
     let scarce = std::env::args().any(|arg| arg == "--scarce");
     if scarce {

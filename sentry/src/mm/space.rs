@@ -17,6 +17,7 @@ use super::begun::{Begin, Begun, Contenders};
 use super::books::{Books, Limits, OnFailure, Plan, Step};
 use super::layout::Layout;
 use super::map::MapRequest;
+use super::own::OwnMappings;
 use super::patch::{Patches, Prepared, Touch};
 use super::vma::MappedFile;
 
@@ -36,6 +37,7 @@ pub struct Mm {
     /// What `membarrier(2)` has been asked to register, as its commands. The host knows more: the platform registers, too.
     pub barriers: AtomicI32,
     pub(super) patches: Mutex<Patches>,
+    pub(crate) own: OwnMappings,
     /// Living threads that have this memory.
     users: AtomicUsize,
 }
@@ -61,6 +63,7 @@ impl Mm {
     pub fn with_books(space: Arc<dyn AddressSpace>, vdso: Vdso, books: Books, exe: Option<Arc<dyn MappedFile>>) -> Mm {
         Mm {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            own: OwnMappings::new(space.own_range()),
             space,
             vdso,
             structure: Arc::default(),

@@ -1,5 +1,6 @@
 //! Open file descriptions.
 
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -7,6 +8,7 @@ use abi::Errno;
 use abi::flags::OpenFlags;
 use sentry_fs::inotify::InMask;
 use sentry_fs::{DeviceId, FileKind, FileOps, InodeRef, IoDst, IoFlags, IoSrc, SetAttr};
+use sentry_platform::FellShort;
 use sentry_sync::{Level, Mutex, Registration};
 
 use super::locks::{InodeLocks, LockOwner};
@@ -58,6 +60,8 @@ pub struct File {
     pub rw_hint: AtomicU64,
     /// Set where opening it made the file (`F_CREATED_QUERY`).
     pub created: AtomicBool,
+    /// What reads have cost that a mapping would have saved.
+    cost: AtomicU32,
     pos: Mutex<u64>,
     /// Mirrors `pos`, for those who look while an operation holds it (`/proc/self/fdinfo` of itself).
     seen: AtomicU64,
@@ -66,6 +70,11 @@ pub struct File {
 /// Flags of `open` that a description keeps (the others act once).
 const KEPT: OpenFlags =
     OpenFlags::CREAT.union(OpenFlags::EXCL).union(OpenFlags::NOCTTY).union(OpenFlags::TRUNC).complement();
+
+/// What a mapping costs, in reads.
+const WORTH: u32 = 5;
+/// Bytes that cost as much again as a read.
+const PER_COST: u64 = 16 * 1024;
 
 impl File {
     /// Creates a description without a name at position 0.
@@ -112,6 +121,7 @@ impl File {
             owner: Mutex::new(Level::Leaf, Owner::default()),
             rw_hint: AtomicU64::new(0),
             created: AtomicBool::new(false),
+            cost: AtomicU32::new(0),
             pos: Mutex::new(Level::Offset, 0),
             seen: AtomicU64::new(0),
         })
@@ -218,6 +228,42 @@ impl File {
         Ok(got)
     }
 
+    /// Reads as [`File::read_from`] by telling `copy` where the bytes stand: host file, place there and number. `None`: the
+    /// file can't tell, there is nothing, or `copy` doesn't take it.
+    pub(crate) fn read_elsewhere(
+        &self,
+        pos: Option<u64>,
+        most: u64,
+        copy: impl FnOnce(&Arc<OwnedFd>, u64, u32) -> Option<()>,
+    ) -> Option<u64> {
+        let flags = self.flags();
+        if !flags.readable() || flags.contains(OpenFlags::DIRECT) {
+            return None;
+        }
+        let read = |pos: u64| {
+            let (host, len) = self.ops.stored(pos, most)?;
+            copy(&host, pos, u32::try_from(len).ok()?)?;
+            Some(len)
+        };
+        let count = match pos {
+            Some(pos) => read(pos)?,
+            None => self.with_position(|pos| read(*pos).inspect(|count| *pos += count))?,
+        };
+        notify::file_event(self, InMask::ACCESS);
+        Some(count)
+    }
+
+    /// Counts a read of so many bytes; tells, once in a while, that there were enough of them to be worth a mapping.
+    pub(crate) fn is_read_often(&self, count: u64) -> bool {
+        let cost = 1 + u32::try_from(count / PER_COST).unwrap_or(WORTH).min(WORTH);
+        let before = self.cost.fetch_add(cost, Ordering::Relaxed);
+        let often = before + cost >= WORTH;
+        if often {
+            self.cost.store(0, Ordering::Relaxed);
+        }
+        often
+    }
+
     /// Writes at the description's position (or at the end with `O_APPEND`): `EBADF` where it isn't open for writing.
     pub fn write(&self, flags: IoFlags, src: &mut dyn IoSrc) -> Result<usize, Errno> {
         self.write_to(None, flags, src)
@@ -285,6 +331,17 @@ impl File {
             return Ok(());
         }
         self.ops.flush()
+    }
+}
+
+impl FellShort for File {
+    fn fell_short(&self, end: u64, missing: u64) {
+        self.with_position(|pos| {
+            // Unless somebody has read on.
+            if *pos == end {
+                *pos -= missing;
+            }
+        });
     }
 }
 

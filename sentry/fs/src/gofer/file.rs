@@ -4,7 +4,7 @@ use std::any::Any;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use abi::Errno;
 use abi::time::Timespec;
@@ -27,6 +27,15 @@ pub(super) struct GoferFile {
     access: Access,
     /// The host's file system can't tell what it has in memory.
     blind: AtomicBool,
+    /// The state, as by [`mark`], in which the file was read for the sake of its access time.
+    read_at: AtomicU64,
+}
+
+/// Returns what differs where somebody has written since, or the access time has moved.
+fn mark(attr: &Attr) -> u64 {
+    let times = [attr.atime, attr.mtime, attr.ctime];
+    let words = times.iter().flat_map(|time| [time.sec.cast_unsigned(), time.nsec.cast_unsigned()]);
+    words.fold(1, |all: u64, word| all.rotate_left(11).wrapping_mul(31) ^ word)
 }
 
 /// Bytes that pass through one copy of a write.
@@ -71,7 +80,7 @@ fn host_flags(flags: IoFlags) -> ReadWriteFlags {
 
 impl GoferFile {
     pub(super) fn new(inode: Arc<GoferInode>, fd: Arc<OwnedFd>, access: Access) -> GoferFile {
-        GoferFile { inode, fd, access, blind: AtomicBool::new(false) }
+        GoferFile { inode, fd, access, blind: AtomicBool::new(false), read_at: AtomicU64::new(0) }
     }
 
     /// Reads what is in the host's page cache: `EAGAIN` where nothing is, `EOPNOTSUPP` where the file system can't tell.
@@ -226,6 +235,18 @@ impl FileOps for GoferFile {
             self.inode.accessed();
         }
         Ok(MapSource::Host { file: Arc::clone(&self.fd), offset: 0 })
+    }
+
+    fn stored(&self, pos: u64, most: u64) -> Option<(Arc<OwnedFd>, u64)> {
+        if !self.access.contains(Access::READ) {
+            return None;
+        }
+        let attr = self.inode.attr_by(&self.fd)?;
+        let len = attr.size.saturating_sub(pos).min(most);
+        // In a hole a look through a mapping could make pages. The access time is moved by reads only, if at all.
+        let dense = attr.blocks.saturating_mul(512) >= attr.size;
+        let still = self.inode.keeps_atime(&attr) || self.read_at.swap(mark(&attr), Ordering::Relaxed) == mark(&attr);
+        (len > 0 && dense && still).then(|| (Arc::clone(&self.fd), len))
     }
 
     fn sync(&self, data_only: bool) -> Result<(), Errno> {

@@ -1,7 +1,7 @@
 //! [`GoferInode`]: one host inode, and what is remembered of it.
 
 use std::collections::HashSet;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -13,6 +13,7 @@ use sentry_sync::{Level, Mutex};
 use super::Shared;
 use super::client::Dead;
 use super::dir::Listing;
+use super::file::host_attr;
 use crate::host::errno;
 use crate::{Attr, DeviceId, FileKind, InodeRef, Owner};
 
@@ -232,20 +233,36 @@ impl GoferInode {
         }
     }
 
-    /// Notes that a read may have moved the access time, by the rule of `relatime`. On a read-only mount it never does.
+    /// Notes that a read may have moved the access time.
     pub(super) fn accessed(&self) {
         if self.fs.readonly || !self.fs.exclusive() {
             return;
         }
         let mut state = self.state.lock();
-        if state.fresh {
-            let attr = &state.attr;
-            let day_old = crate::host::now().sec.saturating_sub(attr.atime.sec) >= 24 * 60 * 60;
-            if attr.atime <= attr.mtime || attr.atime <= attr.ctime || day_old {
-                state.fresh = false;
-                state.changes += 1;
-            }
+        if state.fresh && !self.keeps_atime(&state.attr) {
+            state.fresh = false;
+            state.changes += 1;
         }
+    }
+
+    /// Tells whether a read doesn't move the access time, by the rule of `relatime`. On a read-only mount it never does.
+    pub(super) fn keeps_atime(&self, attr: &Attr) -> bool {
+        let day_old = || crate::host::now().sec.saturating_sub(attr.atime.sec) >= 24 * 60 * 60;
+        self.fs.readonly || (attr.atime > attr.mtime && attr.atime > attr.ctime && !day_old())
+    }
+
+    /// Returns the attributes of a regular file, asked for by one of its descriptors if they aren't known.
+    pub(super) fn attr_by(&self, fd: &OwnedFd) -> Option<Attr> {
+        let changes = {
+            let state = self.state.lock();
+            if state.fresh {
+                return Some(state.attr);
+            }
+            state.changes
+        };
+        let attr = host_attr(&self.fs, fd.as_fd()).ok()?;
+        self.learned(attr, changes);
+        Some(attr)
     }
 
     /// Notes a shared writable mapping.

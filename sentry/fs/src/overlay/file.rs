@@ -1,6 +1,7 @@
 //! [`LowerFile`]: a file opened for reading below, which follows its content once that is copied.
 
 use std::any::Any;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 
 use abi::Errno;
@@ -65,6 +66,10 @@ impl FileOps for LowerFile {
 
     fn map(&self, shared: bool) -> Result<MapSource, Errno> {
         self.now()?.map(shared)
+    }
+
+    fn stored(&self, pos: u64, most: u64) -> Option<(Arc<OwnedFd>, u64)> {
+        self.now().ok()?.stored(pos, most)
     }
 
     fn write_sealed(&self) -> bool {

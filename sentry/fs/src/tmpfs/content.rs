@@ -259,6 +259,17 @@ impl Content {
         }
     }
 
+    /// Returns the host file and how many bytes a read from `pos` on returns, where there are some and none of them is a
+    /// hole, in which a look through a mapping would make pages.
+    pub(crate) fn stored(&self, pos: u64, most: u64) -> Option<(Arc<OwnedFd>, u64)> {
+        let state = self.state.read();
+        let len = state.size.saturating_sub(pos).min(most);
+        match &state.store {
+            Store::Host(host) if host.dense && len > 0 => Some((Arc::clone(&host.file), len)),
+            _ => None,
+        }
+    }
+
     pub(crate) fn seals(&self) -> Seals {
         self.state.read().seals
     }

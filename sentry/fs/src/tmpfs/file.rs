@@ -1,6 +1,7 @@
 //! Open files and directories of a tmpfs.
 
 use std::any::Any;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use abi::flags::OpenFlags;
@@ -68,6 +69,12 @@ impl FileOps for TmpFile {
         let file = self.inode.content()?.map(self.flags.writable() || !shared)?;
         accessed(&self.inode, self.flags);
         Ok(MapSource::Host { file, offset: 0 })
+    }
+
+    fn stored(&self, pos: u64, most: u64) -> Option<(Arc<OwnedFd>, u64)> {
+        let stored = self.inode.content().ok()?.stored(pos, most)?;
+        accessed(&self.inode, self.flags);
+        Some(stored)
     }
 
     fn write_sealed(&self) -> bool {

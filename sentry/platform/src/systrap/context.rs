@@ -263,7 +263,7 @@ impl SystrapContext {
         self.thread.later.allow(all && kind == outcome::CALL);
         if let (Some(reply), outcome::DONE) = (reply, kind) {
             // It has not gone back, so all registers are where they were, and it goes on with another result.
-            if let Some(result) = reply.result(shared.get(field::COPY_LEFT)) {
+            if let Some(result) = reply.end(&self.hub, &self.process.proc, shared.get(field::COPY_LEFT)) {
                 self.regs.rax = result;
             }
             self.go();
@@ -485,7 +485,7 @@ impl SystrapContext {
     /// Has the host write what was to go with the reply.
     fn write_now(&mut self) {
         if let Some(reply) = self.replying.take() {
-            self.thread.later.write_now(&self.hub, &self.process.proc, &self.thread.shared, reply);
+            self.thread.later.write_now(&self.hub, &self.process.proc, &self.thread.shared, &reply);
         }
     }
 
@@ -657,14 +657,14 @@ impl Context for SystrapContext {
 
     fn submit(&mut self, ops: &[MemOp]) {
         self.process.proc.present.note(ops);
-        let user = self.hub.user_range();
+        let user = &self.hub.setup.user;
         let mut raw = Vec::with_capacity(ops.len());
         let mut refused = None;
         for op in ops {
             if let MemOp::Rseq { flags, .. } = op {
                 self.rseq = if *flags & 1 == 0 { Area::Some } else { Area::Leaving };
             }
-            match ops::translate(op, &user) {
+            match ops::translate(op, user) {
                 Ok(op) => raw.push(op),
                 Err(errno) => {
                     refused = Some(errno);

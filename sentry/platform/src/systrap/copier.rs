@@ -23,8 +23,8 @@ use super::later::Reply;
 use super::layout::{command, field, outcome};
 use super::process::Proc;
 use super::thread::{BUSY, IDLE, RUNNING, Thread};
-use crate::Short;
 use crate::counters::{Counter, count};
+use crate::{FileBytes, Short};
 
 /// Most bytes for which the window is quicker than the host.
 const MOST: usize = 1024;
@@ -120,6 +120,23 @@ pub(super) fn write_later(proc: &Arc<Proc>, addr: u64, buf: &[u8], short: Short)
     done
 }
 
+/// Leaves bytes of a mapped file for the reply; returns whether that was possible.
+pub(super) fn copy_later(proc: &Arc<Proc>, addr: u64, bytes: FileBytes) -> bool {
+    write_pending();
+    if !SERVES.get() {
+        return false;
+    }
+    let done = SERVED.with_borrow(|served| {
+        let Some((_, thread)) = served.as_ref().filter(|it| is_served(proc, &it.1)) else { return false };
+        thread.later.put_file(addr, bytes)
+    });
+    PENDING.set(done);
+    if done {
+        count(Counter::FromMapping);
+    }
+    done
+}
+
 /// Has the host write what is pending.
 pub(super) fn write_pending() {
     if !PENDING.replace(false) {
@@ -128,7 +145,7 @@ pub(super) fn write_pending() {
     SERVED.with_borrow(|served| {
         let Some((hub, thread)) = served else { return };
         if let (Some(reply), Some(proc)) = (thread.later.take(), thread.proc.get()) {
-            thread.later.write_now(hub, proc, &thread.shared, reply);
+            thread.later.write_now(hub, proc, &thread.shared, &reply);
         }
     });
 }

@@ -28,7 +28,7 @@ use super::birth;
 use super::crowd::Crowd;
 use super::fpu::Fpu;
 use super::host::{self, Answer, Notification};
-use super::layout::{self, call, control, field};
+use super::layout::{self, OWN_LEN, call, control, field};
 use super::process::Proc;
 use super::reuse::MOST_OF_ALL;
 use super::shared::{CONTEXT_SIZE, Shared};
@@ -191,8 +191,14 @@ impl Hub {
         self.setup.copies == super::Copies::All && self.setup.fpu.size <= control::INITIAL_LEN
     }
 
+    /// Returns the addresses that a guest may use.
     pub(super) fn user_range(&self) -> Range<u64> {
-        self.setup.user.clone()
+        self.setup.user.start..self.setup.user.end - OWN_LEN
+    }
+
+    /// Returns the addresses of the kernel's own mappings.
+    pub(super) fn own_range(&self) -> Range<u64> {
+        self.setup.user.end - OWN_LEN..self.setup.user.end
     }
 
     /// Returns the sentry's view of a context.

@@ -1,25 +1,33 @@
 //! Bytes that reach guest memory with the reply of the call that they belong to: the stub copies them from the window on its
-//! way back to the guest, which saves the crossing that [`super::copier`] needs.
+//! way back to the guest, which saves the crossing that [`super::copier`] needs, or from a mapping of the file that they
+//! belong to, which saves the way through the sentry as well.
 //!
 //! Until then they are *pending*. Whatever else the worker that serves the call does to the same memory comes after them:
 //! then, or when the worker turns to another task, or where the thread returns in another way, the host writes them
 //! ([`Later::write_now`]). What the call returns where they can't all be written was said with them.
+//!
+//! A stub that can't copy all of a file's bytes leaves the rest to the host, whatever the reason: the mapping may be gone or
+//! show another file (the guest can do that to itself), the file may have become shorter.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use sentry_sync::{Level, Mutex};
 
 use super::hub::Hub;
 use super::layout::field;
 use super::present;
 use super::process::Proc;
 use super::shared::Shared;
-use crate::Short;
+use crate::{FileBytes, Short};
 
 /// Most bytes.
 pub(super) const MOST: usize = field::WINDOW_LEN;
 /// Most bytes that stand in the line of the reply itself, and so cost no line of their own.
 const INSIDE: usize = 16;
 const _: () = assert!(field::INSIDE + INSIDE <= field::RESULT);
+/// Bytes of a file that the host copies at once.
+const CHUNK: usize = 64 * 1024;
 
 /// What is pending for a thread. Only the worker that serves the thread touches it.
 #[derive(Debug)]
@@ -32,6 +40,9 @@ pub(super) struct Later {
     /// The bytes, where they are few; else they stand in the window.
     few: [AtomicU64; INSIDE / 8],
     short: AtomicU64,
+    /// The bytes stand in `file` instead.
+    mapped: AtomicBool,
+    file: Mutex<Option<FileBytes>>,
     /// What the call is to return, since bytes could not be written; [`NONE`]: what the kernel says.
     result: AtomicU64,
 }
@@ -46,45 +57,89 @@ impl Default for Later {
             len: AtomicU32::new(0),
             few: Default::default(),
             short: AtomicU64::new(0),
+            mapped: AtomicBool::new(false),
+            file: Mutex::new(Level::Leaf, None),
             result: AtomicU64::new(NONE),
         }
     }
 }
 
 /// A copy that goes with a reply.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Reply {
-    pub(super) addr: u64,
-    pub(super) len: u32,
-    /// The bytes, where they are few.
-    few: [u64; INSIDE / 8],
-    short: Short,
+    addr: u64,
+    len: u32,
+    bytes: Bytes,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    Few([u64; INSIDE / 8], Short),
+    Window(Short),
+    File(FileBytes),
 }
 
 impl Reply {
     /// Writes what the stub needs for the copy, just before it is told of its reply. Where the bytes are few, the fields that
     /// they take are those of bases to be loaded: there are none with this command.
     pub(super) fn write(&self, shared: &Shared, window: u64) {
-        let mut from = window;
-        if self.is_inside() {
-            from = window - field::WINDOW as u64 + field::INSIDE as u64;
-            for (at, word) in self.few.iter().enumerate() {
-                shared.set(field::INSIDE + at * 8, *word);
+        let from = match &self.bytes {
+            Bytes::Few(few, _) => {
+                for (at, word) in few.iter().enumerate() {
+                    shared.set(field::INSIDE + at * 8, *word);
+                }
+                window - field::WINDOW as u64 + field::INSIDE as u64
             }
-        }
+            Bytes::Window(_) => window,
+            Bytes::File(file) => file.at,
+        };
         shared.set(field::COPY_FROM, from);
         shared.set(field::COPY_TO, self.addr);
         shared.set(field::COPY_LEN, self.len.into());
     }
 
-    fn is_inside(&self) -> bool {
-        self.len as usize <= INSIDE
+    /// Ends a copy that the stub left with so many bytes to go; returns what the call returns then, `None`: all is well.
+    pub(super) fn end(&self, hub: &Hub, proc: &Arc<Proc>, left: u64) -> Option<u64> {
+        let copied = u64::from(self.len).saturating_sub(left);
+        match &self.bytes {
+            _ if left == 0 => None,
+            Bytes::Few(_, short) | Bytes::Window(short) => Some(short.result(copied)),
+            Bytes::File(file) => self.copy_rest(hub, proc, file, copied),
+        }
     }
 
-    /// Returns what the call returns where so many bytes were left; `None`: all is well.
-    pub(super) fn result(&self, left: u64) -> Option<u64> {
-        let written = u64::from(self.len).saturating_sub(left);
-        (left > 0).then(|| self.short.result(written))
+    /// Has the host copy what follows the first `copied` bytes.
+    fn copy_rest(&self, hub: &Hub, proc: &Arc<Proc>, file: &FileBytes, copied: u64) -> Option<u64> {
+        let len = u64::from(self.len);
+        let mut buf = vec![0; CHUNK.min(self.len as usize)];
+        let mut done = copied;
+        let mut failure = 0;
+        while done < len {
+            let want = usize::try_from(len - done).map_or(buf.len(), |left| left.min(buf.len()));
+            let got = match rustix::io::retry_on_intr(|| {
+                rustix::io::pread(&*file.file, &mut buf[..want], file.offset + done)
+            }) {
+                Ok(0) => break,
+                Ok(got) => got,
+                Err(errno) => {
+                    failure = (-i64::from(errno.raw_os_error())).cast_unsigned();
+                    break;
+                }
+            };
+            let put = present::write(hub, proc, self.addr + done, &buf[..got]);
+            done += put as u64;
+            if put < got {
+                failure = Short::FAULT;
+                break;
+            }
+        }
+        if done == len {
+            return None;
+        }
+        if let Some(hears) = &file.hears {
+            hears.fell_short(file.offset + len, len - done);
+        }
+        Some(if done > 0 { done } else { failure })
     }
 }
 
@@ -97,8 +152,7 @@ impl Later {
     /// Makes bytes pending; returns whether that was possible.
     pub(super) fn put(&self, shared: &Shared, addr: u64, buf: &[u8], short: Short) -> bool {
         let Ok(len) = u32::try_from(buf.len()) else { return false };
-        let free = self.len.load(Ordering::Relaxed) == 0 && self.result.load(Ordering::Relaxed) == NONE;
-        if !free || !self.possible.load(Ordering::Relaxed) || buf.len() > MOST {
+        if !self.is_free() || buf.len() > MOST {
             return false;
         }
         if len as usize <= INSIDE {
@@ -116,6 +170,23 @@ impl Later {
         true
     }
 
+    /// Makes bytes of a mapped file pending; returns whether that was possible.
+    pub(super) fn put_file(&self, addr: u64, bytes: FileBytes) -> bool {
+        if !self.is_free() {
+            return false;
+        }
+        self.addr.store(addr, Ordering::Relaxed);
+        self.len.store(bytes.len, Ordering::Relaxed);
+        self.mapped.store(true, Ordering::Relaxed);
+        *self.file.lock() = Some(bytes);
+        true
+    }
+
+    fn is_free(&self) -> bool {
+        let free = self.len.load(Ordering::Relaxed) == 0 && self.result.load(Ordering::Relaxed) == NONE;
+        free && self.possible.load(Ordering::Relaxed)
+    }
+
     /// Takes what is pending.
     pub(super) fn take(&self) -> Option<Reply> {
         let len = self.len.load(Ordering::Relaxed);
@@ -123,21 +194,34 @@ impl Later {
             return None;
         }
         self.len.store(0, Ordering::Relaxed);
+        let addr = self.addr.load(Ordering::Relaxed);
+        if self.mapped.load(Ordering::Relaxed) {
+            self.mapped.store(false, Ordering::Relaxed);
+            let file = self.file.lock().take()?;
+            return Some(Reply { addr, len, bytes: Bytes::File(file) });
+        }
         let short = Short::from_before(self.short.load(Ordering::Relaxed));
-        let few = self.few.each_ref().map(|word| word.load(Ordering::Relaxed));
-        Some(Reply { addr: self.addr.load(Ordering::Relaxed), len, few, short })
+        let bytes = if len as usize <= INSIDE {
+            Bytes::Few(self.few.each_ref().map(|word| word.load(Ordering::Relaxed)), short)
+        } else {
+            Bytes::Window(short)
+        };
+        Some(Reply { addr, len, bytes })
     }
 
     /// Has the host write what was pending.
-    pub(super) fn write_now(&self, hub: &Hub, proc: &Arc<Proc>, shared: &Shared, reply: Reply) {
-        let mut bytes = vec![0; reply.len as usize];
-        if reply.is_inside() {
-            bytes.copy_from_slice(&reply.few.map(u64::to_le_bytes).concat()[..reply.len as usize]);
-        } else {
-            shared.read(field::WINDOW, &mut bytes);
-        }
-        let done = present::write(hub, proc, reply.addr, &bytes);
-        if let Some(result) = reply.result((bytes.len() - done) as u64) {
+    pub(super) fn write_now(&self, hub: &Hub, proc: &Arc<Proc>, shared: &Shared, reply: &Reply) {
+        let len = reply.len as usize;
+        let written = match &reply.bytes {
+            Bytes::Few(few, _) => present::write(hub, proc, reply.addr, &few.map(u64::to_le_bytes).concat()[..len]),
+            Bytes::Window(_) => {
+                let mut bytes = vec![0; len];
+                shared.read(field::WINDOW, &mut bytes);
+                present::write(hub, proc, reply.addr, &bytes)
+            }
+            Bytes::File(_) => 0,
+        };
+        if let Some(result) = reply.end(hub, proc, (len - written) as u64) {
             self.result.store(result, Ordering::Relaxed);
         }
     }
@@ -159,13 +243,12 @@ mod tests {
 
     #[test]
     fn what_a_call_returns_follows_from_what_was_written() {
-        let fails = Reply { addr: 0, len: 10, few: [0; 2], short: Short::Fails };
-        let counts = |before| Reply { addr: 0, len: 10, few: [0; 2], short: Short::Counts(before) };
+        let result = |short: Short, left: u64| short.result(10_u64.saturating_sub(left));
         let fault = (-i64::from(libc::EFAULT)).cast_unsigned();
-        assert_eq!([fails.result(0), fails.result(1), fails.result(10)], [None, Some(fault), Some(fault)]);
-        assert_eq!([counts(0).result(0), counts(0).result(3), counts(0).result(10)], [None, Some(7), Some(fault)]);
-        assert_eq!([counts(5).result(3), counts(5).result(10)], [Some(12), Some(5)]);
+        assert_eq!([1, 10].map(|left| result(Short::Fails, left)), [fault; 2]);
+        assert_eq!([3, 10].map(|left| result(Short::Counts(0), left)), [7, fault]);
+        assert_eq!([3, 10].map(|left| result(Short::Counts(5), left)), [12, 5]);
         // A stub that lies.
-        assert_eq!([counts(0).result(11), counts(0).result(u64::MAX)], [Some(fault), Some(fault)]);
+        assert_eq!([11, u64::MAX].map(|left| result(Short::Counts(0), left)), [fault; 2]);
     }
 }

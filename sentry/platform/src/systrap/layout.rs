@@ -24,6 +24,8 @@ pub(super) const SLOTS: u32 = 1 << 15;
 pub(super) const STUB_END: u64 = CONTEXTS + SLOTS as u64 * CONTEXT_SIZE as u64;
 /// End of what a guest may map, where the vDSO could be moved; see [`super::filter`] for the gap.
 pub(super) const USER_END: u64 = 0x7e7e_0000_0000;
+/// Bytes below the end of what stubs may map that the kernel keeps for mappings of its own: the guest's addresses end there.
+pub(super) const OWN_LEN: u64 = 0x4_0000_0000;
 /// End of user addresses on the host, less the page that it leaves out.
 pub(super) const TASK_END: u64 = 0x7fff_ffff_f000;
 

@@ -1,5 +1,6 @@
 //! Stub processes: their life, death and memory.
 
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
@@ -7,13 +8,14 @@ use std::sync::atomic::{AtomicU32, Ordering, fence};
 use rustix::process::WaitIdStatus;
 use sentry_sync::{Level, Mutex};
 
+use super::Copies;
 use super::hub::Hub;
 use super::layout::field;
 use super::present::{self, Present};
 use super::reuse::Kept;
 use super::thread::Thread;
 use super::{copier, host, layout};
-use crate::{AddressSpace, Death, Short};
+use crate::{AddressSpace, Death, FileBytes, Short};
 
 /// What the sentry keeps of a stub process until it is reaped.
 pub(super) struct Proc {
@@ -229,6 +231,15 @@ impl AddressSpace for Process {
 
     fn write_later(&self, addr: u64, buf: &[u8], short: Short) -> bool {
         self.reach(addr, buf.len()) == buf.len() && copier::write_later(&self.proc, addr, buf, short)
+    }
+
+    fn copy_later(&self, addr: u64, bytes: FileBytes) -> bool {
+        let room = usize::try_from(bytes.len).is_ok_and(|len| self.reach(addr, len) == len);
+        room && copier::copy_later(&self.proc, addr, bytes)
+    }
+
+    fn own_range(&self) -> Range<u64> {
+        if self.hub.setup.copies == Copies::All { self.hub.own_range() } else { 0..0 }
     }
 
     fn begin_sleep(&self, addr: u64) {

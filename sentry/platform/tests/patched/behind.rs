@@ -99,7 +99,7 @@ fn operations_do_not_go_with_every_reply(platform: &dyn Platform) {
     assert!(!guest.context.start_after(&[], &guest.regs), "no operation");
     let write = MemOp::Write { addr: DATA, bytes: vec![1].into() };
     assert!(!guest.context.start_after(&[write], &guest.regs), "bytes");
-    let outside = MemOp::Unmap { addr: platform.user_range().end, len: 0x1000 };
+    let outside = MemOp::Unmap { addr: guest.space.own_range().end, len: 0x1000 };
     assert!(!guest.context.start_after(&[outside], &guest.regs), "outside");
     guest.context.interrupter().interrupt();
     assert!(!guest.context.start_after(&[READ_ONLY], &guest.regs), "interrupted");

@@ -18,12 +18,12 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// Two pages, and nothing behind them.
-const AREA: u64 = 0x6000_0000;
-const END: u64 = AREA + 0x8000;
-const FAULT: u64 = (-(libc::EFAULT as i64)).cast_unsigned();
+pub(super) const AREA: u64 = 0x6000_0000;
+pub(super) const END: u64 = AREA + 0x8000;
+pub(super) const FAULT: u64 = (-(libc::EFAULT as i64)).cast_unsigned();
 
 /// A guest that has made a patched call, and room to write to.
-fn guest(platform: &dyn Platform) -> Guest<'_> {
+pub(super) fn guest(platform: &dyn Platform) -> Guest<'_> {
     let mut guest = patched(platform, count_calls());
     let prot = Prot::READ | Prot::WRITE;
     guest.ops(&[MemOp::MapAnonymous { addr: AREA, len: END - AREA, prot, flags: PRIVATE }]).expect("map");
@@ -33,12 +33,12 @@ fn guest(platform: &dyn Platform) -> Guest<'_> {
 
 /// Runs to the next call, of which only what it passes is asked for.
 #[track_caller]
-fn run(guest: &mut Guest<'_>) {
+pub(super) fn run(guest: &mut Guest<'_>) {
     assert_eq!(block_on(guest.platform, guest.context.run(&mut guest.regs)), Event::Syscall);
 }
 
 /// Returns what the guest has added up of the results of its calls since the last time.
-fn sum(guest: &mut Guest<'_>) -> u64 {
+pub(super) fn sum(guest: &mut Guest<'_>) -> u64 {
     guest.context.complete(&mut guest.regs);
     let sum = guest.regs.rbx;
     guest.regs.rbx = 0;
@@ -48,11 +48,11 @@ fn sum(guest: &mut Guest<'_>) -> u64 {
     sum
 }
 
-fn pattern(len: usize, seed: u8) -> Vec<u8> {
+pub(super) fn pattern(len: usize, seed: u8) -> Vec<u8> {
     (0..len).map(|at| (at as u8).wrapping_mul(7) ^ seed).collect()
 }
 
-fn contents(guest: &Guest<'_>, addr: u64, len: usize) -> Vec<u8> {
+pub(super) fn contents(guest: &Guest<'_>, addr: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     assert_eq!(guest.space.read(addr, &mut bytes), len);
     bytes

@@ -3,6 +3,7 @@
 pub(crate) mod behind;
 pub(crate) mod input;
 pub(crate) mod later;
+pub(crate) mod mapped;
 pub(crate) mod scarce;
 
 use std::time::{Duration, Instant};
