@@ -10,14 +10,17 @@ use sentry_platform::FileBytes;
 use super::Current;
 use crate::vfs::File;
 
-/// Most bytes of one read: meanwhile no other thread can change the memory.
+/// Most bytes of one read: the thread hears of nothing else meanwhile.
 const MOST: u64 = 4 << 20;
 
 impl Current {
     /// Reads, where the file is mapped for that; returns how many bytes the guest will find. `None`: read in another way.
+    ///
+    /// Nobody keeps others from changing the guest's buffer until then, as nobody does while a read copies. What can't be
+    /// written is not lost: the file still has it.
     pub fn read_mapped(&mut self, file: &Arc<File>, pos: Option<u64>, buffer: &Iovec) -> Option<u64> {
         let Iovec { base, len } = *buffer;
-        if self.mm.own.is_empty() || len == 0 || len > MOST || !file.is_regular() || !self.hold_memory(base, len) {
+        if self.mm.own.is_empty() || len == 0 || len > MOST || !file.is_regular() {
             return None;
         }
         let read = file.read_elsewhere(pos, len, |host, offset, len| {

@@ -5,6 +5,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use abi::addr::page_floor;
 use abi::{Errno, PAGE_SIZE};
@@ -264,10 +265,16 @@ impl Content {
     pub(crate) fn stored(&self, pos: u64, most: u64) -> Option<(Arc<OwnedFd>, u64)> {
         let state = self.state.read();
         let len = state.size.saturating_sub(pos).min(most);
-        match &state.store {
-            Store::Host(host) if host.dense && len > 0 => Some((Arc::clone(&host.file), len)),
-            _ => None,
+        let Store::Host(host) = &state.store else { return None };
+        if host.dense {
+            return (len > 0).then(|| (Arc::clone(&host.file), len));
         }
+        // What was a hole when the file was made may have been filled since.
+        if host.looks.fetch_add(1, Ordering::Relaxed).is_power_of_two() {
+            drop(state);
+            self.state.write().look_for_holes(&self.quota);
+        }
+        None
     }
 
     pub(crate) fn seals(&self) -> Seals {
@@ -430,6 +437,14 @@ impl State {
             quota.pages.release(host.charged);
             quota.pages.charge_forced(pages);
             host.charged = pages;
+        }
+    }
+
+    /// Finds out whether all holes have been filled.
+    fn look_for_holes(&mut self, quota: &Quota) {
+        self.recount(quota);
+        if let Store::Host(host) = &mut self.store {
+            host.dense = host.charged == self.size.div_ceil(PAGE_SIZE) && host.preallocated.is_empty();
         }
     }
 }

@@ -11,6 +11,10 @@ pub(super) struct Ranges {
 }
 
 impl Ranges {
+    pub(super) fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
     /// Adds a range.
     pub(super) fn insert(&mut self, range: Range<u64>) {
         if range.is_empty() {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use abi::{Errno, PAGE_SIZE};
 use rustix::fs::{FallocateFlags, SeekFrom};
@@ -146,6 +147,8 @@ pub(super) struct HostFile {
     pub(super) charged: u64,
     /// Every page below the end of the file is allocated.
     pub(super) dense: bool,
+    /// How often it mattered that it isn't.
+    pub(super) looks: AtomicU32,
     /// Pages allocated by `fallocate`, which the host shows as holes until they are written to.
     pub(super) preallocated: Ranges,
     /// Somebody may have it mapped: pages come by faults, and the descriptor must stay.
@@ -175,7 +178,7 @@ impl HostFile {
         }
         let charged = small.allocated();
         let dense = (0..size.div_ceil(PAGE_SIZE)).all(|page| small.has(page)) && charged == size.div_ceil(PAGE_SIZE);
-        Ok(HostFile { file: Arc::new(file), readonly: None, charged, dense, preallocated, mapped: false })
+        Ok(HostFile { file: Arc::new(file), readonly: None, charged, dense, looks: AtomicU32::new(0), preallocated, mapped: false })
     }
 
     /// Returns the pages that the host holds for this file.
