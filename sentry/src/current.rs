@@ -1,6 +1,6 @@
 //! The running thread as its own handlers see it.
 
-mod read;
+mod mapped;
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use abi::{Errno, Fd, Restart};
 use sentry_platform::{Context, ContextExt, Event, Interrupt, Registers};
 
-use crate::mm::{Begun, Mm, OwnChange, Source};
+use crate::mm::{Begun, Mm, OwnChange, OwnPlace};
 use crate::syscall::Outcome;
 use crate::task::rseq::Rseq;
 use crate::usermem::UserMem;
@@ -49,8 +49,8 @@ pub struct Current {
     holder: Option<Arc<dyn Interrupt>>,
     /// A change of the kernel's own mappings to be performed then, which nobody waits for.
     own_change: Option<OwnChange>,
-    /// Where this thread copies from then.
-    source: Option<Source>,
+    /// Where this thread copies from or to then.
+    place: Option<OwnPlace>,
     /// Set by a blocking call that has replaced the registers itself (a successful `execve`).
     pub registers_final: bool,
 }
@@ -90,7 +90,7 @@ impl Current {
             later: None,
             holder: None,
             own_change: None,
-            source: None,
+            place: None,
             registers_final: false,
         }
     }
@@ -160,8 +160,8 @@ impl Current {
 
     /// Ends that.
     pub fn release_memory(&mut self) {
-        if let Some(source) = self.source.take() {
-            self.mm.own.release(&source);
+        if let Some(place) = self.place.take() {
+            self.mm.own.release(&place);
         }
         if let Some(thread) = self.holder.take() {
             self.mm.end_under_way(&thread, true);

@@ -206,12 +206,21 @@ pub(crate) fn write(
     {
         return Outcome::Done(Err(errno.into()));
     }
+    if let [buffer] = &list[..]
+        && flags.is_empty()
+        && let Some(count) = cur.write_mapped(&file, pos, buffer)
+    {
+        return Outcome::Done(Ok(count));
+    }
     let total: usize = list.iter().map(|iovec| usize::try_from(iovec.len).unwrap_or(usize::MAX)).sum();
     let mut src = UserSrc::new(&cur.mem, &list);
     let first = match pos {
         Some(mut pos) => file.write_to(Some(&mut pos), flags, &mut src),
         None => file.write(flags, &mut src),
     };
+    if let Ok(count) = first {
+        cur.has_written(&file, pos, count as u64);
+    }
     match first {
         Err(Errno::EAGAIN) if may_wait(&file, flags) => Outcome::block(write_waiting(cur, file, flags, list, 0)),
         Ok(count) if count < total && !file.is_regular() && may_wait(&file, flags) => {

@@ -154,6 +154,15 @@ pub trait FileOps: Send + Sync + Any {
         None
     }
 
+    /// The same for a write of at most `most` bytes, where that only replaces what is there, in a file that may be mapped shared
+    /// and writable; [`FileOps::replaced`] is to follow where it does.
+    fn replaceable(&self, _pos: u64, _most: u64) -> Option<(Arc<OwnedFd>, u64)> {
+        None
+    }
+
+    /// Hears that bytes have been replaced.
+    fn replaced(&self) {}
+
     /// Tells whether a seal forbids mappings that write to the file although the access mode allows them.
     fn write_sealed(&self) -> bool {
         false

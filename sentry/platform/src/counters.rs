@@ -37,8 +37,8 @@ pub(crate) enum Counter {
     CopiedByHost,
     /// What went to guest memory with a reply.
     Later,
-    /// Bytes of files that a stub copied from a mapping, with a reply.
-    FromMapping,
+    /// Reads and writes of files that a stub made by a mapping, with a reply.
+    ByMapping,
     /// Memory operations that went with a reply.
     Behind,
     /// Times that a stub made memory present which the sentry was about to write.
@@ -61,7 +61,7 @@ const NAMES: [(Counter, &str); 17] = [
     (Counter::CopiedByStub, "copies_by_stub"),
     (Counter::CopiedByHost, "copies_by_host"),
     (Counter::Later, "copies_with_reply"),
-    (Counter::FromMapping, "copies_from_mapping"),
+    (Counter::ByMapping, "copies_by_mapping"),
     (Counter::Behind, "memory_changes_with_reply"),
     (Counter::Populated, "memory_populated_by_stub"),
 ];

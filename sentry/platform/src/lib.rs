@@ -270,8 +270,8 @@ pub trait AddressSpace: Send + Sync {
         false
     }
 
-    /// As [`AddressSpace::write_later`], for bytes that stand in memory of this address space, too: its thread copies them
-    /// from there. The call returns their number, or as many as there were where the file has become shorter.
+    /// As [`AddressSpace::write_later`], for bytes of a file that is mapped in this address space, too: its thread copies them
+    /// between there and `addr`. The call returns their number, or as many as could be moved.
     fn copy_later(&self, addr: u64, bytes: FileBytes) -> bool {
         let _ = (addr, bytes);
         false
@@ -325,30 +325,47 @@ pub trait AddressSpace: Send + Sync {
     }
 }
 
-/// Bytes of a host file, and where a mapping of an address space has them.
+/// Bytes of a file, and where a mapping of an address space has them.
 #[derive(Clone)]
 pub struct FileBytes {
-    /// The file, which can be read.
-    pub file: Arc<OwnedFd>,
+    /// The file, for what can't be copied by way of the mapping.
+    pub file: Arc<dyn MappedFile>,
     /// Their place in the file.
     pub offset: u64,
     /// Their address in the mapping.
     pub at: u64,
     /// How many, more than 0.
     pub len: u32,
-    /// Hears of it where they turn out to be fewer.
-    pub hears: Option<Arc<dyn FellShort>>,
+    /// Which way they go.
+    pub direction: Direction,
+    /// The file's own position has been moved by that.
+    pub moved: bool,
 }
 
-/// Somebody who counts on a copy to be complete.
-pub trait FellShort: Send + Sync {
-    /// Hears that of the bytes that end at `end` in the file the last `missing` were not there, or could not be copied.
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the file to guest memory.
+    Read,
+    /// From guest memory to the file.
+    Write,
+}
+
+/// A file as the platform knows it.
+pub trait MappedFile: Send + Sync {
+    /// Reads; returns the bytes, 0 at the end of the file.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Errno>;
+
+    /// Writes; returns the bytes.
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<usize, Errno>;
+
+    /// Hears that of the bytes up to `end`, by which its position was moved, the last `missing` could not be copied.
     fn fell_short(&self, end: u64, missing: u64);
 }
 
 impl std::fmt::Debug for FileBytes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "FileBytes({} at {} of {:?})", self.len, self.offset, self.file)
+        write!(f, "FileBytes({:?} {} at {})", self.direction, self.len, self.offset)
     }
 }
 
@@ -362,7 +379,7 @@ pub enum Short {
 }
 
 impl Short {
-    pub(crate) const FAULT: u64 = (-(libc::EFAULT as i64)).cast_unsigned();
+    const FAULT: u64 = (-(libc::EFAULT as i64)).cast_unsigned();
 
     pub(crate) fn result(self, written: u64) -> u64 {
         match self {

@@ -1,9 +1,9 @@
-//! Mappings of the kernel's own in a guest's address space, above the guest's addresses: files that are read again and again.
-//! The thread that reads copies from there by itself, on its way back to guest code, which saves the copies from the file to
-//! us and from us to the guest.
+//! Mappings of the kernel's own in a guest's address space, above the guest's addresses: files that are read or written again
+//! and again. The thread that reads copies from there by itself, on its way back to guest code, which saves the copies from
+//! the file to us and from us to the guest.
 //!
 //! A guest can look at these mappings and falsify them, for itself: nobody else reads there, and it may read the file
-//! anyway. They hold no right to write. A mapping lasts until the descriptor is closed by which it was read, so that a
+//! anyway. They hold no right to write, or the guest may write the file and map it for that. A mapping lasts until the descriptor is closed by which it was read, so that a
 //! deleted file's memory is given back then; a new program and a new process begin without.
 //!
 //! The host makes and ends them with the reply to some call. Until that call's thread is heard of again their place is used
@@ -34,13 +34,13 @@ pub(crate) struct OwnMappings {
     /// Mappings that are there: whoever looks for one mostly finds none.
     count: AtomicU32,
     places: Mutex<Places>,
-    /// Threads that may be about to copy from each place.
-    readers: [AtomicU32; MOST],
+    /// Threads that may be about to copy from or to each place.
+    users: [AtomicU32; MOST],
 }
 
-/// Where a thread is about to copy from.
+/// Where a thread is about to copy from or to.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Source {
+pub(crate) struct OwnPlace {
     place: usize,
     /// Address of the bytes.
     pub(crate) at: u64,
@@ -66,6 +66,7 @@ struct Mapping {
     file: Arc<OwnedFd>,
     /// Which part of the file.
     part: u64,
+    writable: bool,
     /// The description that it was made for.
     description: u64,
     used: u64,
@@ -77,6 +78,13 @@ pub(crate) struct OwnChange {
     pub(crate) ops: SmallVec<[MemOp; 2]>,
     places: SmallVec<[usize; 2]>,
     opens: Option<Mapping>,
+}
+
+impl Mapping {
+    /// Tells whether this part of a file can be read, or written, here.
+    fn shows(&self, file: &Arc<OwnedFd>, part: u64, write: bool) -> bool {
+        self.part == part && (self.writable || !write) && Arc::ptr_eq(&self.file, file)
+    }
 }
 
 impl OwnChange {
@@ -92,7 +100,7 @@ impl OwnMappings {
     /// For an address space that has this range for them.
     pub(super) fn new(range: Range<u64>) -> OwnMappings {
         let places = Mutex::new(Level::Leaf, Places::default());
-        OwnMappings { range, count: AtomicU32::new(0), places, readers: Default::default() }
+        OwnMappings { range, count: AtomicU32::new(0), places, users: Default::default() }
     }
 
     /// Tells whether there can be any.
@@ -109,8 +117,8 @@ impl OwnMappings {
         self.range.start + place as u64 * LEN
     }
 
-    /// Returns where these bytes of a file are, to be copied from there until [`OwnMappings::release`].
-    pub(crate) fn find(&self, file: &Arc<OwnedFd>, offset: u64, len: u64) -> Option<Source> {
+    /// Returns where these bytes of a file are, to be read or written there until [`OwnMappings::release`].
+    pub(crate) fn find(&self, file: &Arc<OwnedFd>, offset: u64, len: u64, write: bool) -> Option<OwnPlace> {
         let part = offset / LEN;
         if offset.checked_add(len)? > (part + 1).checked_mul(LEN)? {
             return None;
@@ -119,7 +127,7 @@ impl OwnMappings {
         places.clock += 1;
         let clock = places.clock;
         let found = places.list.iter_mut().enumerate().find_map(|(at, place)| match place {
-            Place::Ready(mapping) if mapping.part == part && Arc::ptr_eq(&mapping.file, file) => {
+            Place::Ready(mapping) if mapping.shows(file, part, write) => {
                 mapping.used = clock;
                 Some(at)
             }
@@ -127,31 +135,30 @@ impl OwnMappings {
         });
         let place = found?;
         // With the places locked: who wants to use it for something else looks after this.
-        self.readers[place].fetch_add(1, Ordering::Relaxed);
-        Some(Source { place, at: self.address(place) + offset % LEN })
+        self.users[place].fetch_add(1, Ordering::Relaxed);
+        Some(OwnPlace { place, at: self.address(place) + offset % LEN })
     }
 
     /// Hears that the copy has been made, or will not be.
-    pub(crate) fn release(&self, source: &Source) {
-        self.readers[source.place].fetch_sub(1, Ordering::Release);
+    pub(crate) fn release(&self, source: &OwnPlace) {
+        self.users[source.place].fetch_sub(1, Ordering::Release);
     }
 
-    fn is_read(&self, place: usize) -> bool {
-        self.readers[place].load(Ordering::Acquire) > 0
+    fn is_used(&self, place: usize) -> bool {
+        self.users[place].load(Ordering::Acquire) > 0
     }
 
     /// Plans a mapping for what stands at `offset`, in a place that is free or was not used for longest. `None`: all places
     /// are being changed or read, or there is one already.
-    pub(crate) fn open(&self, file: Arc<OwnedFd>, description: u64, offset: u64) -> Option<OwnChange> {
+    pub(crate) fn open(&self, file: Arc<OwnedFd>, description: u64, offset: u64, writable: bool) -> Option<OwnChange> {
         let room = usize::try_from((self.range.end - self.range.start) / LEN).map_or(MOST, |room| room.min(MOST));
         let part = offset / LEN;
         let mut places = self.places.lock();
-        let same = |it: &Mapping| it.part == part && Arc::ptr_eq(&it.file, &file);
-        if places.list.iter().any(|place| matches!(place, Place::Ready(it) if same(it))) {
+        if places.list.iter().any(|place| matches!(place, Place::Ready(it) if it.shows(&file, part, writable))) {
             return None;
         }
-        let unread = places.list.iter().enumerate().filter(|(at, _)| !self.is_read(*at));
-        let place = match unread.clone().find(|(_, place)| matches!(place, Place::Free)).map(|(at, _)| at) {
+        let unused = places.list.iter().enumerate().filter(|(at, _)| !self.is_used(*at));
+        let place = match unused.clone().find(|(_, place)| matches!(place, Place::Free)).map(|(at, _)| at) {
             Some(place) => place,
             None if places.list.len() < room => {
                 places.list.push(Place::Free);
@@ -160,7 +167,7 @@ impl OwnMappings {
             None => {
                 let last_use =
                     |place: &Place| if let Place::Ready(mapping) = place { Some(mapping.used) } else { None };
-                unread.filter_map(|(at, place)| Some((last_use(place)?, at))).min()?.1
+                unused.filter_map(|(at, place)| Some((last_use(place)?, at))).min()?.1
             }
         };
         let old = self.begin(&mut places, place);
@@ -168,12 +175,13 @@ impl OwnMappings {
         drop(places);
         drop(old);
         let addr = self.address(place);
-        let flags = (MapFlags::PRIVATE | MapFlags::NORESERVE).bits();
-        let map =
-            MemOp::MapFile { addr, len: LEN, prot: Prot::READ, flags, file: Arc::clone(&file), offset: part * LEN };
+        let (kind, prot) =
+            if writable { (MapFlags::SHARED, Prot::READ | Prot::WRITE) } else { (MapFlags::PRIVATE, Prot::READ) };
+        let flags = (kind | MapFlags::NORESERVE).bits();
+        let map = MemOp::MapFile { addr, len: LEN, prot, flags, file: Arc::clone(&file), offset: part * LEN };
         let ops = SmallVec::from_buf([map, MemOp::Advise { addr, len: LEN, advice: advice::DONTFORK }]);
         let places = SmallVec::from_slice(&[place]);
-        Some(OwnChange { ops, places, opens: Some(Mapping { file, part, description, used }) })
+        Some(OwnChange { ops, places, opens: Some(Mapping { file, part, writable, description, used }) })
     }
 
     /// Plans the end of the mappings that were made for a description.
@@ -241,13 +249,13 @@ mod tests {
     }
 
     fn open(own: &OwnMappings, file: &Arc<OwnedFd>, description: u64, offset: u64) {
-        let change = own.open(Arc::clone(file), description, offset).expect("a place");
+        let change = own.open(Arc::clone(file), description, offset, false).expect("a place");
         own.settle(change, true);
     }
 
     /// Finds bytes, and looks at them no more.
     fn find(own: &OwnMappings, file: &Arc<OwnedFd>, offset: u64, len: u64) -> Option<u64> {
-        let source = own.find(file, offset, len)?;
+        let source = own.find(file, offset, len, false)?;
         own.release(&source);
         Some(source.at)
     }
@@ -263,18 +271,18 @@ mod tests {
         assert_eq!(find(&own, &file, 2 * LEN - 100, 101), None, "across the end");
         assert_eq!(find(&own, &file, u64::MAX, 2), None);
         assert_eq!(find(&own, &other, LEN + 7, 100), None);
-        assert!(own.open(Arc::clone(&file), 1, LEN).is_none(), "it is there already");
+        assert!(own.open(Arc::clone(&file), 1, LEN, false).is_none(), "it is there already");
     }
 
     #[test]
     fn a_place_is_used_for_nothing_while_it_changes() {
         let (own, first, second) = (own(1), file(), file());
-        let change = own.open(Arc::clone(&first), 1, 0).expect("a place");
-        assert!(find(&own, &first, 0, 1).is_none() && own.open(Arc::clone(&second), 2, 0).is_none());
+        let change = own.open(Arc::clone(&first), 1, 0, false).expect("a place");
+        assert!(find(&own, &first, 0, 1).is_none() && own.open(Arc::clone(&second), 2, 0, false).is_none());
         own.settle(change, true);
         let change = own.close(1).expect("it is there");
         assert!(matches!(change.ops[..], [MemOp::Unmap { addr: START, len: LEN }]));
-        assert!(find(&own, &first, 0, 1).is_none() && own.open(Arc::clone(&second), 2, 0).is_none());
+        assert!(find(&own, &first, 0, 1).is_none() && own.open(Arc::clone(&second), 2, 0, false).is_none());
         assert!(own.is_empty() && own.close(1).is_none());
         own.settle(change, true);
         open(&own, &second, 2, 0);
@@ -285,22 +293,36 @@ mod tests {
     fn a_place_that_somebody_reads_stays_what_it_is() {
         let (own, first, second) = (own(1), file(), file());
         open(&own, &first, 1, 0);
-        let source = own.find(&first, 0, 1).expect("it is there");
-        assert!(own.open(Arc::clone(&second), 2, 0).is_none());
+        let source = own.find(&first, 0, 1, false).expect("it is there");
+        assert!(own.open(Arc::clone(&second), 2, 0, false).is_none());
         // It may go, but nothing else may be there.
         let change = own.close(1).expect("it is there");
         own.settle(change, true);
-        assert!(own.open(Arc::clone(&second), 2, 0).is_none());
+        assert!(own.open(Arc::clone(&second), 2, 0, false).is_none());
         own.release(&source);
         open(&own, &second, 2, 0);
     }
 
     #[test]
+    fn what_is_to_be_written_wants_a_mapping_of_its_own() {
+        let (own, file) = (own(16), file());
+        open(&own, &file, 1, 0);
+        assert!(own.find(&file, 0, 1, true).is_none());
+        let change = own.open(Arc::clone(&file), 1, 0, true).expect("a place");
+        let MemOp::MapFile { flags, prot, .. } = &change.ops[0] else { panic!("{change:?}") };
+        assert_eq!((flags & MapFlags::SHARED.bits(), *prot), (MapFlags::SHARED.bits(), Prot::READ | Prot::WRITE));
+        own.settle(change, true);
+        assert_eq!(own.find(&file, 0, 1, true).map(|place| place.at), Some(START + LEN));
+    }
+
+    #[test]
     fn a_change_that_failed_loses_its_place() {
         let (own, file) = (own(1), file());
-        let change = own.open(Arc::clone(&file), 1, 0).expect("a place");
+        let change = own.open(Arc::clone(&file), 1, 0, false).expect("a place");
         own.settle(change, false);
-        assert!(find(&own, &file, 0, 1).is_none() && own.open(Arc::clone(&file), 1, 0).is_none() && own.is_empty());
+        assert!(
+            find(&own, &file, 0, 1).is_none() && own.open(Arc::clone(&file), 1, 0, false).is_none() && own.is_empty()
+        );
     }
 
     #[test]

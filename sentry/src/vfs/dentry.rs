@@ -194,6 +194,11 @@ impl FileUse {
         Ok(FileUse { sb: Arc::clone(sb), key, step })
     }
 
+    /// Tells whether no other description of the file is there to write, or to execute.
+    pub fn is_only(&self) -> bool {
+        self.sb.users.lock().get(&self.key).is_some_and(|count| *count == self.step)
+    }
+
     /// Tells whether a file is being executed.
     pub fn is_executed(sb: &Super, attr: &Attr) -> bool {
         sb.users.lock().get(&(attr.dev, attr.ino)).is_some_and(|count| *count < 0)

@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 use abi::Errno;
 use abi::flags::OpenFlags;
 use sentry_fs::inotify::InMask;
-use sentry_fs::{DeviceId, FileKind, FileOps, InodeRef, IoDst, IoFlags, IoSrc, SetAttr};
-use sentry_platform::FellShort;
+use sentry_fs::{BytesDst, BytesSrc, DeviceId, FileKind, FileOps, InodeRef, IoDst, IoFlags, IoSrc, SetAttr};
+use sentry_platform::{Direction, MappedFile};
 use sentry_sync::{Level, Mutex, Registration};
 
 use super::locks::{InodeLocks, LockOwner};
@@ -60,7 +60,7 @@ pub struct File {
     pub rw_hint: AtomicU64,
     /// Set where opening it made the file (`F_CREATED_QUERY`).
     pub created: AtomicBool,
-    /// What reads have cost that a mapping would have saved.
+    /// What reads and writes have cost that a mapping would have saved.
     cost: AtomicU32,
     pos: Mutex<u64>,
     /// Mirrors `pos`, for those who look while an operation holds it (`/proc/self/fdinfo` of itself).
@@ -71,6 +71,8 @@ pub struct File {
 const KEPT: OpenFlags =
     OpenFlags::CREAT.union(OpenFlags::EXCL).union(OpenFlags::NOCTTY).union(OpenFlags::TRUNC).complement();
 
+/// Flags of descriptions whose writes aren't just copies.
+const SPECIAL: OpenFlags = OpenFlags::DIRECT.union(OpenFlags::APPEND).union(OpenFlags::SYNC).union(OpenFlags::DSYNC);
 /// What a mapping costs, in reads.
 const WORTH: u32 = 5;
 /// Bytes that cost as much again as a read.
@@ -228,33 +230,49 @@ impl File {
         Ok(got)
     }
 
-    /// Reads as [`File::read_from`] by telling `copy` where the bytes stand: host file, place there and number. `None`: the
-    /// file can't tell, there is nothing, or `copy` doesn't take it.
-    pub(crate) fn read_elsewhere(
+    /// Reads as [`File::read_from`] or writes as [`File::write_to`] by telling `copy` where the bytes stand: host file, place
+    /// there and number. `None`: the file can't tell, there is nothing, or `copy` doesn't take it.
+    pub(crate) fn move_elsewhere(
         &self,
         pos: Option<u64>,
         most: u64,
+        direction: Direction,
         copy: impl FnOnce(&Arc<OwnedFd>, u64, u32) -> Option<()>,
     ) -> Option<u64> {
         let flags = self.flags();
-        if !flags.readable() || flags.contains(OpenFlags::DIRECT) {
+        let (may, forbidden) = match direction {
+            Direction::Read => (flags.readable(), OpenFlags::DIRECT),
+            Direction::Write => (flags.writable() && flags.readable(), SPECIAL),
+        };
+        if !may || flags.intersects(forbidden) {
             return None;
         }
-        let read = |pos: u64| {
-            let (host, len) = self.ops.stored(pos, most)?;
+        let copy = |pos: u64| {
+            let (host, len) = match direction {
+                Direction::Read => self.ops.stored(pos, most)?,
+                Direction::Write => self.ops.replaceable(pos, most).filter(|(_, len)| *len == most)?,
+            };
             copy(&host, pos, u32::try_from(len).ok()?)?;
+            if direction == Direction::Write {
+                self.ops.replaced();
+            }
             Some(len)
         };
         let count = match pos {
-            Some(pos) => read(pos)?,
-            None => self.with_position(|pos| read(*pos).inspect(|count| *pos += count))?,
+            Some(pos) => copy(pos)?,
+            None => self.with_position(|pos| copy(*pos).inspect(|count| *pos += count))?,
         };
-        notify::file_event(self, InMask::ACCESS);
+        notify::file_event(self, if direction == Direction::Read { InMask::ACCESS } else { InMask::MODIFY });
         Some(count)
     }
 
-    /// Counts a read of so many bytes; tells, once in a while, that there were enough of them to be worth a mapping.
-    pub(crate) fn is_read_often(&self, count: u64) -> bool {
+    /// Tells whether nobody writes to the file by another description.
+    pub(crate) fn is_only_writer(&self) -> bool {
+        self.usage.as_ref().is_some_and(FileUse::is_only)
+    }
+
+    /// Counts a read or write of so many bytes; tells, once in a while, that there were enough of them to be worth a mapping.
+    pub(crate) fn is_used_often(&self, count: u64) -> bool {
         let cost = 1 + u32::try_from(count / PER_COST).unwrap_or(WORTH).min(WORTH);
         let before = self.cost.fetch_add(cost, Ordering::Relaxed);
         let often = before + cost >= WORTH;
@@ -334,7 +352,15 @@ impl File {
     }
 }
 
-impl FellShort for File {
+impl MappedFile for File {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Errno> {
+        self.ops.read(&mut { offset }, IoFlags::POSITIONED, &mut BytesDst::new(buf))
+    }
+
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<usize, Errno> {
+        self.ops.write(&mut { offset }, IoFlags::POSITIONED, &mut BytesSrc::new(buf))
+    }
+
     fn fell_short(&self, end: u64, missing: u64) {
         self.with_position(|pos| {
             // Unless somebody has read on.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use abi::flags::OpenFlags;
 use abi::{Errno, time::Timespec};
 
+use super::content::Seals;
 use super::inode::TmpInode;
 use super::tree::FIRST_ENTRY;
 use crate::{DirEntry, DirSink, FileKind, FileOps, IoDst, IoFlags, IoSrc, MapSource, host};
@@ -75,6 +76,16 @@ impl FileOps for TmpFile {
         let stored = self.inode.content().ok()?.stored(pos, most)?;
         accessed(&self.inode, self.flags);
         Some(stored)
+    }
+
+    fn replaceable(&self, pos: u64, most: u64) -> Option<(Arc<OwnedFd>, u64)> {
+        let content = self.inode.content().ok()?;
+        // Whoever adds a seal finds a mapping of ours in his way.
+        content.seals().contains(Seals::SEAL).then(|| content.stored(pos, most))?
+    }
+
+    fn replaced(&self) {
+        self.inode.modified();
     }
 
     fn write_sealed(&self) -> bool {

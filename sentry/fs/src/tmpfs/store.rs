@@ -178,7 +178,15 @@ impl HostFile {
         }
         let charged = small.allocated();
         let dense = (0..size.div_ceil(PAGE_SIZE)).all(|page| small.has(page)) && charged == size.div_ceil(PAGE_SIZE);
-        Ok(HostFile { file: Arc::new(file), readonly: None, charged, dense, looks: AtomicU32::new(0), preallocated, mapped: false })
+        Ok(HostFile {
+            file: Arc::new(file),
+            readonly: None,
+            charged,
+            dense,
+            looks: AtomicU32::new(0),
+            preallocated,
+            mapped: false,
+        })
     }
 
     /// Returns the pages that the host holds for this file.

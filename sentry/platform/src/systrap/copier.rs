@@ -132,7 +132,7 @@ pub(super) fn copy_later(proc: &Arc<Proc>, addr: u64, bytes: FileBytes) -> bool 
     });
     PENDING.set(done);
     if done {
-        count(Counter::FromMapping);
+        count(Counter::ByMapping);
     }
     done
 }

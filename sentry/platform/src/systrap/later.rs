@@ -1,6 +1,6 @@
 //! Bytes that reach guest memory with the reply of the call that they belong to: the stub copies them from the window on its
 //! way back to the guest, which saves the crossing that [`super::copier`] needs, or from a mapping of the file that they
-//! belong to, which saves the way through the sentry as well.
+//! belong to, which saves the way through the sentry as well. In that way they reach the file, too.
 //!
 //! Until then they are *pending*. Whatever else the worker that serves the call does to the same memory comes after them:
 //! then, or when the worker turns to another task, or where the thread returns in another way, the host writes them
@@ -12,14 +12,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use abi::Errno;
 use sentry_sync::{Level, Mutex};
 
 use super::hub::Hub;
 use super::layout::field;
-use super::present;
 use super::process::Proc;
 use super::shared::Shared;
-use crate::{FileBytes, Short};
+use super::{host, present};
+use crate::{Direction, FileBytes, Short};
 
 /// Most bytes.
 pub(super) const MOST: usize = field::WINDOW_LEN;
@@ -91,10 +92,14 @@ impl Reply {
                 window - field::WINDOW as u64 + field::INSIDE as u64
             }
             Bytes::Window(_) => window,
-            Bytes::File(file) => file.at,
+            Bytes::File(bytes) => bytes.at,
+        };
+        let (from, to) = match &self.bytes {
+            Bytes::File(FileBytes { direction: Direction::Write, .. }) => (self.addr, from),
+            _ => (from, self.addr),
         };
         shared.set(field::COPY_FROM, from);
-        shared.set(field::COPY_TO, self.addr);
+        shared.set(field::COPY_TO, to);
         shared.set(field::COPY_LEN, self.len.into());
     }
 
@@ -104,40 +109,44 @@ impl Reply {
         match &self.bytes {
             _ if left == 0 => None,
             Bytes::Few(_, short) | Bytes::Window(short) => Some(short.result(copied)),
-            Bytes::File(file) => self.copy_rest(hub, proc, file, copied),
+            Bytes::File(bytes) => self.copy_rest(hub, proc, bytes, copied),
         }
     }
 
     /// Has the host copy what follows the first `copied` bytes.
-    fn copy_rest(&self, hub: &Hub, proc: &Arc<Proc>, file: &FileBytes, copied: u64) -> Option<u64> {
+    fn copy_rest(&self, hub: &Hub, proc: &Arc<Proc>, bytes: &FileBytes, copied: u64) -> Option<u64> {
         let len = u64::from(self.len);
         let mut buf = vec![0; CHUNK.min(self.len as usize)];
         let mut done = copied;
         let mut failure = 0;
         while done < len {
             let want = usize::try_from(len - done).map_or(buf.len(), |left| left.min(buf.len()));
-            let got = match rustix::io::retry_on_intr(|| {
-                rustix::io::pread(&*file.file, &mut buf[..want], file.offset + done)
-            }) {
+            let (part, addr, offset) = (&mut buf[..want], self.addr + done, bytes.offset + done);
+            // What there was of them, and where that has got to.
+            let moved = match bytes.direction {
+                Direction::Read => bytes.file.read_at(offset, part).and_then(|got| {
+                    let put = present::write(hub, proc, addr, &part[..got]);
+                    if put < got && put == 0 { Err(Errno::EFAULT) } else { Ok(put) }
+                }),
+                Direction::Write => match host::read_memory(proc.pid, addr, part) {
+                    0 => Err(Errno::EFAULT),
+                    got => bytes.file.write_at(offset, &part[..got]),
+                },
+            };
+            match moved {
                 Ok(0) => break,
-                Ok(got) => got,
+                Ok(moved) => done += moved as u64,
                 Err(errno) => {
-                    failure = (-i64::from(errno.raw_os_error())).cast_unsigned();
+                    failure = (-i64::from(errno.raw())).cast_unsigned();
                     break;
                 }
-            };
-            let put = present::write(hub, proc, self.addr + done, &buf[..got]);
-            done += put as u64;
-            if put < got {
-                failure = Short::FAULT;
-                break;
             }
         }
         if done == len {
             return None;
         }
-        if let Some(hears) = &file.hears {
-            hears.fell_short(file.offset + len, len - done);
+        if bytes.moved {
+            bytes.file.fell_short(bytes.offset + len, len - done);
         }
         Some(if done > 0 { done } else { failure })
     }

@@ -4,8 +4,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use abi::Errno;
 use abi::flags::Prot;
-use sentry_platform::{ContextExt, Event, FellShort, FileBytes, MemOp, Platform};
+use sentry_platform::{ContextExt, Direction, Event, FileBytes, MappedFile, MemOp, Platform};
 
 use super::later::{AREA, END, FAULT, contents, guest, pattern, run, sum};
 use super::{PRIVATE, count_calls};
@@ -18,6 +19,7 @@ pub(crate) const CASES: &[Case] = &[
     ("bytes_of_a_file_that_has_become_shorter", bytes_of_a_file_that_has_become_shorter),
     ("bytes_of_a_file_come_whatever_the_guest_does_to_the_mapping", bytes_come_whatever_the_guest_does_to_the_mapping),
     ("bytes_of_a_mapped_file_come_before_anything_else", bytes_of_a_mapped_file_come_before_anything_else),
+    ("bytes_reach_a_mapped_file_with_the_reply", bytes_reach_a_mapped_file_with_the_reply),
     ("own_mappings_stay_out_of_the_guests_reach", own_mappings_stay_out_of_the_guests_reach),
 ];
 
@@ -52,33 +54,57 @@ fn with_file<'a>(platform: &'a dyn Platform, file: &Arc<OwnedFd>) -> (Guest<'a>,
     (guest, at)
 }
 
-#[derive(Default)]
-struct Hears(AtomicU64, AtomicU64);
+/// The file as the kernel knows it.
+struct Known(Arc<OwnedFd>, AtomicU64, AtomicU64);
 
-impl FellShort for Hears {
+impl MappedFile for Known {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Errno> {
+        rustix::io::pread(&*self.0, buf, offset).map_err(|_| Errno::EIO)
+    }
+
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<usize, Errno> {
+        rustix::io::pwrite(&*self.0, buf, offset).map_err(|_| Errno::EIO)
+    }
+
     fn fell_short(&self, end: u64, missing: u64) {
-        self.0.store(end, Ordering::Relaxed);
-        self.1.store(missing, Ordering::Relaxed);
+        self.1.store(end, Ordering::Relaxed);
+        self.2.store(missing, Ordering::Relaxed);
     }
 }
 
-impl Hears {
+impl Known {
     /// Returns what was told since the last time.
     fn told(&self) -> (u64, u64) {
-        (self.0.swap(0, Ordering::Relaxed), self.1.swap(0, Ordering::Relaxed))
+        (self.1.swap(0, Ordering::Relaxed), self.2.swap(0, Ordering::Relaxed))
     }
+}
+
+fn known(file: &Arc<OwnedFd>) -> Arc<Known> {
+    Arc::new(Known(Arc::clone(file), AtomicU64::new(0), AtomicU64::new(0)))
 }
 
 /// Leaves bytes for the reply, whose call is to return their number.
 #[track_caller]
-fn copy_later(guest: &mut Guest<'_>, to: u64, file: &Arc<OwnedFd>, offset: u64, at: u64, len: u64) -> Arc<Hears> {
-    let hears = Arc::new(Hears::default());
+fn copy_later(guest: &mut Guest<'_>, to: u64, file: &Arc<OwnedFd>, offset: u64, at: u64, len: u64) -> Arc<Known> {
+    move_later(guest, to, file, offset, at, len, Direction::Read)
+}
+
+#[track_caller]
+fn move_later(
+    guest: &mut Guest<'_>,
+    addr: u64,
+    file: &Arc<OwnedFd>,
+    offset: u64,
+    at: u64,
+    len: u64,
+    direction: Direction,
+) -> Arc<Known> {
+    let known = known(file);
     guest.regs.rax = len;
     for _ in 0..100 {
-        let told = Some(Arc::clone(&hears) as _);
-        let bytes = FileBytes { file: Arc::clone(file), offset, at, len: len as u32, hears: told };
-        if guest.space.copy_later(to, bytes) {
-            return hears;
+        let file = Arc::clone(&known) as _;
+        if guest.space.copy_later(addr, FileBytes { file, offset, at, len: len as u32, direction, moved: true }) {
+            return known;
         }
         // A stub that was late with something else is waited for.
         guest.ops(&[MemOp::Membarrier { cmd: 0, flags: 0, cpu: 0 }]).expect("a question");
@@ -190,7 +216,7 @@ fn bytes_of_a_mapped_file_come_before_anything_else(platform: &dyn Platform) {
     sentry_platform::systrap::turn_away();
     let bytes_of = |offset: usize| bytes[offset..offset + 100].to_vec();
     assert_eq!(contents(&guest, AREA, 100), bytes_of(70));
-    let refused = FileBytes { file: Arc::clone(&file), offset: 0, at, len: 1, hears: None };
+    let refused = FileBytes { file: known(&file), offset: 0, at, len: 1, direction: Direction::Read, moved: false };
     assert!(!guest.space.copy_later(AREA, refused));
     run(&mut guest);
     sum(&mut guest);
@@ -200,6 +226,53 @@ fn bytes_of_a_mapped_file_come_before_anything_else(platform: &dyn Platform) {
     assert_eq!(contents(&guest, AREA, 100), [&bytes[90..91], &pattern(10, 1), &bytes[101..190]].concat());
 }
 
+/// A guest that may write the file in the kernel's own part of its memory.
+fn with_writable<'a>(platform: &'a dyn Platform, file: &Arc<OwnedFd>) -> (Guest<'a>, u64) {
+    let (mut guest, at) = with_file(platform, file);
+    let (prot, flags) = (Prot::READ | Prot::WRITE, libc::MAP_SHARED.cast_unsigned());
+    let map = MemOp::MapFile { addr: at, len: 0x10_0000, prot, flags, file: Arc::clone(file), offset: 0 };
+    guest.ops(&[map]).expect("map");
+    sum(&mut guest);
+    (guest, at)
+}
+
+fn bytes_reach_a_mapped_file_with_the_reply(platform: &dyn Platform) {
+    let (file, bytes) = file();
+    let (mut guest, at) = with_writable(platform, &file);
+    let new = pattern(0x8000, 3);
+    assert_eq!(guest.space.write(AREA, &new), new.len());
+    let stored = |len: u64| {
+        let mut found = vec![0; len as usize];
+        assert_eq!(rustix::io::pread(&file, &mut found, 50), Ok(found.len()));
+        found
+    };
+    for slow in [false, true] {
+        // As long as there is something to write, whatever comes after.
+        for (len, room) in [(1, 1), (100, 100), (0x5000, 0x5000), (0x5000, 0x1fff), (200, 1), (5, 0)] {
+            rustix::io::pwrite(&file, &bytes, 0).expect("write");
+            let known = move_later(&mut guest, END - room, &file, 50, at + 50, len, Direction::Write);
+            if slow {
+                guest.context.complete(&mut guest.regs);
+            }
+            run(&mut guest);
+            let what = format!("{len} bytes, of which {room} can be read, slow: {slow}");
+            assert_eq!(sum(&mut guest), if room > 0 { room } else { FAULT }, "{what}");
+            assert_eq!(stored(room), new[0x8000 - room as usize..], "{what}");
+            assert_eq!(stored(room + 1)[room as usize], bytes[50 + room as usize], "{what}");
+            assert_eq!(known.told(), if room < len { (50 + len, len - room) } else { (0, 0) }, "{what}");
+        }
+    }
+    // A file that has become shorter is made longer again, by the kernel.
+    let known = move_later(&mut guest, AREA, &file, 0x1800, at + 0x1800, 0x3000, Direction::Write);
+    rustix::fs::ftruncate(&file, 0x2000).expect("truncate");
+    run(&mut guest);
+    assert_eq!((sum(&mut guest), known.told()), (0x3000, (0, 0)));
+    assert_eq!(rustix::fs::fstat(&file).expect("stat").st_size, 0x4800);
+    let mut found = vec![0; 0x3000];
+    assert_eq!(rustix::io::pread(&file, &mut found, 0x1800), Ok(found.len()));
+    assert_eq!(found, new[..0x3000]);
+}
+
 fn own_mappings_stay_out_of_the_guests_reach(platform: &dyn Platform) {
     let (file, _) = file();
     let (guest, at) = with_file(platform, &file);
@@ -207,7 +280,8 @@ fn own_mappings_stay_out_of_the_guests_reach(platform: &dyn Platform) {
     assert!(platform.user_range().end <= own.start && own.start < own.end);
     assert_eq!(guest.space.read(at, &mut [0; 8]), 0, "the sentry reads there for nobody");
     assert_eq!(guest.space.write(at, &[0; 8]), 0);
-    let bytes = |len| FileBytes { file: Arc::clone(&file), offset: 0, at, len, hears: None };
+    let direction = Direction::Read;
+    let bytes = |len| FileBytes { file: known(&file), offset: 0, at, len, direction, moved: false };
     assert!(!guest.space.copy_later(at, bytes(1)), "nor does it write");
     assert!(!guest.space.copy_later(platform.user_range().end - 1, bytes(2)));
     // Only a call that waits in a patched site takes bytes.

@@ -1,0 +1,116 @@
+//! Reads and writes of files that the calling thread performs by itself, by way of a mapping.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use abi::UserAddr;
+use abi::types::Iovec;
+use sentry_fs::MapSource;
+use sentry_platform::{Direction, FileBytes};
+
+use super::Current;
+use crate::vfs::File;
+
+/// Most bytes of one call: the thread hears of nothing else meanwhile.
+const MOST: u64 = 4 << 20;
+/// Those who know a description that one thread uses by one descriptor: the table, the descriptors that the thread remembers,
+/// and the call.
+const OF_ONE: usize = 3;
+
+impl Current {
+    /// Reads, where the file is mapped for that; returns how many bytes the guest will find. `None`: read in another way.
+    ///
+    /// Nobody keeps others from changing the guest's buffer until then, as nobody does while a read copies. What can't be
+    /// written is not lost: the file still has it.
+    pub fn read_mapped(&mut self, file: &Arc<File>, pos: Option<u64>, buffer: &Iovec) -> Option<u64> {
+        self.move_mapped(file, pos, buffer, Direction::Read)
+    }
+
+    /// Writes, where the file is mapped for that and nobody else writes to it: writes are atomic to each other, and this one
+    /// is made when the call returns. `None`: write in another way.
+    pub fn write_mapped(&mut self, file: &Arc<File>, pos: Option<u64>, buffer: &Iovec) -> Option<u64> {
+        if self.mm.own.is_empty() || !self.is_only_writer(file) {
+            return None;
+        }
+        self.move_mapped(file, pos, buffer, Direction::Write)
+    }
+
+    fn is_only_writer(&self, file: &Arc<File>) -> bool {
+        !self.mm.is_shared() && Arc::strong_count(file) <= OF_ONE && file.is_only_writer()
+    }
+
+    fn move_mapped(
+        &mut self,
+        file: &Arc<File>,
+        pos: Option<u64>,
+        &Iovec { base, len }: &Iovec,
+        direction: Direction,
+    ) -> Option<u64> {
+        if self.mm.own.is_empty() || len == 0 || len > MOST || !file.is_regular() {
+            return None;
+        }
+        let moved = file.move_elsewhere(pos, len, direction, |host, offset, len| {
+            let place = self.mm.own.find(host, offset, len.into(), direction == Direction::Write)?;
+            let (file, moved) = (Arc::clone(file) as _, pos.is_none());
+            let bytes = FileBytes { file, offset, at: place.at, len, direction, moved };
+            self.place = Some(place);
+            self.mem.copy_last_bytes(UserAddr::new(base), bytes).then_some(())
+        });
+        if moved.is_none() {
+            self.release_memory();
+        }
+        moved
+    }
+
+    /// Hears how much was read in another way, from `pos` or up to the description's own position. Has a file mapped that is
+    /// read again and again.
+    pub fn has_read(&mut self, file: &Arc<File>, pos: Option<u64>, count: u64) {
+        self.has_moved(file, pos, count, Direction::Read);
+    }
+
+    /// The same of a write.
+    pub fn has_written(&mut self, file: &Arc<File>, pos: Option<u64>, count: u64) {
+        // Whoever only makes the file longer finds nothing to replace.
+        let pos = pos.map(|pos| pos.saturating_add(count));
+        if self.mm.own.is_possible() && file.is_regular() && self.is_only_writer(file) {
+            self.has_moved(file, pos, count, Direction::Write);
+        }
+    }
+
+    fn has_moved(&mut self, file: &Arc<File>, pos: Option<u64>, count: u64, direction: Direction) {
+        if !self.mm.own.is_possible() || !file.is_regular() || !file.is_used_often(count) || self.own_change.is_some() {
+            return;
+        }
+        let next = pos.unwrap_or_else(|| file.position());
+        let write = direction == Direction::Write;
+        let stored = if write { file.ops.replaceable(next, 1) } else { file.ops.stored(next, 1) };
+        let Some((host, _)) = stored else { return };
+        if let Some(mapped) = map(file, write)
+            && Arc::ptr_eq(&mapped, &host)
+        {
+            self.own_change = self.mm.own.open(host, file.id, next, write);
+        }
+    }
+
+    /// Hears that a descriptor of a file is closed.
+    pub fn has_closed(&mut self, file: &File) {
+        if self.mm.own.is_empty() {
+            return;
+        }
+        let change = self.mm.own.close(file.id);
+        if let Some(change) = change {
+            self.own_change = Some(match self.own_change.take() {
+                Some(before) => before.and(change),
+                None => change,
+            });
+        }
+    }
+}
+
+/// Asks what to map, in the same way as for the guest: the file may have to know.
+fn map(file: &File, write: bool) -> Option<Arc<OwnedFd>> {
+    match file.ops.map(write) {
+        Ok(MapSource::Host { file, offset: 0 }) => Some(file),
+        _ => None,
+    }
+}
