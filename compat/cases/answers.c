@@ -2,6 +2,7 @@
 // must be true at any time, whoever has changed it, and nothing may be seen of how they are answered.
 #include "case.h"
 #include <linux/filter.h>
+#include <linux/futex.h>
 #include <linux/seccomp.h>
 #include <stdatomic.h>
 #include <sys/prctl.h>
@@ -27,6 +28,18 @@ SITE(hot_getpgid, 121)
 SITE(hot_getsid, 124)
 SITE(hot_arch_prctl, 158)
 SITE(hot_gettid, 186)
+SITE(hot_set_tid_address, 218)
+SITE(hot_set_robust_list, 273)
+
+// Sites that no sandbox will change: nothing is known before the call.
+#define COLD_SITE(name, nr)                                                                                           \
+    __attribute__((naked, noinline, aligned(64))) static long name(long a, long b, long c, long d) {                  \
+        (void)a, (void)b, (void)c, (void)d;                                                                           \
+        __asm__("mov $" #nr ", %eax\n nop\n syscall\n ret\n");                                                       \
+    }
+COLD_SITE(cold_arch_prctl, 158)
+COLD_SITE(cold_set_tid_address, 218)
+COLD_SITE(cold_set_robust_list, 273)
 
 static uint64_t mask_now(void) {
     uint64_t mask = 0;
@@ -473,4 +486,105 @@ CASE(answers_about_the_thread_pointer, "arch_prctl") {
     __asm__ volatile("syscall\n mov %%fs:8, %0" : "=r"(read_back) : "a"(SYS_getpriority), "D"(0), "S"(0) : "rcx", "r11", "memory");
     hot_arch_prctl(0x1002, (long)base == 0 ? (long)self : 0, 0, 0);
     T(read_back == 0x1234);
+}
+
+typedef long (*call)(long, long, long, long);
+static long robust_list_of(pid_t tid) {
+    long head = -1;
+    size_t len = 0;
+    if (syscall(SYS_get_robust_list, tid, &head, &len) || len != 24) give_up("get_robust_list", 0);
+    return head;
+}
+
+static _Atomic pid_t lister;
+static void *keep_a_list(void *set) {
+    ((call)set)(0x7000, 24, 0, 0);
+    lister = gettid_();
+    while (!leave) sched_yield();
+    ((call)set)(0, 24, 0, 0);
+    return 0;
+}
+
+CASE(answers_about_robust_lists, "set_robust_list get_robust_list") {
+    call calls[2] = {hot_set_robust_list, cold_set_robust_list};
+    for (int at = 0; at < 2; at++) {
+        call set = calls[at];
+        long before = robust_list_of(0);
+        int good = 0;
+        for (long i = 1; i <= 30; i++) {
+            good += set(0x1000 * i, 24, 0, 0) == 0 && robust_list_of(0) == 0x1000 * i;
+            good += set(0, 23, 0, 0) == -EINVAL && set(0, 24 + (1l << 32), 0, 0) == -EINVAL;
+            good += robust_list_of(0) == 0x1000 * i;
+        }
+        R(good);
+        // A child has none of its own, a thread has another.
+        pid_t p = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+        if (p == 0) _exit(robust_list_of(0) == 0 && set(0x5000, 24, 0, 0) == 0 && robust_list_of(0) == 0x5000);
+        show_wait(p);
+        leave = lister = 0;
+        pthread_t other = thread(keep_a_list, (void *)set);
+        while (!lister) sched_yield();
+        T(robust_list_of(lister) == 0x7000 && robust_list_of(0) == 0x1000 * 30);
+        leave = 1;
+        pthread_join(other, 0);
+        set(before, 24, 0, 0);
+    }
+}
+
+static int cleared[2], own_ids;
+static void *end_elsewhere(void *set) {
+    for (int i = 0; i < 30; i++) own_ids += ((call)set)((long)&cleared[i % 2], 0, 0, 0) == gettid_();
+    return 0;
+}
+
+CASE(answers_about_the_end_of_a_thread, "set_tid_address futex exit") {
+    call calls[2] = {hot_set_tid_address, cold_set_tid_address};
+    for (int at = 0; at < 2; at++) {
+        cleared[0] = cleared[1] = 1;
+        // Nobody can join it any more.
+        pthread_detach(thread(end_elsewhere, (void *)calls[at]));
+        while (__atomic_load_n(&cleared[1], __ATOMIC_ACQUIRE)) syscall(SYS_futex, &cleared[1], FUTEX_WAIT, 1, 0, 0, 0);
+        T(cleared[0] == 1 && cleared[1] == 0);
+    }
+    R(own_ids);
+}
+
+CASE(answers_by_sites_that_stay, "arch_prctl") {
+    uint64_t self, blocks[2] = {11, 22};
+    __asm__("mov %%fs:0, %0" : "=r"(self));
+    int good = 0;
+    for (int i = 0; i < 40; i++) {
+        uint64_t read_back, base;
+        long set = cold_arch_prctl(0x1002, (long)&blocks[i % 2], 0, 0);
+        __asm__ volatile("mov %%fs:0, %0" : "=r"(read_back)::"memory");
+        long got = cold_arch_prctl(0x1003, (long)&base, 0, 0);
+        long wrong = cold_arch_prctl(0x1002, 1l << 47, 0, 0);
+        cold_arch_prctl(0x1002, (long)self, 0, 0);
+        good += set == 0 && read_back == blocks[i % 2] && got == 0 && base == (uint64_t)&blocks[i % 2] && wrong == -EPERM;
+    }
+    R(good);
+}
+
+// Sites as those at which a C library sets signal masks: the set's address comes last.
+static uint64_t site_set __attribute__((used));
+__attribute__((naked, noinline, aligned(64))) static long set_from_here(void) {
+    __asm__("xor %edx, %edx\n mov $8, %r10d\n xor %edi, %edi\n mov $14, %eax\n lea site_set(%rip), %rsi\n syscall\n ret\n");
+}
+__attribute__((naked, noinline, aligned(64))) static long set_from(uint64_t *block) {
+    (void)block;
+    __asm__("xor %edx, %edx\n mov $8, %r10d\n mov %rdi, %rax\n mov $2, %edi\n push %rbx\n mov %rax, %rbx\n mov $14, %eax\n"
+            "lea 0x800(%rbx), %rsi\n syscall\n pop %rbx\n ret\n");
+}
+
+CASE(answers_where_an_address_comes_last, "rt_sigprocmask fork") {
+    static uint64_t block[0x101];
+    int good = 0;
+    for (int i = 1; i <= 40; i++) {
+        block[0x100] = bit(1 + i % 8);
+        good += set_from(block) == 0 && mask_now() == block[0x100];
+        site_set = bit(10 + i % 5);
+        good += set_from_here() == 0 && mask_now() == (block[0x100] | site_set);
+    }
+    R(good);
+    IN_CHILD(R(set_from_here()), T(mask_now() == (block[0x100] | site_set)));
 }

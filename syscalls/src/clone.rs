@@ -152,6 +152,6 @@ pub fn vfork(cur: &mut Current) -> Outcome<'_> {
 
 /// Serves `set_tid_address(2)`.
 pub fn set_tid_address(cur: &mut Current, tidptr: UserAddr) -> Result<Pid, Errno> {
-    *cur.task.clear_child_tid.lock() = tidptr;
+    cur.task.set_clear_child_tid(tidptr);
     Ok(cur.task.tid)
 }

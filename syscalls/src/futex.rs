@@ -386,7 +386,7 @@ pub fn set_robust_list(cur: &mut Current, head: UserAddr, len: usize) -> Result<
     if len != size_of::<RobustListHead>() {
         return Err(Errno::EINVAL);
     }
-    *cur.task.robust_list.lock() = head;
+    cur.task.set_robust_list(head);
     Ok(())
 }
 
@@ -401,7 +401,7 @@ pub fn get_robust_list(cur: &mut Current, pid: Pid, head: UserRef<u64>, len: Use
     if own.euid != other.ruid && !own.has(Caps::SYS_PTRACE) {
         return Err(Errno::EPERM);
     }
-    let list = *task.robust_list.lock();
+    let list = task.robust_list();
     cur.mem.write(len, &(size_of::<RobustListHead>() as u64))?;
     cur.mem.write(head, &list.raw())
 }

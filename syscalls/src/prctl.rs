@@ -101,7 +101,7 @@ pub fn prctl(cur: &mut Current, operation: i32, a2: u64, a3: u64, a4: u64, a5: u
             int(cur, a2, i32::from(subreaper))
         }
         op::GET_TID_ADDRESS => {
-            let addr = cur.task.clear_child_tid.lock().raw();
+            let addr = cur.task.clear_child_tid().raw();
             cur.mem.write(UserRef::new(UserAddr::new(a2)), &addr)?;
             Ok(0)
         }

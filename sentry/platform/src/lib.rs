@@ -541,11 +541,20 @@ pub enum Identity {
     Getsid = 9,
 }
 
+/// What a thread says of itself by a call that has no other effect before the thread ends; [`Answers`] holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// Head of the robust list.
+    RobustList = 0,
+    /// Where its id is to be cleared.
+    ClearTid = 1,
+}
+
 /// Numbers of the system calls that [`Answers`] may answer.
-pub const ANSWERED_CALLS: [u32; 15] = systrap::ANSWERED_CALLS;
+pub const ANSWERED_CALLS: [u32; 17] = systrap::ANSWERED_CALLS;
 
 /// System calls of one thread that are answered without an event: those about its identity, `sched_yield`, the base of fs,
-/// and `rt_sigprocmask`, for which the thread's signal mask is kept here, and `rt_sigreturn` from frames that change
+/// those that set a [`Word`], and `rt_sigprocmask`, for which the thread's signal mask is kept here, and `rt_sigreturn` from frames that change
 /// nothing but registers, floating-point state and that mask.
 ///
 /// What stands here is in the hands of the guest. A wrong value deceives nobody but the thread's own process.
@@ -565,6 +574,12 @@ pub trait Answers: Send + Sync {
 
     /// Replaces the mask. Only between an event and the next start.
     fn set_mask(&self, mask: u64);
+
+    /// Returns a word as the thread has last set it.
+    fn word(&self, word: Word) -> u64;
+
+    /// Changes a word. Only before [`Answers::begin`] and between an event and the next start.
+    fn set_word(&self, word: Word, value: u64);
 
     /// Says what the alternate signal stack is (`stack_t`, without `SS_ONSTACK`). Only before [`Answers::begin`] and between
     /// an event and the next start.

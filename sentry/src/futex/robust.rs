@@ -31,7 +31,8 @@ pub struct RobustListHead {
 
 /// Walks the thread's robust list. Memory that can't be read ends the walk silently.
 pub(crate) async fn release(cur: &mut Current) {
-    let head_at = std::mem::take(&mut *cur.task.robust_list.lock());
+    let head_at = cur.task.robust_list();
+    cur.task.set_robust_list(UserAddr::NULL);
     if head_at.is_null() {
         return;
     }

@@ -306,7 +306,7 @@ impl Mm {
             thunks.push(start);
             region + patching.common().len() as u64 + (thunks.len() as u64 - 1) * patching.thunk_len()
         };
-        let thunk = patching.thunk(region, at, &found.displaced, resume)?;
+        let thunk = patching.thunk(region, at, &found.displaced(at)?, resume)?;
         let (jump, pad_jump) = found.jumps(at)?;
         let mut ops = vec![MemOp::Protect { addr: region, len: REGION, prot: Prot::READ | Prot::WRITE | Prot::EXEC }];
         ops.push(MemOp::Write { addr: at, bytes: thunk.into() });

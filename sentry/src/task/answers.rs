@@ -1,19 +1,25 @@
 //! What a thread's stub answers for it, without the kernel: [`Answers`]. Identity is written there before anybody can have
-//! been told of a change; the signal mask is kept there, and here only while nothing is answered.
+//! been told of a change; the signal mask is kept there, and here only while nothing is answered, and so are
+//! the two addresses that a thread names for its end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
+use abi::UserAddr;
 use abi::signal::{SigSet, StackT};
 use arc_swap::ArcSwapOption;
-use sentry_platform::{Answers as Stub, Identity};
+use sentry_platform::{Answers as Stub, Identity, Word};
 
 use super::{Cred, ProcessEntry, Task};
 
-/// The signal mask of a thread, and whoever answers for it.
+const WORDS: [Word; 2] = [Word::RobustList, Word::ClearTid];
+
+/// The signal mask and the words of a thread, and whoever answers for it.
 pub(crate) struct Answers {
     /// The mask while `stub` is empty.
     mask: AtomicU64,
+    /// By [`Word`]: as above.
+    words: [AtomicU64; WORDS.len()],
     stub: ArcSwapOption<Arc<dyn Stub>>,
     /// Another thread has ended the answers; the mask is still there.
     ended: AtomicBool,
@@ -24,6 +30,7 @@ impl Answers {
     pub(crate) fn none(mask: SigSet) -> Answers {
         Answers {
             mask: AtomicU64::new(mask.without(SigSet::UNBLOCKABLE).0),
+            words: Default::default(),
             stub: ArcSwapOption::empty(),
             ended: AtomicBool::new(false),
         }
@@ -47,6 +54,22 @@ impl Answers {
                 SigSet(old)
             }
             None => SigSet(self.mask.swap(new, Ordering::SeqCst)),
+        }
+    }
+
+    pub(crate) fn word(&self, word: Word) -> UserAddr {
+        let value = match &*self.stub.load() {
+            Some(stub) => stub.word(word),
+            None => self.words[word as usize].load(Ordering::SeqCst),
+        };
+        UserAddr::new(value)
+    }
+
+    /// Replaces a word. Only the thread itself does this, or its parent before it has run.
+    pub(crate) fn set_word(&self, word: Word, value: UserAddr) {
+        match &*self.stub.load() {
+            Some(stub) => stub.set_word(word, value.raw()),
+            None => self.words[word as usize].store(value.raw(), Ordering::SeqCst),
         }
     }
 
@@ -83,6 +106,9 @@ impl Answers {
         let Some(stub) = self.stub.load_full() else { return };
         stub.end();
         self.mask.store(stub.mask(), Ordering::SeqCst);
+        for word in WORDS {
+            self.words[word as usize].store(stub.word(word), Ordering::SeqCst);
+        }
         self.stub.store(None);
     }
 
@@ -126,6 +152,9 @@ impl Task {
         }
         let Some(stub) = self.interrupter().answers() else { return };
         let mask = self.signals.mask();
+        for word in WORDS {
+            stub.set_word(word, self.signals.answers.word(word).raw());
+        }
         self.signals.answers.stub.store(Some(Arc::new(stub)));
         self.signals.answers.set(Identity::Getpid, self.process.pid.0);
         self.signals.answers.set(Identity::Gettid, self.tid.0);
@@ -135,6 +164,26 @@ impl Task {
         if let Some(stub) = &*self.signals.answers.stub.load() {
             stub.begin(mask.0);
         }
+    }
+
+    /// Returns the head of the robust futex list (`set_robust_list`).
+    pub fn robust_list(&self) -> UserAddr {
+        self.signals.answers.word(Word::RobustList)
+    }
+
+    /// Replaces it, for the thread itself.
+    pub fn set_robust_list(&self, head: UserAddr) {
+        self.signals.answers.set_word(Word::RobustList, head);
+    }
+
+    /// Returns where the thread's id is cleared at its end (`set_tid_address`, `CLONE_CHILD_CLEARTID`).
+    pub fn clear_child_tid(&self) -> UserAddr {
+        self.signals.answers.word(Word::ClearTid)
+    }
+
+    /// Replaces that, for the thread itself or before it has run.
+    pub fn set_clear_child_tid(&self, at: UserAddr) {
+        self.signals.answers.set_word(Word::ClearTid, at);
     }
 
     /// Tells the stub what the process's entry says. The table is locked for writing.

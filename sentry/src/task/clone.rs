@@ -205,7 +205,7 @@ pub async fn clone(cur: &mut Current, args: &CloneArgs) -> Result<Pid, Errno> {
         *task.sem_undo.lock() = Some(UndoList::of(parent));
     }
     if share(CloneFlags::CHILD_CLEARTID) {
-        *task.clear_child_tid.lock() = args.child_tid.addr();
+        task.set_clear_child_tid(args.child_tid.addr());
     }
     if share(CloneFlags::CHILD_SETTID) {
         // A bad address is ignored, as on Linux.

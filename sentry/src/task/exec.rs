@@ -270,11 +270,9 @@ fn take_over_leadership(cur: &mut Current) {
         },
     );
     new.inherit(&old);
-    let clear_child_tid = *old.clear_child_tid.lock();
-    *new.clear_child_tid.lock() = clear_child_tid;
+    new.set_clear_child_tid(old.clear_child_tid());
+    new.set_robust_list(old.robust_list());
     new.seccomp.inherit(&old.seccomp);
-    let robust_list = *old.robust_list.lock();
-    *new.robust_list.lock() = robust_list;
     let vfork_done = old.vfork_done.lock().take();
     *new.vfork_done.lock() = vfork_done;
     let sem_undo = old.sem_undo.lock().take();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 
-use abi::Pid;
 use abi::signal::{SigInfo, Signal, si};
+use abi::{Pid, UserAddr};
 
 use super::table::INIT;
 use crate::{Current, Process, Task};
@@ -118,7 +118,8 @@ fn leave_terminal(task: &Task) {
 pub(crate) async fn release_memory(cur: &mut Current) {
     crate::futex::robust::release(cur).await;
     super::rseq::leave(cur).await;
-    let clear = std::mem::take(&mut *cur.task.clear_child_tid.lock());
+    let clear = cur.task.clear_child_tid();
+    cur.task.set_clear_child_tid(UserAddr::NULL);
     // Where nobody else has the memory, nobody looks.
     if !clear.is_null() && cur.mm.is_shared() {
         crate::futex::robust::clear_tid(cur, clear);

@@ -40,7 +40,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use abi::{Pid, UserAddr};
+use abi::Pid;
 use arc_swap::ArcSwap;
 use sentry_platform::Interrupt;
 use sentry_sync::{Level, Mutex, Notify};
@@ -106,8 +106,6 @@ pub struct Task {
     pub signals: TaskSignals,
     /// Name, as in `/proc/PID/comm`; at most 15 bytes.
     pub comm: Mutex<Vec<u8>>,
-    /// `set_tid_address` / `CLONE_CHILD_CLEARTID`: cleared and woken at exit.
-    pub clear_child_tid: Mutex<UserAddr>,
     /// Scheduling as asked for: remembered and reported.
     pub sched: Mutex<Sched>,
     /// `personality(2)`.
@@ -120,8 +118,6 @@ pub struct Task {
     pub mem_policy: Mutex<MemPolicy>,
     /// `PR_MCE_KILL_*`: late, early or default.
     pub memory_failure: AtomicU8,
-    /// Head of the robust futex list (`set_robust_list`).
-    pub robust_list: Mutex<UserAddr>,
     /// What is taken back from semaphores at exit (`SEM_UNDO`); shared by `CLONE_SYSVSEM`.
     pub(crate) sem_undo: Mutex<Option<Arc<UndoList>>>,
     /// What the thread has forbidden itself.
@@ -181,7 +177,6 @@ impl Task {
             timer_slack: AtomicU64::new(DEFAULT_SLACK),
             mem_policy: Mutex::new(Level::Leaf, MemPolicy::default()),
             memory_failure: AtomicU8::new(MEMORY_FAILURE_DEFAULT),
-            robust_list: Mutex::new(Level::Leaf, UserAddr::NULL),
             sem_undo: Mutex::new(Level::IpcObject, None),
             seccomp: seccomp::Restriction::default(),
             usage_seen: Mutex::new(Level::Leaf, Usage::default()),
@@ -189,7 +184,6 @@ impl Task {
             vfork_done: Mutex::new(Level::Leaf, None),
             signals: new.signals,
             comm: Mutex::new(Level::Leaf, new.comm),
-            clear_child_tid: Mutex::new(Level::Leaf, UserAddr::NULL),
             exit_status: AtomicI32::new(-1),
             interrupt: Mutex::new(Level::Leaf, new.interrupt),
             blocked_in: Mutex::new(Level::Leaf, None),

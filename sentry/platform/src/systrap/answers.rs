@@ -5,6 +5,10 @@
 //! then looks at the mask; the stub changes the mask, then looks at the mark; both with full barriers, so that a signal that
 //! has come to be unblocked is seen by at least one of them.
 //!
+//! Where a thread leaves its robust list and has its id cleared at its end stands in the context as well, and the stub writes
+//! that. Threads and programs begin with these two calls, and with the base of fs, by sites that are hardly ever patched, so
+//! these three are answered in the handler of a trapped call, too.
+//!
 //! All of it is in the guest's hands, and all of it concerns only the guest that has changed it. A thread under a filter of
 //! its own (guest seccomp) or in a log of calls has no answers, and its mask is not here.
 
@@ -16,12 +20,12 @@ use super::layout::{answer, field};
 use super::reuse::Life;
 use super::shared::Shared;
 use super::thread::Thread;
-use crate::{Answers, Identity};
+use crate::{Answers, Identity, Word};
 
 const _: () = assert!(Identity::Getpgrp as usize == answer::PGID && (Identity::Getsid as usize) < answer::MASK);
 
 /// What `answers.s` has in its table.
-pub(crate) const ANSWERED_CALLS: [u32; 15] = [
+pub(crate) const ANSWERED_CALLS: [u32; 17] = [
     libc::SYS_rt_sigprocmask as u32,
     libc::SYS_rt_sigreturn as u32,
     libc::SYS_sched_yield as u32,
@@ -37,7 +41,12 @@ pub(crate) const ANSWERED_CALLS: [u32; 15] = [
     libc::SYS_getsid as u32,
     libc::SYS_arch_prctl as u32,
     libc::SYS_futex as u32,
+    libc::SYS_set_robust_list as u32,
+    libc::SYS_set_tid_address as u32,
 ];
+
+/// Size of `struct robust_list_head`, which the call must name.
+pub(super) const ROBUST_LEN: usize = 24;
 
 /// The answers of one guest thread.
 struct OfThread {
@@ -92,6 +101,14 @@ impl Answers for OfThread {
 
     fn set_mask(&self, mask: u64) {
         self.shared().u64(field::SIGMASK).store(mask & !answer::UNBLOCKABLE, Ordering::SeqCst);
+    }
+
+    fn word(&self, word: Word) -> u64 {
+        self.shared().u64(field::WORDS + 8 * word as usize).load(Ordering::SeqCst)
+    }
+
+    fn set_word(&self, word: Word, value: u64) {
+        self.shared().u64(field::WORDS + 8 * word as usize).store(value, Ordering::SeqCst);
     }
 
     fn set_stack(&self, sp: u64, flags: i32, size: u64) {

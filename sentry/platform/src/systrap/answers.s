@@ -33,7 +33,10 @@ systrap_stub_answers:
 .byte 2 # gettid
 .fill 15, 1, 0
 .byte 21 # futex
-.fill 53, 1, 0
+.fill 15, 1, 0
+.byte 24 # set_tid_address
+.fill 54, 1, 0
+.byte 23 # set_robust_list
 
 # rax = number, rcx = where it returns to, gs = context. Only r11 is free.
 .balign 64
@@ -51,7 +54,7 @@ mov [rbx + {REG_RIP}], rcx
 systrap_stub_answer:
 cmp dword ptr [rbx + {PENDING}], 0
 jne systrap_stub_serve
-cmp rax, 255
+cmp rax, {ANSWERS_MOST}
 ja systrap_stub_serve
 lea rcx, [rip + systrap_stub_answers]
 movzx ecx, byte ptr [rcx + rax]
@@ -87,7 +90,7 @@ jmp 3b
 7:
 cmp ecx, {ANSWER_FUTEX}
 je 16f
-ja systrap_stub_sigreturn
+ja 19f
 # arch_prctl: ARCH_SET_FS, ARCH_GET_FS.
 cmp edi, 0x1002
 jne 8f
@@ -104,6 +107,21 @@ rdfsbase rax
 systrap_stub_fs:
 mov [rsi], rax
 xor eax, eax
+jmp 3b
+19:
+cmp ecx, {ANSWER_ROBUST}
+jb systrap_stub_sigreturn
+jne 25f
+# set_robust_list
+cmp rsi, {ROBUST_LEN}
+jne systrap_stub_serve
+mov [rbx + {ROBUST_LIST}], rdi
+xor eax, eax
+jmp 3b
+# set_tid_address
+25:
+mov [rbx + {CLEAR_TID}], rdi
+mov eax, [rbx + {TID}]
 jmp 3b
 # futex: rdi = address, esi = operation, edx = value, r10 = time, r9d = bits. Private ones only.
 16:
@@ -406,6 +424,14 @@ cmp rax, {INPUTS_LEN}
 jae 882f
 movabs rbp, {CONTROL}
 movzx ecx, byte ptr [rbp + rax + {C_INPUTS}]
+# A new thread or process starts with the state of its parent.
+test cl, {SAVES}
+jz 881f
+mov eax, [rbp + {FEATURES}]
+mov edx, [rbp + {FEATURES} + 4]
+xsave64 [rbx + {FPSAVE}]
+xor edx, edx
+881:
 mov edi, ecx
 and edi, 7
 jz 882f

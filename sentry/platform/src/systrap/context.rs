@@ -277,7 +277,8 @@ impl SystrapContext {
         if kind == outcome::CALL {
             count(Counter::Patched);
             patched::read_call(shared, &mut self.regs);
-            self.entry = Entry::Call(Fpu::Live);
+            let saved = input::saves(self.regs.orig_rax);
+            self.entry = Entry::Call(if saved { Fpu::Saved } else { Fpu::Live });
             (self.brief, self.trapped) = (true, false);
             self.thread.see_interrupt();
             let input = if all { input::of_call(&self.regs, input) } else { None };

@@ -1,6 +1,58 @@
 # Signals that meet the stub's own code: edi = signal, rdx = ucontext, rbx = context, rbp = control page, r8 = where it was,
 # r9 = the same from the start of the stub. rsp = frame.
 
+# A trapped call of those that a thread begins with, which few programs make often enough for their sites to be patched. Each
+# eighth goes to the sentry, which then sees those that are. All signals are blocked, so nothing comes between.
+26:
+cmp dword ptr [rsi + {INFO_CODE}], 1
+jne 28b
+cmp dword ptr [rsi + {INFO_ARCH}], {AUDIT_ARCH}
+jne 28b
+mov eax, [rsi + {INFO_NUMBER}]
+cmp eax, {ANSWERS_MOST}
+ja 28b
+lea rcx, [rip + systrap_stub_answers]
+movzx ecx, byte ptr [rcx + rax]
+mov eax, [rbx + {ANSWERS}]
+bt eax, ecx
+jnc 28b
+mov rax, [rdx + {UC_RDI}]
+mov r8, [rdx + {UC_RDI} + 8]
+cmp ecx, {ANSWER_ARCH}
+je 27f
+cmp ecx, {ANSWER_ROBUST}
+jb 28b
+inc dword ptr [rbx + {TRAPS}]
+test dword ptr [rbx + {TRAPS}], 7
+jz 28b
+cmp ecx, {ANSWER_ROBUST}
+jne 29f
+cmp r8, {ROBUST_LEN}
+jne 28b
+mov [rbx + {ROBUST_LIST}], rax
+xor eax, eax
+jmp 48f
+29:
+mov [rbx + {CLEAR_TID}], rax
+mov eax, [rbx + {TID}]
+jmp 48f
+# ARCH_SET_FS
+27:
+inc dword ptr [rbx + {TRAPS}]
+test dword ptr [rbx + {TRAPS}], 7
+jz 28b
+cmp eax, 0x1002
+jne 28b
+movabs rax, {TASK_END}
+cmp r8, rax
+jae 28b
+wrfsbase r8
+xor eax, eax
+48:
+mov [rdx + {UC_RAX}], rax
+inc qword ptr [rbx + {ANSWERED}]
+jmp 32f
+
 # A signal in here: an interrupt of a patched call, an access of guest memory that has failed, the trap that was asked
 # for, or an attack.
 30:

@@ -22,10 +22,14 @@ pub(super) const FIXED: usize = 64;
 pub(super) const MOST: usize = 256;
 /// The argument behind is the length. The lower three bits are one more than the number of the argument, 0 for none.
 pub(super) const MEASURED: u8 = 8;
+/// The floating-point state is saved to the context, for a new thread or process.
+pub(super) const SAVES: u8 = 16;
 
 const _: () = assert!(field::INPUT + MOST <= super::shared::CONTEXT_SIZE && control::INPUTS + CALLS <= 0x1000);
 const _: () = assert!(FIXED <= MOST);
 
+/// Calls that make a thread or process.
+const CLONES: [i64; 4] = [libc::SYS_clone, libc::SYS_fork, libc::SYS_vfork, libc::SYS_clone3];
 /// Pointers of `futex(2)` may be numbers, and its word must be looked at in its time.
 const LEFT_OUT: [u32; 1] = [202];
 
@@ -33,6 +37,8 @@ static TABLE: LazyLock<[u8; CALLS]> = LazyLock::new(|| {
     let mut table = [0; CALLS];
     for entry in ENTRIES.iter().filter(|entry| !LEFT_OUT.contains(&entry.number)) {
         let how = |(at, kind): (usize, Kind)| match kind {
+            // The size is the argument behind.
+            Kind::In("clone_args") => Some((at as u8 + 1) | MEASURED),
             Kind::Path | Kind::Str | Kind::InIov(_) | Kind::In(_) | Kind::InOut("pollfd") => Some(at as u8 + 1),
             Kind::InBuf(len) if usize::from(len) == at + 1 => Some((at as u8 + 1) | MEASURED),
             _ => None,
@@ -42,12 +48,22 @@ static TABLE: LazyLock<[u8; CALLS]> = LazyLock::new(|| {
             *place = how;
         }
     }
+    for number in CLONES {
+        if let Some(place) = usize::try_from(number).ok().and_then(|number| table.get_mut(number)) {
+            *place |= SAVES;
+        }
+    }
     table
 });
 
 /// Gives the stubs their copy.
 pub(super) fn publish(control_page: &Shared) {
     control_page.write(control::INPUTS, &*TABLE);
+}
+
+/// Tells whether the stub saves the floating-point state with a call.
+pub(super) fn saves(number: u64) -> bool {
+    usize::try_from(number).ok().and_then(|number| TABLE.get(number)).is_some_and(|how| how & SAVES != 0)
 }
 
 /// Returns where the bytes are from that came with a call, and how many there are.
@@ -75,6 +91,15 @@ mod tests {
         assert_eq!([came(20, 9), came(7, 9), came(13, 9)], [Some((2, 9)), Some((1, 9)), Some((2, 9))]);
         // read, futex, getppid, no call at all
         assert_eq!([came(0, 9), came(202, 9), came(110, 9), came(9999, 9), came(u64::MAX, 9)], [None; 5]);
+    }
+
+    #[test]
+    fn the_state_goes_with_clones() {
+        assert_eq!(CLONES.map(|number| saves(number.cast_unsigned())), [true; 4]);
+        assert!(!saves(1) && !saves(9999) && !saves(u64::MAX));
+        // fork has no arguments; clone3 names the size of its struct.
+        assert_eq!([came(57, 9), came(435, 88)], [None, Some((1, 88))]);
+        assert_eq!(TABLE[435], 1 | MEASURED | SAVES);
     }
 
     #[test]

@@ -11,9 +11,9 @@ use super::shared::CONTEXT_SIZE;
 /// Start of the stub region; the stub's code stands here.
 pub(super) const STUB: u64 = 0x7e80_0000_0000;
 /// Bytes of code, at most.
-pub(super) const CODE_LEN: u64 = 0x1000;
+pub(super) const CODE_LEN: u64 = 0x2000;
 /// A page that the sentry writes and stubs read: [`control`].
-pub(super) const CONTROL: u64 = STUB + 0x1000;
+pub(super) const CONTROL: u64 = STUB + CODE_LEN;
 /// Where the vDSO and its data are moved.
 pub(super) const VDSO: u64 = STUB + 0x10_0000;
 /// Context of slot 0.
@@ -191,6 +191,10 @@ pub(super) mod field {
     pub(in super::super) const IDENTITY: usize = 0xb90;
     /// u64: address of the context in which the process's [`SLEEPERS`] and [`HOSTED`] are: that of its first thread.
     pub(in super::super) const LEADER: usize = 0xbc0;
+    /// u64 for each [`crate::Word`] of the thread, while the stub takes them.
+    pub(in super::super) const WORDS: usize = 0xbc8;
+    /// u32: trapped calls that the stub could answer.
+    pub(in super::super) const TRAPS: usize = 0xbd8;
 
     /// End of the stack of a patched call, which is not the signal stack: a signal must find that unused.
     pub(in super::super) const THUNK_STACK_END: usize = 0x1000;
@@ -280,14 +284,18 @@ pub(super) mod answer {
     pub(in super::super) const GETPGID: usize = 18;
     /// `getsid`.
     pub(in super::super) const GETSID: usize = 19;
-    /// `futex`: private wake-ups and waits, with the host where somebody sleeps. 20 is `arch_prctl`.
+    /// `arch_prctl`.
+    pub(in super::super) const ARCH: usize = 20;
+    /// `futex`: private wake-ups and waits, with the host where somebody sleeps.
     pub(in super::super) const FUTEX: usize = 21;
     /// `rt_sigreturn`.
     pub(in super::super) const SIGRETURN: usize = 22;
+    /// `set_robust_list`; 24 is `set_tid_address`. From here on come those that a thread begins with.
+    pub(in super::super) const ROBUST: usize = 23;
     /// Signals that can't be blocked: `SIGKILL`, `SIGSTOP`.
     pub(in super::super) const UNBLOCKABLE: u64 = 1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1);
     /// All of them.
-    pub(in super::super) const ALL: u32 = 0x007f_03fe;
+    pub(in super::super) const ALL: u32 = 0x01ff_03fe;
 }
 
 /// What a stub loads before it returns to guest code.

@@ -19,6 +19,8 @@
 //! The guest may jump anywhere in here. It can do no more by that than the filter allows the stub, in its own address
 //! space.
 
+use super::answers;
+use super::filter::AUDIT_ARCH_X86_64;
 use super::input;
 use super::layout::{self, answer, call, command, context, control, field, frame, load, outcome, waiting};
 use super::shared::CONTEXT_SIZE;
@@ -50,6 +52,9 @@ std::arch::global_asm!(
     "cmp rax, rsp",
     "jne 99f",
     "21:",
+    "cmp edi, {SIGSYS}",
+    "je 26f",
+    "28:",
     "mov [rbx + {KIND}], edi",
     "cmp dword ptr [rbp + {C_FSGSBASE}], 0",
     "je 39f",
@@ -557,6 +562,22 @@ std::arch::global_asm!(
     GETPGID = const answer::GETPGID,
     GETSID = const answer::GETSID,
     ANSWER_FUTEX = const answer::FUTEX,
+    ANSWER_ARCH = const answer::ARCH,
+    ANSWER_ROBUST = const answer::ROBUST,
+    ANSWERS_MOST = const libc::SYS_set_robust_list,
+    ROBUST_LEN = const answers::ROBUST_LEN,
+    ROBUST_LIST = const field::WORDS + 8 * crate::Word::RobustList as usize,
+    CLEAR_TID = const field::WORDS + 8 * crate::Word::ClearTid as usize,
+    TID = const field::IDENTITY + 4 * crate::Identity::Gettid as usize,
+    TRAPS = const field::TRAPS,
+    SAVES = const input::SAVES,
+    SIGSYS = const libc::SIGSYS,
+    INFO_CODE = const 8,
+    INFO_NUMBER = const 24,
+    INFO_ARCH = const 28,
+    AUDIT_ARCH = const AUDIT_ARCH_X86_64.cast_signed(),
+    UC_RDI = const frame::REGS - 8 + 8 * 8,
+    UC_RAX = const frame::REGS - 8 + 13 * 8,
     ALTSTACK = const field::ALTSTACK,
     UC_ALTSTACK = const context::STACK,
     UC_REGS = const context::REGS,
@@ -753,7 +774,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_code_fits_its_page() {
+    fn the_code_fits_its_pages() {
         assert!((256..layout::CODE_LEN as usize).contains(&code().len()));
         assert!(announce() < layout::STUB + layout::CODE_LEN);
     }

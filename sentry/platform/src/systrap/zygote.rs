@@ -13,7 +13,9 @@ use abi::Errno;
 
 use super::fpu::Fpu;
 use super::hub::{Hub, STUB_LOOKS, Setup};
-use super::layout::{self, INTERRUPT, STUB, STUB_END, TASK_END, USER_END, call, command, control, field, frame};
+use super::layout::{
+    self, CODE_LEN, INTERRUPT, STUB, STUB_END, TASK_END, USER_END, call, command, control, field, frame,
+};
 use super::process::Proc;
 use super::shared::{CONTEXT_SIZE, Shared};
 use super::thread::{IDLE, Thread};
@@ -107,14 +109,14 @@ impl Drop for Region {
 impl Region {
     fn map(memory: &Memory) -> Result<Region, PlatformError> {
         let (read, write) = (libc::PROT_READ, libc::PROT_READ | libc::PROT_WRITE);
-        map_here(STUB, PAGE, write, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, None)?;
+        map_here(STUB, CODE_LEN as usize, write, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, None)?;
         let region = Region;
         let code = stub::code();
         let place: *mut u8 = std::ptr::with_exposed_provenance_mut(STUB as usize);
-        // SAFETY: the page was just mapped writable, and the code is shorter than a page (unit test).
-        unsafe { std::ptr::copy_nonoverlapping(code.as_ptr(), place, code.len().min(PAGE)) };
-        // SAFETY: the page is the one just mapped.
-        if unsafe { libc::mprotect(place.cast(), PAGE, read | libc::PROT_EXEC) } != 0 {
+        // SAFETY: the pages were just mapped writable, and the code is shorter (unit test).
+        unsafe { std::ptr::copy_nonoverlapping(code.as_ptr(), place, code.len().min(CODE_LEN as usize)) };
+        // SAFETY: the pages are those just mapped.
+        if unsafe { libc::mprotect(place.cast(), CODE_LEN as usize, read | libc::PROT_EXEC) } != 0 {
             return Err(failed("protecting the stub")(host::last_errno()));
         }
         map_here(layout::CONTROL, PAGE, read, libc::MAP_SHARED, Some(&memory.control_read))?;

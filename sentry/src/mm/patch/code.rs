@@ -5,7 +5,10 @@ const SHORT: usize = 2;
 /// Length of `jmp rel32`.
 pub(super) const JUMP: usize = 5;
 /// Bytes looked at before the `syscall`'s end.
-pub(super) const BEFORE: usize = 10;
+pub(super) const BEFORE: usize = 15;
+/// Length of `lea` with a displacement of 32 bits, and of the opcode, prefix and register before that.
+const LEA: usize = 7;
+const LEA_HEAD: usize = 3;
 /// Bytes around a site in which padding is in reach of a short jump.
 const NEAR: u64 = 128;
 /// What assemblers fill up with between functions, at least as long as a long jump.
@@ -50,8 +53,8 @@ pub(super) struct Found {
     pub(super) start: u64,
     /// Where the call returns to.
     pub(super) resume: u64,
-    /// That instruction.
-    pub(super) displaced: Vec<u8>,
+    /// That instruction, as it stands there.
+    displaced: Vec<u8>,
     /// Padding for the long jump, where the instruction has no room for it.
     pub(super) pad: Option<u64>,
 }
@@ -75,8 +78,36 @@ pub(super) fn recognise(code: &[u8], number: u64) -> Option<usize> {
         [.., 0x40..=0x4f | 0x66, 0xbf, 0x9c, 0xff, 0xff, 0xff] => None,
         // mov edi, AT_FDCWD: the loader's `open`, whose number stands further up
         [.., 0xbf, 0x9c, 0xff, 0xff, 0xff] => Some(5),
+        // With a prefix this would be another instruction.
+        [.., 0x40..=0x4f | 0x66, 0xb8, _, _, _, _, 0x48, 0x8d, _, _, _, _, _] => None,
+        // mov eax, imm32; lea rsi or rdx, [… + disp32]: signal masks while a thread starts
+        [.., 0xb8, a, b, c, d, 0x48, 0x8d, operands, _, _, _, _]
+            if [*a, *b, *c, *d] == number && is_plain_lea(*operands) =>
+        {
+            Some(LEA)
+        }
         _ => None,
     }
+}
+
+/// Tells whether a `lea` with these operands loads rsi or rdx from another register, or from the place that it stands at, and a
+/// displacement of 32 bits.
+fn is_plain_lea(operands: u8) -> bool {
+    let (mode, target, base) = (operands >> 6, operands >> 3 & 7, operands & 7);
+    matches!(target, 2 | 6) && matches!((mode, base), (2, 0..=3 | 5..=7) | (0, 5))
+}
+
+/// Rewrites an instruction that is to stand `distance` bytes further up, so that it does the same there.
+fn moved(instruction: &[u8], distance: i64) -> Option<Vec<u8>> {
+    let mut moved = instruction.to_vec();
+    if let [0x48, 0x8d, operands, displacement @ ..] = moved.as_mut_slice()
+        && *operands & 0xc7 == 5
+    {
+        let bytes: [u8; LEA - LEA_HEAD] = (*displacement).try_into().ok()?;
+        let from_there = i64::from(i32::from_le_bytes(bytes)).checked_sub(distance)?;
+        displacement.copy_from_slice(&i32::try_from(from_there).ok()?.to_le_bytes());
+    }
+    Some(moved)
 }
 
 /// Finds padding that nobody executes, between a return and an aligned function. `from` is the end of the short jump.
@@ -112,6 +143,11 @@ pub(super) fn find(code: &Code, now: &Code, resume: u64, number: u64) -> Option<
 }
 
 impl Found {
+    /// Returns the instruction as it is to stand in a thunk.
+    pub(super) fn displaced(&self, thunk: u64) -> Option<Vec<u8>> {
+        moved(&self.displaced, thunk.cast_signed().checked_sub(self.start.cast_signed())?)
+    }
+
     /// Returns the bytes of the site that change.
     pub(super) fn len(&self) -> usize {
         if self.pad.is_some() { SHORT } else { JUMP }
@@ -160,6 +196,23 @@ mod tests {
         let at = [0xbf, 0x9c, 0xff, 0xff, 0xff];
         assert_eq!(recognised(&at, 257), Some((0xff9, at.to_vec())));
         assert_eq!(recognise(&[0x90, 0x31, 0xc0, 0x0f, 0x05], 0), Some(2));
+        // lea rsi, [rbx + …]; lea rdx, [rdi + …]; lea rsi, [rip + …]
+        for operands in [0xb3, 0x97, 0x35] {
+            let lea = [0x48, 0x8d, operands, 0xf0, 0x08, 0, 0];
+            assert_eq!(recognised(&[&[0xb8, 14, 0, 0, 0], &lea[..]].concat(), 14), Some((0xff7, lea.to_vec())));
+        }
+    }
+
+    #[test]
+    fn what_depends_on_its_place_is_rewritten() {
+        let lea = |displacement: i32| [&[0x48, 0x8d, 0x35], &displacement.to_le_bytes()[..]].concat();
+        let found = |displacement| Found { start: 0x5000, resume: 0x5009, displaced: lea(displacement), pad: None };
+        assert_eq!(found(0x100).displaced(0x4000), Some(lea(0x1100)));
+        assert_eq!(found(-0x100).displaced(0x7000), Some(lea(-0x2100)));
+        assert_eq!(found(i32::MAX).displaced(0x4fff), None);
+        let plain = [0x48, 0x8d, 0xb3, 0xf0, 0x08, 0, 0];
+        let found = Found { displaced: plain.to_vec(), ..found(0) };
+        assert_eq!(found.displaced(0x4000), Some(plain.to_vec()));
     }
 
     #[test]
@@ -173,6 +226,15 @@ mod tests {
         assert_eq!(recognised(&[0xbf, 0x9b, 0xff, 0xff, 0xff], 257), None);
         assert_eq!(recognise(&[0x90, 0x31, 0xc0, 0x0f, 0x05], 1), None);
         assert_eq!(recognise(&[0x0f, 0x05], 1), None);
+        // Other registers, a scaled index, a short displacement, another number, none right before, a prefix.
+        let lea = |mov: [u8; 6], operands: u8| [&mov[..], &[0x48, 0x8d, operands, 0, 0, 0, 0]].concat();
+        let mov = [0x90, 0xb8, 14, 0, 0, 0];
+        for operands in [0x83, 0x8b, 0xbb, 0xb4, 0x73, 0x33, 0xf3] {
+            assert_eq!(recognised(&lea(mov, operands), 14), None, "{operands:x}");
+        }
+        assert_eq!(recognised(&lea(mov, 0xb3), 13), None);
+        assert_eq!(recognised(&lea([0x90, 0xbf, 14, 0, 0, 0], 0xb3), 14), None);
+        assert_eq!(recognised(&lea([0x41, 0xb8, 14, 0, 0, 0], 0xb3), 14), None);
         // Not all of it is there.
         let whole = code(&[0xb8, 39, 0, 0, 0]);
         assert_eq!(find(&whole, &whole, 0x1001, 39), None);

@@ -23,7 +23,7 @@ const FIRST: u32 = 4;
 const EVERY: u32 = 16;
 /// Teachers at which all counts are halved.
 const OLD: u32 = 16;
-/// Most sites of all files, of some 50 bytes each.
+/// Most sites of all files, of some 60 bytes each.
 const MOST: usize = 2048;
 
 /// What must be alike in two processes for one to be led by the other: user, group, and how many filters of system calls
@@ -220,7 +220,7 @@ impl Learned {
 mod tests {
     use super::*;
 
-    const BEFORE_CALL: [u8; BEFORE] = [0x90, 0x90, 0x90, 0xb8, 39, 0, 0, 0, 0x0f, 0x05];
+    const BEFORE_CALL: [u8; BEFORE] = [0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0xb8, 39, 0, 0, 0, 0x0f, 0x05];
 
     fn key(inode: u64) -> FileKey {
         FileKey { class: Class::default(), device: DeviceId::new(8, 1), inode }

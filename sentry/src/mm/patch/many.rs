@@ -106,7 +106,7 @@ impl<'a> Draft<'a> {
         if at + self.patching.thunk_len() > self.region + REGION {
             return None;
         }
-        let thunk = self.patching.thunk(self.region, at, &found.displaced, found.resume)?;
+        let thunk = self.patching.thunk(self.region, at, &found.displaced(at)?, found.resume)?;
         let (jump, pad_jump) = found.jumps(at)?;
         let site = Site::of(&found, piece, self.region)?;
         changed.put(found.start, &jump)?;
@@ -397,7 +397,7 @@ mod tests {
     fn pieces_join_where_they_are_close() {
         let at = |resume: u64| Place { resume, number: 39, before: [0; BEFORE] };
         let places = [at(0x1100), at(0x1180), at(0x1400)];
-        assert_eq!(pieces(&places, &(0x1000..0x2000)), [0x10f6..0x1180, 0x13f6..0x1400]);
+        assert_eq!(pieces(&places, &(0x1000..0x2000)), [0x10f1..0x1180, 0x13f1..0x1400]);
         let cut = pieces(&places, &(0x1100..0x1178));
         assert_eq!((cut.len(), cut.first()), (1, Some(&(0x1100..0x1178))));
     }
