@@ -28,7 +28,7 @@ const LEN: u64 = 0x2_1234;
 /// A file, and what it holds.
 fn file() -> (Arc<OwnedFd>, Vec<u8>) {
     let file = rustix::fs::memfd_create("mapped", rustix::fs::MemfdFlags::CLOEXEC).expect("a file");
-    let bytes: Vec<u8> = (0..LEN).map(|at| (at * 31 >> 5) as u8).collect();
+    let bytes: Vec<u8> = (0..LEN).map(|at| ((at * 31) >> 5) as u8).collect();
     assert_eq!(rustix::io::pwrite(&file, &bytes, 0), Ok(bytes.len()));
     (Arc::new(file), bytes)
 }
