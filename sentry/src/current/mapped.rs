@@ -70,19 +70,20 @@ impl Current {
 
     /// The same of a write.
     pub fn has_written(&mut self, file: &Arc<File>, pos: Option<u64>, count: u64) {
-        // Whoever only makes the file longer finds nothing to replace.
-        let pos = pos.map(|pos| pos.saturating_add(count));
-        if self.mm.own.is_possible() && file.is_regular() && self.is_only_writer(file) {
-            self.has_moved(file, pos, count, Direction::Write);
-        }
+        self.has_moved(file, pos, count, Direction::Write);
     }
 
     fn has_moved(&mut self, file: &Arc<File>, pos: Option<u64>, count: u64, direction: Direction) {
-        if !self.mm.own.is_possible() || !file.is_regular() || !file.is_used_often(count) || self.own_change.is_some() {
+        if !self.mm.own.is_possible() || !file.is_regular() || self.own_change.is_some() {
             return;
         }
-        let next = pos.unwrap_or_else(|| file.position());
+        let end = pos.map_or_else(|| file.position(), |pos| pos.saturating_add(count));
         let write = direction == Direction::Write;
+        if !file.is_used_often(end, count) || (write && !self.is_only_writer(file)) {
+            return;
+        }
+        // Whoever reads the same again is to find it there; whoever makes the file longer finds nothing to replace.
+        let next = if write { end } else { end.saturating_sub(count) };
         let stored = if write { file.ops.replaceable(next, 1) } else { file.ops.stored(next, 1) };
         let Some((host, _)) = stored else { return };
         if let Some(mapped) = map(file, write)

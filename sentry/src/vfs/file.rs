@@ -62,6 +62,8 @@ pub struct File {
     pub created: AtomicBool,
     /// What reads and writes have cost that a mapping would have saved.
     cost: AtomicU32,
+    /// The end of what was read or written.
+    reached: AtomicU64,
     pos: Mutex<u64>,
     /// Mirrors `pos`, for those who look while an operation holds it (`/proc/self/fdinfo` of itself).
     seen: AtomicU64,
@@ -124,6 +126,7 @@ impl File {
             rw_hint: AtomicU64::new(0),
             created: AtomicBool::new(false),
             cost: AtomicU32::new(0),
+            reached: AtomicU64::new(0),
             pos: Mutex::new(Level::Offset, 0),
             seen: AtomicU64::new(0),
         })
@@ -271,9 +274,15 @@ impl File {
         self.usage.as_ref().is_some_and(FileUse::is_only)
     }
 
-    /// Counts a read or write of so many bytes; tells, once in a while, that there were enough of them to be worth a mapping.
-    pub(crate) fn is_used_often(&self, count: u64) -> bool {
-        let cost = 1 + u32::try_from(count / PER_COST).unwrap_or(WORTH).min(WORTH);
+    /// Counts a read or write that ends at `end`; tells, once in a while, that there were enough of them to be worth a mapping.
+    /// What is moved for the first time has the host make pages present there, which for many bytes costs more than it saves.
+    pub(crate) fn is_used_often(&self, end: u64, count: u64) -> bool {
+        let is_new = self.reached.fetch_max(end, Ordering::Relaxed) <= end.saturating_sub(count);
+        let cost = match count / PER_COST {
+            0 => 1,
+            _ if is_new => return false,
+            more => 1 + u32::try_from(more).unwrap_or(WORTH).min(WORTH),
+        };
         let before = self.cost.fetch_add(cost, Ordering::Relaxed);
         let often = before + cost >= WORTH;
         if often {

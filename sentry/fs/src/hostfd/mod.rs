@@ -250,21 +250,29 @@ impl HostFd {
     }
 
     fn write_stream(&self, src: &mut dyn IoSrc) -> Result<usize, Errno> {
-        let mut buf = vec![0; src.remaining().min(CHUNK)];
+        let mut buf = vec![0; src.remaining().min(self.most_at_once())];
         let taken = src.take(&mut buf)?;
         let bytes = &buf[..taken];
         let result = self.without_waiting(
             Ready::OUT,
             || rustix::io::pwritev2(&self.fd, &[IoSlice::new(bytes)], u64::MAX, ReadWriteFlags::NOWAIT),
             || {
-                // After a poll a pipe takes PIPE_BUF bytes at least; more might wait.
-                let own = matches!(self.nature, Nature::OwnTerminal | Nature::OwnFifo);
-                let bytes = if own { bytes } else { &bytes[..bytes.len().min(512)] };
+                let bytes = &bytes[..bytes.len().min(self.most_at_once())];
                 rustix::io::retry_on_intr(|| rustix::io::write(&self.fd, bytes))
             },
         );
         src.untake(taken - result.as_ref().copied().unwrap_or(0).min(taken));
         result
+    }
+
+    /// Returns the most bytes of one write. After a poll a pipe takes `PIPE_BUF` bytes, and a terminal some hundred; more might
+    /// wait.
+    fn most_at_once(&self) -> usize {
+        match self.nature {
+            _ if !self.must_poll.load(Ordering::Relaxed) => CHUNK,
+            Nature::Stream if self.kind == FileKind::Fifo => 4096,
+            _ => 512,
+        }
     }
 
     fn check_job(&self, signal: abi::signal::Signal) -> Result<(), Errno> {
