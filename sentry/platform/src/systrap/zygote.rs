@@ -31,7 +31,7 @@ const LOWEST: u64 = 0x1_0000;
 /// How long the zygote may take for one step.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long we wait for a step without sleeping.
-const SOON: Duration = Duration::from_micros(300);
+const SOON: Duration = Duration::from_millis(1);
 /// How often we look for the end of a step before we ask the host about anything.
 const ROUNDS: u32 = 1000;
 
@@ -397,17 +397,26 @@ pub(super) fn make(options: Options) -> Result<(std::sync::Arc<Hub>, std::sync::
 /// What the sentry and the stub have to do with `rseq`: the C library registers an area for the sentry's thread, and the
 /// host would go on writing there in the child.
 fn rseq_area() -> Option<(u64, u32)> {
-    // SAFETY: looks up a name.
-    let offset = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_offset".as_ptr()) };
-    // SAFETY: looks up a name.
-    let size = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_size".as_ptr()) };
+    let (offset, size): (*const i64, *const u32);
+    // SAFETY: loads two addresses from the program's own table, where libraries before glibc 2.35 leave 0.
+    unsafe {
+        std::arch::asm!(
+            ".weak __rseq_offset",
+            ".weak __rseq_size",
+            "mov {}, qword ptr [rip + __rseq_offset@GOTPCREL]",
+            "mov {}, qword ptr [rip + __rseq_size@GOTPCREL]",
+            out(reg) offset,
+            out(reg) size,
+            options(nostack, readonly, preserves_flags),
+        );
+    }
     if offset.is_null() || size.is_null() {
         return None;
     }
     // SAFETY: documented by glibc: a `const ptrdiff_t`.
-    let offset = unsafe { *offset.cast::<i64>() };
+    let offset = unsafe { *offset };
     // SAFETY: documented by glibc: a `const unsigned int`.
-    let size = unsafe { *size.cast::<u32>() };
+    let size = unsafe { *size };
     let base: u64;
     // SAFETY: the first word of the thread control block is its own address (x86-64 TLS ABI).
     unsafe { std::arch::asm!("mov {}, fs:0", out(reg) base) };
