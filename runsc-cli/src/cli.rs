@@ -7,7 +7,7 @@ mod overrides;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use sentry_platform::systrap::Spin;
 
 use crate::compat_flags;
@@ -401,10 +401,36 @@ const COMMANDS: &[&str] = &[
 /// Parses a command line, gVisor's single-dash flags included.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let mut ignored = Vec::new();
-    let mut cli = Cli::try_parse_from(normalise(args, &mut ignored)?)?;
+    let words = normalise(args, &mut ignored)?;
+    let mut cli = match lean(&words) {
+        Some(cli) => cli,
+        None => Cli::try_parse_from(words)?,
+    };
     cli.global.ignored = ignored;
     Ok(cli)
 }
+
+/// Parses with nothing but the flags of one command: to make the parsers of all others takes longer than the rest. `None` where
+/// that fails: then the whole parser has to say why, or finds another command.
+fn lean(words: &[OsString]) -> Option<Cli> {
+    let (name, args) = words.iter().find_map(|word| LEAN.iter().find(|(name, _)| *word == **name))?;
+    let parser = Global::augment_args(clap::Command::new("runsc").subcommand_required(true));
+    let parser = parser.disable_help_flag(true).disable_help_subcommand(true);
+    let matches = parser.subcommand(args(clap::Command::new(*name))).try_get_matches_from(words).ok()?;
+    Cli::from_arg_matches(&matches).ok()
+}
+
+/// What the life of a container consists of.
+const LEAN: &[(&str, fn(clap::Command) -> clap::Command)] = &[
+    ("do", DoArgs::augment_args),
+    ("run", RunArgs::augment_args),
+    ("create", CreateArgs::augment_args),
+    ("start", IdArgs::augment_args),
+    ("state", IdArgs::augment_args),
+    ("exec", ExecArgs::augment_args),
+    ("kill", KillArgs::augment_args),
+    ("delete", DeleteArgs::augment_args),
+];
 
 /// Finds `--log` and `--log-format` on a command line that doesn't parse.
 pub(crate) fn log_flags(args: impl IntoIterator<Item = OsString>) -> (Option<PathBuf>, LogFormat) {
@@ -586,6 +612,36 @@ mod tests {
         assert_eq!(cli.global.ignored, ["vfs2", "qdisc", "dcache", "lisafs", "directfs"]);
         let Command::Do(args) = cli.command else { panic!("not do") };
         assert_eq!(args.command, ["ls", "--directfs"]);
+    }
+
+    #[test]
+    fn the_lean_parser_understands_what_the_whole_one_does() {
+        let words = |line: &str| normalise(line.split(' ').map(OsString::from), &mut Vec::new()).unwrap();
+        for line in [
+            "runsc --root /r --log /l --log-format json --systemd-cgroup create --bundle /b --pid-file /p -no-pivot web",
+            "runsc --root create create -b /b web",
+            "runsc --debug=false start web",
+            "runsc state web --platform ptrace",
+            "runsc delete -force web other",
+            "runsc run --detach --keep web",
+            "runsc exec -e A=b --cwd / web delete --force",
+            "runsc do --volume /a:/b -- run --help",
+        ] {
+            let whole = Cli::try_parse_from(words(line)).map_err(|error| error.to_string());
+            let lean = lean(&words(line)).ok_or("not understood");
+            assert_eq!(format!("{:?}", lean.ok()), format!("{:?}", whole.ok()), "{line}");
+        }
+        for line in [
+            "runsc",
+            "runsc list",
+            "runsc --root run list",
+            "runsc --root state kill web KILL",
+            "runsc state --help",
+            "runsc do",
+            "runsc create -x",
+        ] {
+            assert!(lean(&words(line)).is_none(), "{line}");
+        }
     }
 
     #[test]
