@@ -155,6 +155,7 @@ fn detach(args: &ExecArgs, record: &Record, channel: &Channel, console: Option<&
         args: vec![CString::from(c"runsc-exec"), CString::from(c"exec-wait")],
         env: Vec::new(),
         namespaces: 0,
+        later_namespaces: 0,
         uid_map: Vec::new(),
         gid_map: Vec::new(),
         becomes_root: false,

@@ -47,8 +47,6 @@ pub(crate) fn block_signals() -> Result<SignalFd> {
 
 /// Waits for the end of a sandbox; returns the exit status for the caller.
 pub(crate) fn wait(sandbox: Sandbox, signals: &SignalFd) -> Result<u8> {
-    // Whatever comes now takes its time: nothing that was needed until here is.
-    sentry_platform::trim::trim();
     let status = serve(&sandbox, signals);
     abandon(&sandbox);
     status
@@ -56,18 +54,32 @@ pub(crate) fn wait(sandbox: Sandbox, signals: &SignalFd) -> Result<u8> {
 
 /// Ends a sandbox: the sentry's death takes every process of its pid namespace with it.
 pub(crate) fn abandon(sandbox: &Sandbox) {
-    end(sandbox.sentry.pid);
-    end(sandbox.gofer.pid);
+    // Both take a while, side by side.
+    kill(sandbox.sentry.pid);
+    kill(sandbox.gofer.pid);
+    reap(sandbox.sentry.pid);
+    reap(sandbox.gofer.pid);
 }
 
+/// How long a program runs before this process lets go of memory, some of which it needs to end.
+const SHORT: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+
 fn serve(sandbox: &Sandbox, signals: &SignalFd) -> Result<u8> {
-    let mut gofer_ended = false;
+    let (mut gofer_ended, mut at_rest) = (false, false);
     loop {
         let mut fds = [interest(sandbox.control.as_fd()), interest(signals.as_fd())];
         // What the sentry has said before comes first.
-        let timeout = gofer_ended.then_some(Timespec { tv_sec: 0, tv_nsec: 0 });
+        let timeout = match gofer_ended {
+            true => Some(Timespec { tv_sec: 0, tv_nsec: 0 }),
+            false => (!at_rest).then_some(SHORT),
+        };
         match poll(&mut fds, timeout.as_ref()) {
             Ok(0) if gofer_ended => bail!("{}", gofer_failure(sandbox)),
+            Ok(0) => {
+                // Whatever comes now takes its time: nothing that was needed until here is.
+                sentry_platform::trim::trim();
+                at_rest = true;
+            }
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => bail!("waiting for the sandbox: {error}"),
         }
@@ -156,8 +168,16 @@ fn gofer_failure(sandbox: &Sandbox) -> String {
 
 /// Ends a process that we have started, and takes its status.
 pub(super) fn end(pid: i32) {
-    let pid = Pid::from_raw(pid);
+    kill(pid);
+    reap(pid);
+}
+
+fn kill(pid: i32) {
     // It may have ended by itself.
-    let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
-    let _ = waitpid(pid, None);
+    let _ = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
+}
+
+fn reap(pid: i32) {
+    // Nobody wants its status.
+    let _ = waitpid(Pid::from_raw(pid), None);
 }

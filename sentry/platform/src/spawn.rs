@@ -34,6 +34,8 @@ pub struct Spawn<'a> {
     pub env: Vec<CString>,
     /// Namespaces to make.
     pub namespaces: Namespaces,
+    /// Further ones, which the process makes itself while the caller goes on.
+    pub later_namespaces: Namespaces,
     /// Written when a user namespace is among them.
     pub uid_map: Vec<IdMap>,
     /// Written when a user namespace is among them.
@@ -140,6 +142,7 @@ impl Spawn<'_> {
                 sources: &sources,
                 joins: &joins,
                 stdio: stdio.as_ref().map(AsRawFd::as_raw_fd),
+                namespaces: self.later_namespaces,
                 becomes_root: self.becomes_root,
                 dies_with_caller: self.dies_with_caller,
                 go: go_read.as_raw_fd(),
@@ -204,6 +207,7 @@ pub fn user_namespace(uid_map: Vec<IdMap>, gid_map: Vec<IdMap>) -> io::Result<Ow
         args: Vec::new(),
         env: Vec::new(),
         namespaces: libc::CLONE_NEWUSER,
+        later_namespaces: 0,
         uid_map,
         gid_map,
         becomes_root: false,
@@ -226,6 +230,7 @@ struct Plan<'a> {
     sources: &'a [RawFd],
     joins: &'a [RawFd],
     stdio: Option<RawFd>,
+    namespaces: Namespaces,
     becomes_root: bool,
     dies_with_caller: bool,
     go: RawFd,
@@ -267,6 +272,10 @@ fn prepare(plan: &Plan<'_>) -> Result<(), i32> {
         if unsafe { libc::write(*list, b"0".as_ptr().cast(), 1) } != 1 {
             return Err(last_errno());
         }
+    }
+    // SAFETY: unshare touches no memory; the child of a fork has one thread.
+    if plan.namespaces != 0 && unsafe { libc::unshare(plan.namespaces) } < 0 {
+        return Err(last_errno());
     }
     if plan.becomes_root {
         become_root()?;
