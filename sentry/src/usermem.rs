@@ -42,6 +42,16 @@ impl UserMem {
         self.0.write(addr.raw(), &buf[..len])
     }
 
+    /// As [`UserMem::read_partial`], from several places in order, whose lengths add up to the buffer's.
+    pub(crate) fn read_places(&self, places: &[(u64, usize)], buf: &mut [u8]) -> usize {
+        self.0.read_list(places, buf)
+    }
+
+    /// As [`UserMem::write_partial`], to several places in order, whose lengths add up to the buffer's.
+    pub(crate) fn write_places(&self, places: &[(u64, usize)], buf: &[u8]) -> usize {
+        self.0.write_list(places, buf)
+    }
+
     /// Fills the buffer, or `EFAULT`.
     pub fn read_bytes(&self, addr: UserAddr, buf: &mut [u8]) -> Result<(), Errno> {
         if self.read_partial(addr, buf) == buf.len() { Ok(()) } else { Err(Errno::EFAULT) }

@@ -247,6 +247,9 @@ pub trait Patching: Send + Sync {
     fn return_address(&self, offset: u64, regs: &Registers) -> u64;
 }
 
+/// Most places of one copy.
+pub const PLACES: usize = 16;
+
 /// One guest memory.
 pub trait AddressSpace: Send + Sync {
     /// Copies from guest memory until the buffer is full or memory can't be read; returns the bytes copied.
@@ -254,6 +257,32 @@ pub trait AddressSpace: Send + Sync {
 
     /// Copies to guest memory until all is written or memory can't be written; returns the bytes copied.
     fn write(&self, addr: u64, buf: &[u8]) -> usize;
+
+    /// As [`AddressSpace::read`], from several places in order, at most [`PLACES`], with lengths that add up to the buffer's.
+    fn read_list(&self, places: &[(u64, usize)], buf: &mut [u8]) -> usize {
+        let mut done = 0;
+        for (addr, len) in places {
+            let got = self.read(*addr, &mut buf[done..done + len]);
+            done += got;
+            if got < *len {
+                break;
+            }
+        }
+        done
+    }
+
+    /// As [`AddressSpace::write`], to several places in order, at most [`PLACES`], with lengths that add up to the buffer's.
+    fn write_list(&self, places: &[(u64, usize)], buf: &[u8]) -> usize {
+        let mut done = 0;
+        for (addr, len) in places {
+            let put = self.write(*addr, &buf[done..done + len]);
+            done += put;
+            if put < *len {
+                break;
+            }
+        }
+        done
+    }
 
     /// Copies what came from this address with the system call that the caller is serving, as far as it is at hand; 0 where
     /// nothing is.

@@ -14,6 +14,7 @@ use zerocopy::IntoBytes;
 use super::layout::TASK_SIZE;
 use crate::Current;
 use crate::usermem::UserMem;
+use sentry_platform::PLACES;
 
 /// A list of guest buffers, checked.
 pub type IovecList = SmallVec<[Iovec; 8]>;
@@ -94,9 +95,31 @@ impl<'a> Cursor<'a> {
         None
     }
 
+    /// Returns where the next bytes stand, at most `most` of them, as far as so many places hold; and their number.
+    fn places(&self, most: usize) -> (SmallVec<[(u64, usize); PLACES]>, usize) {
+        let mut ahead = self.clone();
+        let (mut places, mut total) = (SmallVec::new(), 0);
+        while places.len() < PLACES && total < most {
+            let Some((addr, len)) = ahead.front() else { break };
+            let len = len.min(most - total);
+            places.push((addr.raw(), len));
+            ahead.advance(len);
+            total += len;
+        }
+        (places, total)
+    }
+
     fn advance(&mut self, bytes: usize) {
-        self.offset += bytes as u64;
         self.remaining -= bytes;
+        let mut left = bytes as u64;
+        while let Some(room) = self.list.get(self.index).map(|iovec| iovec.len - self.offset)
+            && left > room
+        {
+            left -= room;
+            self.index += 1;
+            self.offset = 0;
+        }
+        self.offset += left;
     }
 
     fn retreat(&mut self, bytes: usize) {
@@ -184,6 +207,16 @@ impl IoDst for UserDst<'_> {
         while done < data.len() {
             let Some((addr, room)) = self.cursor.front() else { break };
             let want = room.min(data.len() - done);
+            if done + want < data.len() {
+                let (places, total) = self.cursor.places(data.len() - done);
+                let put = self.mem.write_places(&places, &data[done..done + total]);
+                self.cursor.advance(put);
+                done += put;
+                if put < total {
+                    return if done == 0 { Err(Errno::EFAULT) } else { Ok(done) };
+                }
+                continue;
+            }
             let piece = &data[done..done + want];
             let leading = std::mem::take(&mut self.last);
             let later = want == data.len() && want <= leading && self.mem.write_last_bytes(addr, piece);
@@ -300,8 +333,14 @@ impl IoSrc for UserSrc<'_> {
         self.ahead.takes += 1;
         while done < buf.len() {
             let Some((addr, len)) = self.cursor.front() else { break };
-            let want = len.min(buf.len() - done);
-            let got = self.copy(addr, len, &mut buf[done..done + want]);
+            let mut want = len.min(buf.len() - done);
+            let got = if done + want < buf.len() && self.ahead.used == self.ahead.filled {
+                let (places, total) = self.cursor.places(buf.len() - done);
+                want = total;
+                self.mem.read_places(&places, &mut buf[done..done + total])
+            } else {
+                self.copy(addr, len, &mut buf[done..done + want])
+            };
             self.cursor.advance(got);
             done += got;
             if got == 0 {

@@ -178,9 +178,14 @@ pub(super) fn forget_input() {
     INPUT.set(None);
 }
 
+/// Tells whether so many bytes are likely to be read by a stub.
+pub(super) fn may_read(len: usize) -> bool {
+    len <= MOST && SERVES.get() && RESTING.get() == 0
+}
+
 /// Copies from guest memory what comes before the first byte that can't be read; returns the bytes. `None`: not in this way.
 pub(super) fn read(proc: &Arc<Proc>, addr: u64, buf: &mut [u8]) -> Option<usize> {
-    if !SERVES.get() || buf.is_empty() || buf.len() > MOST {
+    if buf.is_empty() || buf.len() > MOST || !SERVES.get() {
         return None;
     }
     let resting = RESTING.get();

@@ -1,10 +1,13 @@
 //! Host calls that no library offers in the form needed here.
 
 use crate::counters::{Counter, count};
+use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use abi::Errno;
+use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
+use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus};
 
@@ -117,22 +120,30 @@ pub(super) fn tgkill(pid: i32, tid: i32, signal: i32) -> bool {
 
 /// Copies from another process; returns what was copied before the first page that can't be read.
 pub(super) fn read_memory(pid: i32, addr: u64, buf: &mut [u8]) -> usize {
-    count(Counter::CopiedByHost);
-    let local = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
-    let remote = libc::iovec { iov_base: std::ptr::without_provenance_mut(addr as usize), iov_len: buf.len() };
-    // SAFETY: `local` describes a live buffer; `remote` is an address of another process.
-    let copied = unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) };
-    usize::try_from(copied).unwrap_or(0)
+    let len = buf.len();
+    read_list(pid, &[place(addr, len)], buf)
 }
 
 /// Copies to another process; returns what was copied before the first page that can't be written.
 pub(super) fn write_memory(pid: i32, addr: u64, buf: &[u8]) -> usize {
+    write_list(pid, &[place(addr, buf.len())], buf)
+}
+
+/// Returns a place in another process as the host wants it.
+pub(super) fn place(addr: u64, len: usize) -> RemoteIoVec {
+    RemoteIoVec { base: addr as usize, len }
+}
+
+/// Copies from several places of another process; returns what was copied, perhaps less than could be.
+pub(super) fn read_list(pid: i32, places: &[RemoteIoVec], buf: &mut [u8]) -> usize {
     count(Counter::CopiedByHost);
-    let local = libc::iovec { iov_base: buf.as_ptr().cast_mut().cast(), iov_len: buf.len() };
-    let remote = libc::iovec { iov_base: std::ptr::without_provenance_mut(addr as usize), iov_len: buf.len() };
-    // SAFETY: `local` describes a live buffer, which is only read; `remote` is an address of another process.
-    let copied = unsafe { libc::process_vm_writev(pid, &raw const local, 1, &raw const remote, 1, 0) };
-    usize::try_from(copied).unwrap_or(0)
+    process_vm_readv(Pid::from_raw(pid), &mut [IoSliceMut::new(buf)], places).unwrap_or(0)
+}
+
+/// Copies to several places of another process; returns what was copied, perhaps less than could be.
+pub(super) fn write_list(pid: i32, places: &[RemoteIoVec], buf: &[u8]) -> usize {
+    count(Counter::CopiedByHost);
+    process_vm_writev(Pid::from_raw(pid), &[IoSlice::new(buf)], places).unwrap_or(0)
 }
 
 /// Gives the memory of a part of a file back to the host; it reads as zeros afterwards.

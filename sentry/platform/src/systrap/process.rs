@@ -5,8 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
+use nix::sys::uio::RemoteIoVec;
 use rustix::process::WaitIdStatus;
 use sentry_sync::{Level, Mutex};
+use smallvec::SmallVec;
 
 use super::Copies;
 use super::hub::Hub;
@@ -15,7 +17,7 @@ use super::present::{self, Present};
 use super::reuse::Kept;
 use super::thread::Thread;
 use super::{copier, host, layout};
-use crate::{AddressSpace, Death, FileBytes, Short};
+use crate::{AddressSpace, Death, FileBytes, PLACES, Short};
 
 /// What the sentry keeps of a stub process until it is reaped.
 pub(super) struct Proc {
@@ -183,6 +185,12 @@ impl Process {
 }
 
 impl Process {
+    /// Returns places as the host wants them, if all lie where the guest may use memory.
+    fn remote(&self, places: &[(u64, usize)]) -> Option<SmallVec<[RemoteIoVec; PLACES]>> {
+        let inside = |(addr, len): &(u64, usize)| self.reach(*addr, *len) == *len;
+        places.iter().map(|it| inside(it).then(|| host::place(it.0, it.1))).collect()
+    }
+
     /// Returns the number of those that sleep on words of the same class, which the stubs of the process look at and may
     /// write. Who falsifies it loses wake-ups of its own.
     fn sleepers(&self, addr: u64) -> &AtomicU32 {
@@ -193,6 +201,19 @@ impl Process {
     fn hosted(&self, addr: u64) -> &AtomicU32 {
         self.leader.shared.u32(field::HOSTED + layout::class_of(addr))
     }
+}
+
+/// Copies place by place until one can't be copied as a whole: the host says only roughly how far it has got.
+fn each(places: &[(u64, usize)], mut copy: impl FnMut(u64, Range<usize>) -> usize) -> usize {
+    let mut done = 0;
+    for (addr, len) in places {
+        let copied = copy(*addr, done..done + len);
+        done += copied;
+        if copied < *len {
+            break;
+        }
+    }
+    done
 }
 
 impl AddressSpace for Process {
@@ -222,6 +243,22 @@ impl AddressSpace for Process {
         copier::forget_input();
         let len = self.reach(addr, buf.len());
         present::write(&self.hub, &self.proc, addr, &buf[..len])
+    }
+
+    fn read_list(&self, places: &[(u64, usize)], buf: &mut [u8]) -> usize {
+        copier::write_pending();
+        // The waiting stub is quicker with each of a few bytes.
+        let remote = if places.iter().all(|(_, len)| copier::may_read(*len)) { None } else { self.remote(places) };
+        let done = remote.map_or(0, |list| host::read_list(self.proc.pid, &list, buf));
+        if done == buf.len() { done } else { each(places, |addr, part| self.read(addr, &mut buf[part])) }
+    }
+
+    fn write_list(&self, places: &[(u64, usize)], buf: &[u8]) -> usize {
+        copier::write_pending();
+        copier::forget_input();
+        let remote = self.remote(places).filter(|_| !self.hub.setup.limits.is_tight());
+        let done = remote.map_or(0, |list| host::write_list(self.proc.pid, &list, buf));
+        if done == buf.len() { done } else { each(places, |addr, part| self.write(addr, &buf[part])) }
     }
 
     fn peek(&self, addr: u64, buf: &mut [u8]) -> usize {

@@ -13,6 +13,7 @@ use crate::guest_code;
 
 pub(crate) const CASES: &[Case] = &[
     ("memory_copies_stop_at_the_faulting_page", memory_copies_stop_at_the_faulting_page),
+    ("copies_of_several_places_stop_at_the_faulting_byte", copies_of_several_places_stop_at_the_faulting_byte),
     ("memory_outside_the_user_range_is_out_of_reach", memory_outside_the_user_range_is_out_of_reach),
     ("a_batch_stops_at_its_first_failure", a_batch_stops_at_its_first_failure),
     ("long_batches_are_performed_whole", long_batches_are_performed_whole),
@@ -56,6 +57,46 @@ fn memory_copies_stop_at_the_faulting_page(platform: &dyn Platform) {
     assert_eq!(guest.space.write(FAR + 0xffe, &[1; 8]), 2);
     assert_eq!(guest.space.read(FAR + 0xffe, &mut buf[..8]), 8);
     assert_eq!(guest.space.read(FAR, &mut []), 0);
+}
+
+fn copies_of_several_places_stop_at_the_faulting_byte(platform: &dyn Platform) {
+    let mut guest = Guest::new(platform, call_forever());
+    guest.ops(&[MemOp::MapAnonymous { addr: FAR, len: 0x4000, prot: rw(), flags: PRIVATE }]).expect("map");
+    let end = FAR + 0x4000;
+    let outside = platform.user_range().end;
+    let good = [(FAR + 0x2f00, 3), (FAR, 0x1800), (FAR + 0x1fff, 2), (FAR + 0x1900, 1)];
+    // What follows the good places, and how many of its bytes are there.
+    let tails =
+        [(FAR + 0x3800, 700, 700), (end - 5, 10, 5), (end, 4, 0), (end - 0x1001, 0x2000, 0x1001), (outside, 1, 0)];
+    for (addr, len, room) in tails {
+        for count in 0..=good.len() {
+            let mut places = good[..count].to_vec();
+            places.push((addr, len));
+            // Nothing comes after a fault.
+            places.push((FAR + 0x2800, 1));
+            let whole: usize = places.iter().map(|place| place.1).sum();
+            let reached = if room == len { whole } else { whole - 1 - len + room };
+            let bytes: Vec<u8> = (0..whole).map(|at| (at * 7 + count) as u8 | 1).collect();
+            guest.space.write(FAR, &[0; 0x4000]);
+            assert_eq!(guest.space.write_list(&places, &bytes), reached, "{places:x?}");
+            let mut at = 0;
+            for (addr, len) in &places {
+                let want = &bytes[at.min(reached)..(at + len).min(reached)];
+                let mut found = vec![0; want.len()];
+                assert_eq!(guest.space.read(*addr, &mut found), want.len());
+                assert_eq!(found, want, "{places:x?}");
+                at += len;
+            }
+            let mut found = vec![0; whole];
+            assert_eq!(guest.space.read_list(&places, &mut found), reached, "{places:x?}");
+            assert_eq!(found[..reached], bytes[..reached], "{places:x?}");
+            assert_eq!(guest.word(FAR + 0x2800) != 0, room == len);
+        }
+    }
+    let many: Vec<(u64, usize)> = (0..sentry_platform::PLACES as u64).map(|at| (FAR + at * 64, 64)).collect();
+    let mut found = [0; 64 * sentry_platform::PLACES];
+    assert_eq!(guest.space.read_list(&many, &mut found), found.len());
+    assert_eq!((guest.space.read_list(&[], &mut []), guest.space.write_list(&[], &[])), (0, 0));
 }
 
 fn memory_outside_the_user_range_is_out_of_reach(platform: &dyn Platform) {
