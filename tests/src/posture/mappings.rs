@@ -58,7 +58,7 @@ pub(super) fn violations(id: u32, code: Code, programs: &BTreeSet<Mapping>) -> V
             Code::Guest if line.start < GUEST_END || system => true,
             Code::Guest => {
                 pages += 1;
-                !writable && pages == 1 && line.mapping.name.is_empty() && line.mapping.len == 4096
+                !writable && pages == 1 && line.mapping.name.is_empty() && line.mapping.len == 8192
             }
         };
         if !fine {
