@@ -212,13 +212,13 @@ impl Plan<'_> {
         let log = debug_log(self.global, "boot")?;
         let mut fds: Vec<BorrowedFd<'_>> = vec![config.as_fd(), log.as_fd()];
         fds.extend(passed.iter().map(AsFd::as_fd));
-        let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-        let namespaces = namespaces | self.user_namespace(true);
+        let first = libc::CLONE_NEWPID | self.user_namespace(true);
+        let later = libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
         let started = match self.network {
-            Place::New => self.begin("boot", [namespaces | libc::CLONE_NEWNET, 0], fds, self.stdio),
-            Place::Callers => self.begin("boot", [namespaces, 0], fds, self.stdio),
+            Place::New => self.begin("boot", [first, later | libc::CLONE_NEWNET], fds, self.stdio),
+            Place::Callers => self.begin("boot", [first, later], fds, self.stdio),
             // Over none of its rights: it belongs to another user namespace than the sentry.
-            Place::Given(network) => network::inside(network, || self.begin("boot", [namespaces, 0], fds, self.stdio)),
+            Place::Given(network) => network::inside(network, || self.begin("boot", [first, later], fds, self.stdio)),
         };
         started.and_then(|begun| explained(begun.finish())).context("starting the sentry")
     }

@@ -90,11 +90,15 @@ impl Begun {
         match rustix::io::read(&self.error, &mut errno)? {
             0 => Ok(Child { pid: self.pid }),
             _ => {
-                // It ends by itself; its exit status says nothing new.
-                let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(self.pid), None);
+                self.reap();
                 Err(io::Error::from_raw_os_error(i32::from_ne_bytes(errno)))
             }
         }
+    }
+
+    /// Takes note of the end of a process that ends by itself. Its exit status says nothing new.
+    fn reap(&self) {
+        let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(self.pid), None);
     }
 }
 
@@ -156,12 +160,16 @@ impl Spawn<'_> {
         drop(go_read);
         drop(err_write);
         let pid = i32::try_from(pid).map_err(|_| io::Error::other("process id out of range"))?;
+        let begun = Begun { pid, error: err_read };
         match self.release(pid, go_write) {
-            Ok(()) => Ok(Begun { pid, error: err_read }),
+            Ok(()) => Ok(begun),
+            // Without its go it ends by itself and complains of that, if of nothing that came first.
             Err(error) => {
-                // Without its go it ends by itself; its exit status says nothing new.
-                let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None);
-                Err(error)
+                let mut own = [0; 4];
+                let complained = rustix::io::read(&begun.error, &mut own).is_ok_and(|len| len > 0);
+                begun.reap();
+                let own = i32::from_ne_bytes(own);
+                Err(if complained && own != libc::EPIPE { io::Error::from_raw_os_error(own) } else { error })
             }
         }
     }
@@ -261,6 +269,10 @@ fn prepare(plan: &Plan<'_>) -> Result<(), i32> {
     die_with_caller(plan)?;
     // SAFETY: closes this process's copy of the parent's end, so that the parent's death ends the read below.
     unsafe { libc::close(plan.go_other_end) };
+    // SAFETY: unshare touches no memory; the child of a fork has one thread.
+    if plan.namespaces != 0 && unsafe { libc::unshare(plan.namespaces) } < 0 {
+        return Err(last_errno());
+    }
     let mut byte = 0u8;
     // SAFETY: reads one byte into a live variable.
     let got = unsafe { libc::read(plan.go, (&raw mut byte).cast(), 1) };
@@ -272,10 +284,6 @@ fn prepare(plan: &Plan<'_>) -> Result<(), i32> {
         if unsafe { libc::write(*list, b"0".as_ptr().cast(), 1) } != 1 {
             return Err(last_errno());
         }
-    }
-    // SAFETY: unshare touches no memory; the child of a fork has one thread.
-    if plan.namespaces != 0 && unsafe { libc::unshare(plan.namespaces) } < 0 {
-        return Err(last_errno());
     }
     if plan.becomes_root {
         become_root()?;
