@@ -16,7 +16,7 @@ pub fn syscalls() -> String {
     text.push_str("is in the report of `cargo xtask compat`.\n\n");
     let _ = writeln!(text, "{served} supported, {partial} partial, {missing} missing.\n");
     text.push_str("| nr | call | support | handler | note |\n| --- | --- | --- | --- | --- |\n");
-    for entry in ENTRIES {
+    for entry in &ENTRIES {
         let (support, note) = match entry.support {
             Support::Full => ("supported", String::new()),
             Support::Partial(why) => ("partial", why.to_owned()),

@@ -7,7 +7,7 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use abi::Errno;
-use gofer_proto::{MAX_MESSAGE, Request, SeqPacket, Transport, TransportError, Writer};
+use gofer_proto::{Request, SeqPacket, Transport, TransportError, Writer};
 
 use crate::server::Server;
 
@@ -122,7 +122,7 @@ pub fn serve(
 
 /// Answers the requests of one connection until it is closed or its peer breaks the protocol; tells of each.
 pub(crate) fn connection(server: &Server, transport: &mut dyn Transport, answered: impl Fn()) {
-    let mut buf = vec![0; MAX_MESSAGE];
+    let mut buf = gofer_proto::buffer();
     let mut out = Writer::new();
     loop {
         let received = match transport.receive(&mut buf) {

@@ -36,6 +36,15 @@ pub const VERSION: u32 = 2;
 /// Most bytes of one message: the largest extended attribute (64 KiB) with its request around it.
 pub const MAX_MESSAGE: usize = 80 * 1024;
 
+/// Makes room for one message: so much that the C library asks the host for pages of their own, of which only those are there
+/// that have been written. Hardly any message fills three.
+pub fn buffer() -> Vec<u8> {
+    const OWN_PAGES: usize = 256 * 1024;
+    let mut room = vec![0; OWN_PAGES];
+    room.truncate(MAX_MESSAGE);
+    room
+}
+
 /// Most components of one walk.
 pub const MAX_WALK: usize = 64;
 

@@ -532,10 +532,11 @@ macro_rules! row_family {
 
 macro_rules! entries {
     ($($number:literal $name:ident($($arg:ident: $kind:expr),*) = $support:ident $(($($why:tt)*))? $($family:ident)?;)*) => {
-        /// Every declared call, ascending by number.
-        pub static ENTRIES: &[Entry] = {
+        /// Every declared call, ascending by number. By value: what a constant refers to is laid down anew in each crate that
+        /// refers to a part of it.
+        pub static ENTRIES: [Entry; [$($number),*].len()] = {
             use Kind::*;
-            &[$(Entry {
+            [$(Entry {
                 number: $number,
                 name: stringify!($name),
                 args: &[$(Arg { name: stringify!($arg), kind: $kind }),*],

@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use abi::Errno;
 use crossbeam::queue::SegQueue;
-use gofer_proto::{
-    Entry, Handle, MAX_FORGET, MAX_MESSAGE, Reply, Request, SeqPacket, Transport, TransportError, VERSION, Writer,
-};
+use gofer_proto::{Entry, Handle, MAX_FORGET, Reply, Request, SeqPacket, Transport, TransportError, VERSION, Writer};
 use sentry_sync::{Level, Mutex};
 
 use super::Shared;
@@ -87,7 +85,7 @@ impl Client {
             return Err(ConnectError::None);
         }
         let connection = |transport| {
-            let buf = vec![0; MAX_MESSAGE];
+            let buf = gofer_proto::buffer();
             Mutex::new(Level::Leaf, Connection { transport, out: Writer::new(), buf, last: 0, broken: false })
         };
         let client = Client {

@@ -116,7 +116,7 @@ fn socket_addresses_are_shown() {
 fn every_call_survives_every_argument() {
     let page = vec![0xff; 4096];
     let mem = memory(&[(0x1000, &page)]);
-    for entry in ENTRIES {
+    for entry in &ENTRIES {
         for value in [0, 1, 0x1000, 0x1ff8, u64::MAX, 1 << 63, 0x7fff_ffff, 0xffff_fffe] {
             let args = [value; 6];
             let mut texts = before(entry, &args, &mem, Limits::default());
