@@ -208,6 +208,46 @@ CASE(getrusage_and_times, "getrusage times") {
     T(t.tms_cutime + t.tms_cstime > 0);
 }
 
+static void use_and_give_back(long pages) {
+    char *p = anon(pages);
+    memset(p, 1, pages * PAGE);
+    munmap(p, pages * PAGE);
+}
+
+// What counts is the most at a time, of the programs before an exec as well, and the parent may ask at once.
+CASE(usage_of_memory_that_has_gone, "getrusage wait4 waitid execve vfork") {
+    struct rusage used;
+    int st, good = 0;
+    for (int i = 0; i < 10; i++) {
+        pid_t c = FORK(use_and_give_back(4096));
+        good += wait4(c, &st, 0, &used) == c && used.ru_maxrss > 16000 && used.ru_maxrss < 30000;
+        c = FORK(use_and_give_back(4096));
+        siginfo_t info;
+        good += !syscall(SYS_waitid, P_PID, c, &info, WEXITED, &used) && used.ru_maxrss > 16000 && used.ru_maxrss < 30000;
+    }
+    R(good);
+    pid_t c = FORK(use_and_give_back(8192));
+    waitpid(c, &st, 0);
+    getrusage(RUSAGE_CHILDREN, &used);
+    T(used.ru_maxrss > 32000 && used.ru_maxrss < 46000);
+    // A grandchild's counts only once it was waited for.
+    c = FORK({
+        pid_t g = FORK(use_and_give_back(16384));
+        if (waitpid(g, &st, 0) != g) _exit(1);
+        use_and_give_back(12288);
+    });
+    T(wait4(c, &st, 0, &used) == c && used.ru_maxrss > 64000);
+    getrusage(RUSAGE_SELF, &used);
+    T(used.ru_maxrss < 30000);
+    c = FORK(use_and_give_back(8192), execl("/bin/true", "true", NULL));
+    T(wait4(c, &st, 0, &used) == c && used.ru_maxrss > 32000 && used.ru_maxrss < 46000);
+    char *p = anon(8192);
+    memset(p, 1, 8192 * PAGE);
+    c = vfork();
+    if (c == 0) execl("/bin/true", "true", NULL), _exit(1);
+    T(wait4(c, &st, 0, &used) == c && used.ru_maxrss > 32000);
+}
+
 CASE(usage_of_memory, "getrusage wait4") {
     struct rusage before, after;
     getrusage(RUSAGE_SELF, &before);

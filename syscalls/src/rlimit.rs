@@ -94,6 +94,7 @@ fn own_usage(cur: &Current) -> Usage {
 
 /// Serves `getrusage(2)`.
 pub fn getrusage(cur: &mut Current, who: i32, usage: UserRef<Rusage>) -> Result<(), Errno> {
+    cur.process().await_peaks();
     let used = match who {
         RUSAGE_SELF => own_usage(cur),
         RUSAGE_CHILDREN => cur.process().children_usage(),

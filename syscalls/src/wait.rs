@@ -62,6 +62,11 @@ impl Rusage {
     }
 }
 
+/// Tells what a child has used, where the guest wants to know.
+fn write_usage(cur: &Current, at: UserRef<Rusage>, report: &Report) -> Result<(), Errno> {
+    if at.is_null() { Ok(()) } else { cur.mem.write(at, &Rusage::of(&report.usage())) }
+}
+
 /// Waits for a report; `None` where there is none and `nohang`.
 async fn wait(cur: &mut Current, which: Which, options: Options, nohang: bool) -> Result<Option<Report>, SysError> {
     let look = || match try_wait(&cur.task, which, &options) {
@@ -104,7 +109,7 @@ pub fn wait4(cur: &mut Current, pid: Pid, status: UserRef<i32>, options: u32, ru
         };
         let Some(report) = wait(cur, which, wanted, options & flag::WNOHANG != 0).await? else { return Ok(0) };
         cur.mem.write_opt(status, &report.status)?;
-        cur.mem.write_opt(rusage, &Rusage::of(&report.usage))?;
+        write_usage(cur, rusage, &report)?;
         Ok(u64::from(report.pid.0.cast_unsigned()))
     })
 }
@@ -169,7 +174,7 @@ async fn waitid_checked(
         return Err(Errno::EAGAIN.into());
     }
     if let Some(report) = &found {
-        cur.mem.write_opt(rusage, &Rusage::of(&report.usage))?;
+        write_usage(cur, rusage, report)?;
     }
     if !info.is_null() {
         // Linux writes the first fields only, and zeros where there is no news.

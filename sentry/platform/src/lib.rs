@@ -348,10 +348,26 @@ pub trait AddressSpace: Send + Sync {
         Vec::new()
     }
 
+    /// Returns what will tell what was resident at most, for an address space that nobody will use any more; `None` where the
+    /// platform doesn't find out.
+    fn peak(&self) -> Option<Arc<dyn Peak>> {
+        None
+    }
+
     /// Returns how many bytes are resident, 0 where the host can't be asked. Cheaper than [`AddressSpace::resident`].
     fn resident_now(&self) -> u64 {
         0
     }
+}
+
+/// What was resident at most of an address space that ends.
+pub trait Peak: Send + Sync {
+    /// Returns the bytes, if they are known by now. Takes no lock.
+    fn known(&self) -> Option<u64>;
+
+    /// Returns the bytes, having waited for the end of the address space; as many as there have been by now, if others look at
+    /// it still.
+    fn wait(&self) -> u64;
 }
 
 /// Bytes of a file, and where a mapping of an address space has them.

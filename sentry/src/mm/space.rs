@@ -96,6 +96,11 @@ impl Mm {
         self.users.load(Ordering::SeqCst) > 1
     }
 
+    /// Tells whether living threads have this memory.
+    pub(crate) fn is_used(&self) -> bool {
+        self.users.load(Ordering::SeqCst) > 0
+    }
+
     /// Returns a number that no other address space of the sandbox has or had.
     pub fn id(&self) -> u64 {
         self.id

@@ -164,8 +164,7 @@ pub async fn exec(cur: &mut Current, request: ExecRequest) -> Result<(), Errno> 
     // From here on nothing fails.
     release_memory(cur).await;
     let task = Arc::clone(&cur.task);
-    let resident = cur.mm.space().resident_now();
-    task.process.note_resident(resident);
+    task.process.note_end_of(&cur.mm);
     task.signals.answers.leave();
     task.set_interrupt(loaded.context.interrupter());
     task.mm.store(Arc::clone(&loaded.mm));

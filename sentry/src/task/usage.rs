@@ -2,14 +2,17 @@
 //!
 //! Time that the kernel spends on a process's behalf isn't in it, nor are faults in memory that the kernel touches.
 //! Reading everything takes the host several microseconds, so a thread that ends leaves its exact time, but its faults
-//! and its share of system time only as far as somebody has asked before; and a process that ends leaves what was
-//! resident then, which may be less than what once was.
+//! and its share of system time only as far as somebody has asked before. What was resident of a process at most, the host tells
+//! when it has taken the memory apart, which takes longer than to wait for its end: who asks before that waits. Where others go
+//! on using the memory it is what was resident at the end, which may be less than what once was.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use sentry_platform::ThreadFigures;
+use sentry_platform::{Peak, ThreadFigures};
 
 use super::{Process, ProcessEntry, Task};
+use crate::mm::Mm;
 
 /// What was used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +52,26 @@ impl From<ThreadFigures> for Usage {
     }
 }
 
+/// Address spaces that have come to their end, and of which it isn't known yet what was resident at most.
+#[derive(Clone, Default)]
+pub(super) struct Peaks(Vec<Arc<dyn Peak>>);
+
+impl Peaks {
+    /// Takes out those that are known, and raises a figure by them.
+    fn settle(&mut self, most: &mut u64) {
+        self.0.retain(|peak| {
+            let known = peak.known();
+            *most = known.unwrap_or(0).max(*most);
+            known.is_none()
+        });
+    }
+
+    /// Waits for all of them; returns the largest.
+    pub(super) fn wait(&self) -> u64 {
+        self.0.iter().map(|peak| peak.wait()).max().unwrap_or(0)
+    }
+}
+
 impl Task {
     /// Returns what this thread has used, memory apart. No figure falls from one answer to the next.
     pub fn usage(&self) -> Usage {
@@ -76,7 +99,7 @@ impl Task {
 impl Process {
     /// Returns what all threads have used, dead ones too. `entry` is this process's.
     pub fn usage(&self, entry: &ProcessEntry) -> Usage {
-        let mut usage = self.times.lock().dead_threads;
+        let mut usage = self.times.lock().settled().dead_threads;
         for thread in entry.threads.values() {
             usage.add(&thread.usage());
         }
@@ -92,25 +115,58 @@ impl Process {
 
     /// Returns what waited-for children and their descendants have used.
     pub fn children_usage(&self) -> Usage {
-        self.times.lock().children
+        self.times.lock().settled().children
+    }
+
+    /// Waits until the memory is known that past programs of the process have had, and its children; the two figures of usage
+    /// tell of it then. Not while locks are held.
+    pub fn await_peaks(&self) {
+        let [own, children] = self.times.lock().settled().peaks.clone();
+        let (own, children) = (own.wait(), children.wait());
+        let mut times = self.times.lock();
+        times.dead_threads.peak_rss = times.dead_threads.peak_rss.max(own);
+        times.children.peak_rss = times.children.peak_rss.max(children);
+        times.settled();
+    }
+
+    /// Returns what is still to be known of the memory of the process and its children.
+    pub(super) fn peaks(&self) -> Peaks {
+        Peaks(self.times.lock().settled().peaks.iter().flat_map(|peaks| peaks.0.iter().cloned()).collect())
     }
 
     /// Adds what a thread has used that has ended; with the last one goes the memory.
     pub(super) fn add_dead_thread(&self, thread: &Task, memory_ends: bool) {
-        let mut usage = thread.last_usage();
+        let usage = thread.last_usage();
         if memory_ends {
-            usage.peak_rss = thread.mm.load().space().resident_now();
+            self.note_end_of(&thread.mm.load());
         }
         self.times.lock().dead_threads.add(&usage);
     }
 
     /// Adds what a child has used that was waited for.
     pub(super) fn add_child(&self, child: &Process) {
-        let child = child.times.lock();
-        let (mut usage, descendants) = (child.dead_threads, child.children);
+        let mut child = child.times.lock();
+        let (mut usage, descendants) = (child.settled().dead_threads, child.children);
+        let peaks = std::mem::take(&mut child.peaks);
         drop(child);
         usage.add(&descendants);
-        self.times.lock().children.add(&usage);
+        let mut times = self.times.lock();
+        times.settled().children.add(&usage);
+        let [_, children] = &mut times.peaks;
+        children.0.extend(peaks.into_iter().flat_map(|peaks| peaks.0));
+    }
+
+    /// Notes memory that the process uses no longer. Others may.
+    pub(super) fn note_end_of(&self, mm: &Mm) {
+        let peak = if mm.is_used() { None } else { mm.space().peak() };
+        match peak {
+            Some(peak) => {
+                let mut times = self.times.lock();
+                let [own, _] = &mut times.settled().peaks;
+                own.0.push(peak);
+            }
+            None => self.note_resident(mm.space().resident_now()),
+        }
     }
 
     /// Notes what was resident of a program that exec replaces.
@@ -127,15 +183,51 @@ impl Process {
 }
 
 /// What a process has used, for `Process`.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Times {
     pub(super) dead_threads: Usage,
     pub(super) children: Usage,
+    /// Of the memory of either.
+    peaks: [Peaks; 2],
+}
+
+impl Times {
+    /// Adds what has come to be known.
+    fn settled(&mut self) -> &mut Times {
+        let [own, children] = &mut self.peaks;
+        own.settle(&mut self.dead_threads.peak_rss);
+        children.settle(&mut self.children.peak_rss);
+        self
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Late(std::sync::OnceLock<u64>);
+
+    impl Peak for Late {
+        fn known(&self) -> Option<u64> {
+            self.0.get().copied()
+        }
+
+        fn wait(&self) -> u64 {
+            *self.0.get_or_init(|| 9)
+        }
+    }
+
+    #[test]
+    fn memory_counts_once_it_is_known() {
+        let late = Arc::new(Late(std::sync::OnceLock::new()));
+        let peaks = || Peaks(vec![Arc::clone(&late) as Arc<dyn Peak>]);
+        let mut times = Times { peaks: [peaks(), Peaks::default()], ..Times::default() };
+        times.dead_threads.peak_rss = 7;
+        assert_eq!(times.settled().dead_threads.peak_rss, 7);
+        assert_eq!(peaks().wait(), 9);
+        assert_eq!(times.settled().dead_threads.peak_rss, 9);
+        assert!(times.peaks[0].0.is_empty());
+    }
 
     #[test]
     fn times_and_faults_add_up_and_the_larger_memory_counts() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use abi::signal::{SIG_IGN, SigInfo, Signal, sa};
 use abi::{Errno, Pid};
 
-use super::usage::Usage;
+use super::usage::{Peaks, Usage};
 use super::{ProcessEntry, TaskTable};
 use crate::signal::send;
 use crate::{Kernel, Process, Task};
@@ -55,7 +55,7 @@ pub struct Options {
 }
 
 /// A child's change of state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Report {
     /// The child.
     pub pid: Pid,
@@ -65,11 +65,16 @@ pub struct Report {
     pub status: i32,
     /// `CLD_*`.
     pub code: i32,
-    /// What the process has used, and the children that it has waited for.
-    pub usage: Usage,
+    usage: Usage,
+    peaks: Peaks,
 }
 
 impl Report {
+    /// Returns what the process has used, and the children that it has waited for. May wait for the host.
+    pub fn usage(&self) -> Usage {
+        Usage { peak_rss: self.usage.peak_rss.max(self.peaks.wait()), ..self.usage }
+    }
+
     /// Returns `si_status`: the exit code or the signal.
     pub fn si_status(&self) -> i32 {
         match self.code {
@@ -96,7 +101,7 @@ fn report(entry: &ProcessEntry, status: i32, code: i32) -> Report {
     let process = &entry.process;
     let mut usage = process.usage(entry);
     usage.add(&process.children_usage());
-    Report { pid: process.pid, uid: process.real_uid(), status, code, usage }
+    Report { pid: process.pid, uid: process.real_uid(), status, code, usage, peaks: process.peaks() }
 }
 
 /// Looks once for a child that has something to report: `Ok(None)` if there are children but no news, `ECHILD` if no

@@ -86,8 +86,20 @@ impl Figures {
 
     /// Returns how many bytes of a process are resident, 0 once it is gone.
     pub(crate) fn resident_now(&self, pid: i32) -> u64 {
-        let pages: Option<u64> =
-            self.read::<128>(&format!("{pid}/statm")).and_then(|text| text.split(' ').nth(1)?.parse().ok());
+        self.open_statm(pid).as_ref().map_or(0, Figures::resident_in)
+    }
+
+    /// Opens what [`Figures::resident_in`] reads.
+    pub(crate) fn open_statm(&self, pid: i32) -> Option<OwnedFd> {
+        self.open(&format!("{pid}/statm"))
+    }
+
+    /// As [`Figures::resident_now`], of the process whose file was opened.
+    pub(crate) fn resident_in(statm: &OwnedFd) -> u64 {
+        let mut text = [0; 128];
+        let len = rustix::io::pread(statm, &mut text, 0).unwrap_or(0);
+        let text = std::str::from_utf8(&text[..len]).unwrap_or_default();
+        let pages: Option<u64> = text.split(' ').nth(1).and_then(|pages| pages.parse().ok());
         pages.unwrap_or(0).saturating_mul(abi::PAGE_SIZE)
     }
 

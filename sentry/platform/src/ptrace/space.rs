@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Inner;
 use super::host;
-use crate::{AddressSpace, Resident};
+use crate::{AddressSpace, Peak, Resident};
 
 /// A stub process. Killed when the last context and the last address-space handle are gone.
 pub(super) struct Process {
@@ -63,8 +63,25 @@ impl AddressSpace for Process {
         self.inner.tracees.figures.page_entries(self.pid, first, count)
     }
 
+    fn peak(&self) -> Option<Arc<dyn Peak>> {
+        self.resident().map(|resident| Arc::new(Known(resident.peak)) as Arc<dyn Peak>)
+    }
+
     fn resident_now(&self) -> u64 {
         self.inner.tracees.figures.resident_now(self.pid)
+    }
+}
+
+/// What was resident at most when somebody asked, which is at the end.
+struct Known(u64);
+
+impl Peak for Known {
+    fn known(&self) -> Option<u64> {
+        Some(self.0)
+    }
+
+    fn wait(&self) -> u64 {
+        self.0
     }
 }
 

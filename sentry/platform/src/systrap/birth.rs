@@ -217,7 +217,7 @@ fn random() -> u64 {
 /// Makes the handles of a new process.
 pub(super) fn process_of(hub: &Arc<Hub>, thread: Arc<Thread>) -> Result<NewProcess, PlatformError> {
     let proc = thread.proc.get().ok_or(PlatformError::Dead("it had just been made"))?;
-    let process = Arc::new(Process { proc: Arc::clone(proc), leader: Arc::clone(&thread), hub: Arc::clone(hub) });
+    let process = Arc::new(Process::new(Arc::clone(proc), Arc::clone(&thread), Arc::clone(hub)));
     let space = Arc::clone(&process) as Arc<dyn AddressSpace>;
     let context = SystrapContext::new(Arc::clone(hub), process, thread);
     Ok((space, Box::new(context) as Box<dyn Context>))

@@ -9,7 +9,7 @@ use abi::Errno;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus};
+use rustix::process::{PidfdFlags, Signal};
 
 const NOTIF_RECV: libc::c_ulong = 0xc050_2100;
 const NOTIF_SEND: libc::c_ulong = 0xc018_2101;
@@ -38,8 +38,9 @@ pub(super) struct Notification {
 
 /// Takes the next notification; `None` where its sender has died.
 pub(super) fn receive(listener: BorrowedFd<'_>) -> Option<Notification> {
-    // SAFETY: the struct holds integers only, and the host wants it zeroed.
-    let mut notif: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+    // The host wants it zeroed.
+    let data = libc::seccomp_data { nr: 0, arch: 0, instruction_pointer: 0, args: [0; 6] };
+    let mut notif = libc::seccomp_notif { id: 0, pid: 0, flags: 0, data };
     // SAFETY: the request is given the struct that it fills.
     let result = unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_RECV, &raw mut notif) };
     (result == 0).then(|| Notification {
@@ -103,13 +104,42 @@ pub(super) fn kill(pidfd: BorrowedFd<'_>) {
     let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
 }
 
-/// Returns how a child has ended, if it has. `reap` removes it.
-pub(super) fn wait(pidfd: BorrowedFd<'_>, reap: bool) -> Option<WaitIdStatus> {
-    let mut options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-    if !reap {
-        options |= WaitIdOptions::NOWAIT;
-    }
-    rustix::process::waitid(WaitId::PidFd(pidfd), options).ok().flatten()
+/// How a child has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended {
+    /// The signal that has ended it, if one has.
+    pub(super) signal: Option<i32>,
+    /// Most bytes that were resident at a time.
+    pub(super) peak: u64,
+}
+
+/// What is to become of a child that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// It stays.
+    Look,
+    /// It is removed.
+    Reap,
+}
+
+/// Returns how a child has ended, if it has.
+pub(super) fn wait(pidfd: BorrowedFd<'_>, how: Wait) -> Option<Ended> {
+    /// `P_PIDFD`.
+    const OF_PIDFD: i32 = 3;
+    // `siginfo_t`, of which the signal, code and status count, and `struct rusage`, where `ru_maxrss` comes fifth.
+    let (mut info, mut usage) = ([0_i32; 32], [0_u64; 18]);
+    let options = match how {
+        Wait::Look => libc::WEXITED | libc::WNOWAIT | libc::WNOHANG,
+        Wait::Reap => libc::WEXITED | libc::WNOHANG,
+    };
+    let (info_at, usage_at) = (info.as_mut_ptr(), usage.as_mut_ptr());
+    // SAFETY: the host fills the two, which are as large as its structs (128 and 144 bytes); the rest are numbers.
+    let done = unsafe { libc::syscall(libc::SYS_waitid, OF_PIDFD, pidfd.as_raw_fd(), info_at, options, usage_at) } == 0;
+    let [signo, _, code, _, _, _, status, ..] = info;
+    (done && signo == libc::SIGCHLD).then(|| Ended {
+        signal: matches!(code, libc::CLD_KILLED | libc::CLD_DUMPED).then_some(status),
+        peak: usage[4].saturating_mul(1024),
+    })
 }
 
 /// Sends a signal to one thread.

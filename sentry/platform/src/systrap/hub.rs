@@ -27,7 +27,7 @@ use sentry_sync::{Level, Mutex};
 use super::birth;
 use super::crowd::Crowd;
 use super::fpu::Fpu;
-use super::host::{self, Answer, Notification};
+use super::host::{self, Answer, Notification, Wait};
 use super::layout::{self, OWN_LEN, call, control, field};
 use super::process::Proc;
 use super::reuse::MOST_OF_ALL;
@@ -599,7 +599,7 @@ impl Hub {
         let known = self.procs.lock().contains_key(&u64::from(pid.cast_unsigned()));
         if let (false, Ok(pidfd)) = (known, host::pidfd_open(pid)) {
             // Only a child of ours that has ended is reaped, and nobody waits for one that we don't know.
-            let _ = host::wait(pidfd.as_fd(), true);
+            let _ = host::wait(pidfd.as_fd(), Wait::Reap);
         }
     }
 

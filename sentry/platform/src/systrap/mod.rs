@@ -112,7 +112,7 @@ impl Systrap {
     pub fn new(options: Options) -> Result<Arc<dyn Platform>, PlatformError> {
         let (hub, thread) = zygote::make(options)?;
         let proc = thread.proc.get().map(Arc::clone).ok_or(PlatformError::Dead("it had just been made"))?;
-        let process = Arc::new(Process { proc, leader: Arc::clone(&thread), hub: Arc::clone(&hub) });
+        let process = Arc::new(Process::new(proc, Arc::clone(&thread), Arc::clone(&hub)));
         let context = SystrapContext::new(Arc::clone(&hub), process, thread);
         let nursery = Nursery { context: Some(context), next: None, waiting: Vec::new() };
         Ok(Arc::new(Systrap { hub, zygote: Mutex::new(Level::Platform, nursery) }))

@@ -2,28 +2,31 @@
 
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::{Arc, OnceLock, Weak};
 
 use nix::sys::uio::RemoteIoVec;
-use rustix::process::WaitIdStatus;
 use sentry_sync::{Level, Mutex};
 use smallvec::SmallVec;
 
 use super::Copies;
+use super::host::Wait;
 use super::hub::Hub;
 use super::layout::field;
 use super::present::{self, Present};
 use super::reuse::Kept;
 use super::thread::Thread;
 use super::{copier, host, layout};
-use crate::{AddressSpace, Death, FileBytes, PLACES, Short};
+use crate::ptrace::figures::Figures;
+use crate::{AddressSpace, Death, FileBytes, PLACES, Peak, Short};
 
 /// What the sentry keeps of a stub process until it is reaped.
 pub(super) struct Proc {
     pub(super) pid: i32,
     pidfd: OwnedFd,
     pub(super) present: Present,
+    /// Most bytes that were resident at a time, once it has ended.
+    peak: Arc<OnceLock<u64>>,
     state: Mutex<State>,
 }
 
@@ -44,7 +47,8 @@ struct State {
 impl Proc {
     /// Names a child that can't be reaped by anybody but us.
     pub(super) fn new(pid: i32, pidfd: OwnedFd) -> Arc<Proc> {
-        Arc::new(Proc { pid, pidfd, present: Present::default(), state: Mutex::new(Level::Platform, State::default()) })
+        let state = Mutex::new(Level::Platform, State::default());
+        Arc::new(Proc { pid, pidfd, present: Present::default(), peak: Arc::default(), state })
     }
 
     pub(super) fn pidfd(&self) -> &OwnedFd {
@@ -117,9 +121,36 @@ impl Proc {
         if state.death.is_some() || state.reaped {
             return None;
         }
-        let status = host::wait(self.pidfd.as_fd(), false)?;
-        state.death = Some(cause(&status, state.reason));
+        let ended = host::wait(self.pidfd.as_fd(), Wait::Look)?;
+        let _ = self.peak.set(ended.peak);
+        state.death = Some(cause(ended.signal, state.reason));
         Some(state.slots.clone())
+    }
+
+    /// Waits for the end of a process that nobody uses, and returns what was resident of it at most; `None` where it is in
+    /// use.
+    fn peak_at_end(&self) -> Option<u64> {
+        {
+            let state = self.state.lock();
+            if !state.released {
+                return None;
+            }
+            if state.death.is_none() && !state.reaped {
+                host::kill(self.pidfd.as_fd());
+            }
+        }
+        // A signal may end the wait.
+        for _ in 0..64 {
+            if self.peak.get().is_some() {
+                break;
+            }
+            host::readable([self.pidfd.as_fd()], None);
+            // Whoever reaps it meanwhile has noted that before.
+            if let Some(ended) = host::wait(self.pidfd.as_fd(), Wait::Look) {
+                let _ = self.peak.set(ended.peak);
+            }
+        }
+        self.peak.get().copied()
     }
 
     /// Marks as used by nobody.
@@ -146,7 +177,7 @@ impl Proc {
         if state.reaped || state.death.is_none() {
             return None;
         }
-        host::wait(self.pidfd.as_fd(), true);
+        host::wait(self.pidfd.as_fd(), Wait::Reap);
         state.reaped = true;
         Some(std::mem::take(&mut state.slots))
     }
@@ -156,8 +187,8 @@ impl Proc {
 /// answers an `rseq` section that it can't abort.
 const OWN_FAULTS: [i32; 5] = [libc::SIGILL, libc::SIGBUS, libc::SIGSYS, libc::SIGTRAP, libc::SIGFPE];
 
-fn cause(status: &WaitIdStatus, reason: Option<&'static str>) -> Death {
-    match (reason, status.terminating_signal()) {
+fn cause(signal: Option<i32>, reason: Option<&'static str>) -> Death {
+    match (reason, signal) {
         (Some(reason), _) => Death::Protocol(reason),
         (None, Some(signal)) if OWN_FAULTS.contains(&signal) => Death::Protocol("it attacked its stub"),
         (None, Some(signal)) => Death::Signal(signal),
@@ -171,9 +202,15 @@ pub(super) struct Process {
     /// The first thread, whose context stays mapped for as long as there is the process.
     pub(super) leader: Arc<Thread>,
     pub(super) hub: Arc<Hub>,
+    /// Of a process whose memory has been asked for while others went on using it: a parent that calls vfork again and again.
+    statm: OnceLock<Option<OwnedFd>>,
 }
 
 impl Process {
+    pub(super) fn new(proc: Arc<Proc>, leader: Arc<Thread>, hub: Arc<Hub>) -> Process {
+        Process { proc, leader, hub, statm: OnceLock::new() }
+    }
+
     /// Cuts a range to what the guest may use.
     pub(super) fn reach(&self, addr: u64, len: usize) -> usize {
         let range = self.hub.user_range();
@@ -181,6 +218,28 @@ impl Process {
             return 0;
         }
         usize::try_from(range.end - addr).map_or(len, |room| room.min(len))
+    }
+}
+
+/// What was resident of a process that ends. Keeps nothing of it.
+struct LastPeak {
+    peak: Arc<OnceLock<u64>>,
+    proc: Weak<Proc>,
+    hub: Weak<Hub>,
+}
+
+impl Peak for LastPeak {
+    fn known(&self) -> Option<u64> {
+        self.peak.get().copied()
+    }
+
+    fn wait(&self) -> u64 {
+        let (Some(proc), None) = (self.proc.upgrade(), self.known()) else { return self.known().unwrap_or(0) };
+        proc.peak_at_end().unwrap_or_else(|| {
+            // Somebody looks at it still.
+            let resident = self.hub.upgrade().and_then(|hub| hub.setup.figures.resident(proc.pid));
+            resident.map(|resident| resident.peak).or(self.known()).unwrap_or(0)
+        })
     }
 }
 
@@ -313,8 +372,14 @@ impl AddressSpace for Process {
         self.hub.setup.figures.page_entries(self.proc.pid, first, count)
     }
 
+    fn peak(&self) -> Option<Arc<dyn Peak>> {
+        let (proc, hub) = (Arc::downgrade(&self.proc), Arc::downgrade(&self.hub));
+        Some(Arc::new(LastPeak { peak: Arc::clone(&self.proc.peak), proc, hub }))
+    }
+
     fn resident_now(&self) -> u64 {
-        self.hub.setup.figures.resident_now(self.proc.pid)
+        let figures = &self.hub.setup.figures;
+        self.statm.get_or_init(|| figures.open_statm(self.proc.pid)).as_ref().map_or(0, Figures::resident_in)
     }
 }
 

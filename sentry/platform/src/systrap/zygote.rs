@@ -224,7 +224,7 @@ impl Nursling {
             std::hint::spin_loop();
         }
         while !answered() {
-            if host::wait(self.pidfd.as_fd(), false).is_some() {
+            if host::wait(self.pidfd.as_fd(), host::Wait::Look).is_some() {
                 return Err(Errno::ESRCH);
             }
             match began.elapsed() {
