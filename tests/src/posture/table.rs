@@ -50,7 +50,7 @@ pub(super) enum Root {
 pub(super) enum Code {
     /// The program and its libraries, as the launcher has them, and none of it writable.
     Program,
-    /// Guest code; above the guest's addresses two pages that can't be written.
+    /// Guest code; above the guest's addresses the stub's own code, which can't be written.
     Guest,
 }
 
