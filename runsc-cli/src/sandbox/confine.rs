@@ -61,10 +61,8 @@ fn drop_bounding_set() -> Result<()> {
 /// Mounts what the platform reads the stubs' figures from: a `/proc` of the sentry's own pid namespace, with nothing but
 /// processes in it. A host that hides parts of its own `/proc` refuses; then there are no figures.
 fn show_stubs() {
-    let place = STUBS.trim_start_matches('/');
     let hardened = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
-    let made = mkdirat(rustix::fs::CWD, place, Mode::from_raw_mode(0o555))
-        .and_then(|()| mount("proc", place, "proc", hardened, Some(c"subset=pid")));
+    let made = mount("proc", STUBS.trim_start_matches('/'), "proc", hardened, Some(c"subset=pid"));
     if let Err(error) = made {
         tracing::debug!(%error, "no /proc of the stubs: their memory and processor time will be estimated");
     }
@@ -99,8 +97,7 @@ pub(crate) fn lock() -> Result<()> {
     if threads != 1 {
         bail!("the sentry has {threads} threads before it is confined");
     }
-    // Reached by descriptor from now on, if it is there at all.
-    let _ = unmount(STUBS, UnmountFlags::DETACH);
+    // With what is mounted in it: the stubs' figures are reached by descriptor from now on.
     unmount("/proc", UnmountFlags::DETACH).context("unmounting /proc")?;
     mount_remount("/", MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, c"")
         .context("making the sentry's root read-only")?;

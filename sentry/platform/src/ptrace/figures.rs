@@ -7,8 +7,9 @@ use rustix::fs::{Mode, OFlags, open, openat};
 
 use crate::{Resident, ThreadFigures};
 
-/// Where a `/proc` of the sentry's own pid namespace may be mounted besides `/proc` itself.
-pub const PROC_OF_STUBS: &str = "/stubs";
+/// Where a `/proc` of the sentry's own pid namespace may be mounted, if `/proc` itself is none: on a directory of that one that
+/// every host has, so that both are unmounted by one call. Each such call waits for all processors of the host.
+pub const PROC_OF_STUBS: &str = "/proc/fs";
 
 /// Where the host's figures are read.
 #[derive(Debug)]
