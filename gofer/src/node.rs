@@ -172,7 +172,7 @@ impl Nodes {
         attr: &WireAttr,
         follows: bool,
     ) -> Result<Arc<Node>, Errno> {
-        self.enter(tree, fd, attr, None, follows)
+        self.enter(tree, Some(fd), attr, None, follows)
     }
 
     /// Enters the file behind `fd` (or finds that it is there already) and counts it as given once.
@@ -184,13 +184,18 @@ impl Nodes {
         place: Option<(&Arc<Node>, &[u8])>,
     ) -> Result<Arc<Node>, Errno> {
         let follows = place.is_some_and(|(parent, _)| parent.follows);
-        self.enter(tree, fd, attr, place, follows)
+        self.enter(tree, Some(fd), attr, place, follows)
+    }
+
+    /// Enters a file of its parent's file system that nobody has opened, and counts it as given once.
+    pub(crate) fn give_unopened(&self, attr: &WireAttr, place: (&Arc<Node>, &[u8])) -> Result<Arc<Node>, Errno> {
+        self.enter(place.0.tree(), None, attr, Some(place), place.0.follows)
     }
 
     fn enter(
         &self,
         tree: usize,
-        fd: OwnedFd,
+        fd: Option<OwnedFd>,
         attr: &WireAttr,
         place: Option<(&Arc<Node>, &[u8])>,
         follows: bool,
@@ -199,9 +204,11 @@ impl Nodes {
         let key = Key { tree, dev: attr.dev, ino: attr.ino };
         let sealed = match place {
             Some((parent, _)) if parent.dev() == attr.dev => parent.sealed,
-            _ => policy::forbidden_filesystem(fd.as_fd()),
+            // Whoever comes from elsewhere has been opened.
+            _ => fd.as_ref().is_none_or(|fd| policy::forbidden_filesystem(fd.as_fd())),
         };
         let place = place.map(|(parent, name)| Place { parent: Arc::clone(parent), name: name.into() });
+        let opened;
         let node = {
             let mut maps = self.maps.lock();
             if let Some(node) = maps.again(key, attr) {
@@ -216,7 +223,10 @@ impl Nodes {
             }
             maps.last += 1;
             let handle = Handle(maps.last);
-            self.open.fetch_add(1, Ordering::Relaxed);
+            if fd.is_some() {
+                self.open.fetch_add(1, Ordering::Relaxed);
+            }
+            opened = fd.is_some();
             let node = Arc::new(Node {
                 handle,
                 key,
@@ -226,14 +236,16 @@ impl Nodes {
                 follows,
                 fleeting,
                 own_socket: AtomicBool::new(false),
-                state: Mutex::new(State { fd: Some(Arc::new(fd)), place }),
+                state: Mutex::new(State { fd: fd.map(Arc::new), place }),
                 open: Arc::clone(&self.open),
             });
             maps.by_key.insert(key, handle);
             maps.by_handle.insert(handle, Given { node: Arc::clone(&node), count: 1 });
             node
         };
-        self.opened(&node);
+        if opened {
+            self.opened(&node);
+        }
         Ok(node)
     }
 
@@ -403,12 +415,12 @@ impl Maps {
 }
 
 impl Node {
-    /// Takes a newer place, and the descriptor if it has none; returns whether it had none.
-    fn refresh(&self, fd: OwnedFd, place: Option<Place>) -> bool {
+    /// Takes a newer place, and the descriptor if it has none; returns whether it did.
+    fn refresh(&self, fd: Option<OwnedFd>, place: Option<Place>) -> bool {
         let mut state = self.state.lock();
-        let closed = state.fd.is_none();
-        if closed {
-            state.fd = Some(Arc::new(fd));
+        let opened = state.fd.is_none() && fd.is_some();
+        if opened {
+            state.fd = fd.map(Arc::new);
             self.open.fetch_add(1, Ordering::Relaxed);
         }
         // A root keeps its descriptor and no place, even where it is reached again from elsewhere.
@@ -418,7 +430,7 @@ impl Node {
         };
         drop(state);
         drop(old);
-        closed
+        opened
     }
 }
 

@@ -397,7 +397,7 @@ fn plausible<'a>(dice: &mut Dice, names: &'a [Vec<u8>]) -> Request<'a> {
     let other = names[usize::try_from(dice.roll(names.len() as u64)).unwrap()].as_slice();
     let new = NewNode { mode: u32::try_from(dice.roll(0o200_000)).unwrap(), ..NewNode::default() };
     let number = u32::try_from(dice.roll(8)).unwrap();
-    match dice.roll(22) {
+    match dice.roll(23) {
         0 => Request::Walk { from: dir, names: Names(vec![name, other]) },
         1 => Request::Mkdir { dir, name, new },
         2 => Request::Create { dir, name, new },
@@ -419,6 +419,7 @@ fn plausible<'a>(dice: &mut Dice, names: &'a [Vec<u8>]) -> Request<'a> {
         18 => Request::ListXattr { node },
         19 => Request::Connect { node, kind: SocketKind::Stream },
         20 => Request::Bind { dir, name, new, kind: SocketKind::Dgram },
+        21 => Request::Children { dir, names: Names(vec![name, other]) },
         _ => Request::Walk { from: dir, names: Names(vec![name]) },
     }
 }
@@ -465,6 +466,8 @@ fn well_formed_nonsense_is_refused() {
         let requests = [
             walk(root, &[name]),
             walk(root, &[b"file", name]),
+            Request::Children { dir: root, names: Names(vec![name]) },
+            Request::Children { dir: root, names: Names(vec![b"file", name]) },
             Request::Create { dir: root, name, new },
             Request::Mkdir { dir: root, name, new },
             Request::Mknod { dir: root, name, new },

@@ -31,7 +31,7 @@ pub use types::{Access, Entry, Handle, NewNode, SetNode, SocketKind, TimeSet, Wi
 pub use wire::{ProtoError, Reader, Writer};
 
 /// Version of the protocol; both ends come from one binary, so anything else is refused.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Most bytes of one message: the largest extended attribute (64 KiB) with its request around it.
 pub const MAX_MESSAGE: usize = 80 * 1024;

@@ -29,12 +29,12 @@ pub struct Hello {
     pub mounts: Vec<MountInfo>,
 }
 
-/// Answer to `Walk`: the components reached.
+/// Answer to `Walk` and `Children`: the components reached, or the entries found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Walked {
     /// One for each component reached, at least one.
     pub entries: Vec<Entry>,
-    /// Why the walk stopped before its end. A link or other file that isn't a directory ends it with `ENOTDIR`.
+    /// Why the walk, or the search, stopped before its end. A link or other file that isn't a directory ends it with `ENOTDIR`.
     pub stopped: Option<Errno>,
 }
 
@@ -136,7 +136,7 @@ impl<'a> Reply<'a> {
     fn decode_body(op: Op, from: &mut Reader<'a>) -> Result<Reply<'a>, ProtoError> {
         Ok(match op {
             Op::Hello => Reply::Hello(Hello::decode(from)?),
-            Op::Walk => Reply::Walked(Walked::decode(from)?),
+            Op::Walk | Op::Children => Reply::Walked(Walked::decode(from)?),
             Op::GetAttr | Op::SetAttr | Op::Link => Reply::Attr(WireAttr::decode(from)?),
             Op::Create | Op::Mkdir | Op::Symlink | Op::Mknod | Op::Tmpfile | Op::Bind => {
                 Reply::Entry(Entry::decode(from)?)

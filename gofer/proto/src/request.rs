@@ -41,11 +41,12 @@ pub enum Op {
     Connect = 26,
     Bind = 27,
     SendTo = 28,
+    Children = 29,
 }
 
 impl Op {
     /// Every message.
-    pub const ALL: [Op; 28] = [
+    pub const ALL: [Op; 29] = [
         Op::Hello,
         Op::Walk,
         Op::GetAttr,
@@ -74,6 +75,7 @@ impl Op {
         Op::Connect,
         Op::Bind,
         Op::SendTo,
+        Op::Children,
     ];
 
     fn from_raw(raw: u32) -> Result<Op, ProtoError> {
@@ -89,6 +91,8 @@ pub enum Request<'a> {
     Hello { version: u32 },
     /// Looks up components one after the other, as far as they are there → `Walked`.
     Walk { from: Handle, names: Names<'a> },
+    /// Looks up entries of one directory, in order, as far as they are there → `Walked`.
+    Children { dir: Handle, names: Names<'a> },
     /// `statx` → `Attr`.
     GetAttr { node: Handle },
     /// Changes attributes → `Attr` as they are then.
@@ -159,6 +163,7 @@ impl<'a> Request<'a> {
         match self {
             Request::Hello { .. } => Op::Hello,
             Request::Walk { .. } => Op::Walk,
+            Request::Children { .. } => Op::Children,
             Request::GetAttr { .. } => Op::GetAttr,
             Request::SetAttr { .. } => Op::SetAttr,
             Request::Open { .. } => Op::Open,
@@ -193,7 +198,7 @@ impl<'a> Request<'a> {
         out.put(&Header { op: self.op() as u32, id });
         match self {
             Request::Hello { version } => out.put(version),
-            Request::Walk { from, names } => {
+            Request::Walk { from, names } | Request::Children { dir: from, names } => {
                 out.put(from);
                 names.encode(out);
             }
@@ -297,6 +302,7 @@ impl<'a> Request<'a> {
         Ok(match op {
             Op::Hello => Request::Hello { version: from.get()? },
             Op::Walk => Request::Walk { from: from.get()?, names: Names::decode(from)? },
+            Op::Children => Request::Children { dir: from.get()?, names: Names::decode(from)? },
             Op::GetAttr => Request::GetAttr { node: from.get()? },
             Op::SetAttr => Request::SetAttr { node: from.get()?, set: SetNode::decode(from)? },
             Op::Open => Request::Open { node: from.get()?, access: Access::decode(from)? },

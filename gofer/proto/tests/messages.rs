@@ -101,6 +101,7 @@ fn requests<'a>(
     vec![
         Request::Hello { version: number },
         Request::Walk { from: dir, names: Names(names.iter().map(Vec::as_slice).collect()) },
+        Request::Children { dir, names: Names(names.iter().map(Vec::as_slice).collect()) },
         Request::GetAttr { node },
         Request::SetAttr { node, set },
         Request::Open { node, access: Access::READ },
@@ -145,7 +146,8 @@ fn replies<'a>(
     vec![
         (Op::Walk, Reply::Error(errno)),
         (Op::Hello, Reply::Hello(Hello { version: 1, mounts })),
-        (Op::Walk, Reply::Walked(walked)),
+        (Op::Walk, Reply::Walked(walked.clone())),
+        (Op::Children, Reply::Walked(walked)),
         (Op::GetAttr, Reply::Attr(entry.attr)),
         (Op::SetAttr, Reply::Attr(entry.attr)),
         (Op::Open, Reply::Done),

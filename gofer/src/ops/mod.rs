@@ -72,6 +72,7 @@ impl Server {
             Request::Hello { version: VERSION } => self.hello(),
             Request::Hello { .. } => Err(Errno::EPROTO),
             Request::Walk { from, names } => self.walk(from, &names.0),
+            Request::Children { dir, names } => self.children(dir, &names.0),
             Request::GetAttr { node } => self.get_attr(node),
             Request::SetAttr { node, set } => self.set_attr(node, &set),
             Request::Open { node, access } => self.open(node, access),

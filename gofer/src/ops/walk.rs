@@ -30,8 +30,33 @@ impl Server {
         Ok(Answer::Walked(Walked { entries, stopped: None }))
     }
 
-    /// Looks one component up.
-    pub(super) fn step(&self, dir: &Arc<Node>, name: &[u8]) -> Result<(Arc<Node>, Entry), Errno> {
+    /// Looks entries of one directory up without opening them: whoever looks at many opens few. Errors are told as those of a
+    /// walk.
+    pub(super) fn children(&self, dir: Handle, names: &[&[u8]]) -> Outcome {
+        let dir = self.nodes.get(dir)?;
+        let mut entries: Vec<Entry> = Vec::with_capacity(names.len());
+        for name in names {
+            match self.glance(&dir, name) {
+                Ok(entry) => entries.push(entry),
+                Err(errno) if entries.is_empty() => return Err(errno),
+                Err(errno) => return Ok(Answer::Walked(Walked { entries, stopped: Some(errno) })),
+            }
+        }
+        Ok(Answer::Walked(Walked { entries, stopped: None }))
+    }
+
+    /// Looks one entry up by its name only. On another file system it is opened: there is more to find out.
+    fn glance(&self, dir: &Arc<Node>, name: &[u8]) -> Result<Entry, Errno> {
+        self.check_step(dir, name)?;
+        let attr = host::stat_child(self.nodes.fd(dir)?.as_fd(), name)?;
+        if attr.dev != dir.dev() {
+            return self.step(dir, name).map(|(_, entry)| entry);
+        }
+        let node = self.nodes.give_unopened(&attr, (dir, name))?;
+        Ok(Entry { handle: node.handle(), attr })
+    }
+
+    fn check_step(&self, dir: &Node, name: &[u8]) -> Result<(), Errno> {
         check_name(name)?;
         if !policy::is_dir(dir.kind()) {
             return Err(Errno::ENOTDIR);
@@ -39,6 +64,12 @@ impl Server {
         if dir.sealed() || self.flags(dir).contains(TreeFlags::STORE) {
             return Err(Errno::ENOENT);
         }
+        Ok(())
+    }
+
+    /// Looks one component up.
+    pub(super) fn step(&self, dir: &Arc<Node>, name: &[u8]) -> Result<(Arc<Node>, Entry), Errno> {
+        self.check_step(dir, name)?;
         self.nodes.reserve()?;
         let fd = host::open_child(self.nodes.fd(dir)?.as_fd(), name)?;
         let attr = host::stat(fd.as_fd())?;

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use abi::Errno;
 use gofer_proto::{Handle, Reply, Request};
@@ -17,9 +17,46 @@ use crate::{DirEntry, DirSink, FileKind, FileOps, IoDst, IoFlags};
 pub(super) struct Listing {
     names: Vec<u8>,
     entries: Vec<(u64, u8, Range<usize>)>,
+    /// The entry that follows each in the order of names.
+    sorted: OnceLock<Vec<usize>>,
 }
 
 impl Listing {
+    /// Returns the number of entries.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Returns the name of an entry.
+    pub(super) fn name(&self, place: usize) -> Option<&[u8]> {
+        self.names.get(self.entries.get(place)?.2.clone())
+    }
+
+    /// Returns the entry whose name comes next in the order of names.
+    pub(super) fn after(&self, place: usize) -> Option<usize> {
+        let sorted = self.sorted.get_or_init(|| {
+            let mut order: Vec<usize> = (0..self.len()).collect();
+            order.sort_unstable_by_key(|at| self.name(*at));
+            let mut next = vec![usize::MAX; order.len()];
+            for pair in order.windows(2) {
+                next[pair[0]] = pair[1];
+            }
+            next
+        });
+        sorted.get(place).copied().filter(|next| *next != usize::MAX)
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(names: &[&[u8]]) -> Listing {
+        let mut listing = Listing::default();
+        for name in names {
+            let start = listing.names.len();
+            listing.names.extend_from_slice(name);
+            listing.entries.push((1, 8, start..listing.names.len()));
+        }
+        listing
+    }
+
     /// Asks the gofer for all of a directory.
     pub(super) fn fetch(client: &Client, node: Handle) -> Result<Listing, Errno> {
         let mut listing = Listing::default();

@@ -135,16 +135,44 @@ impl Inode for GoferInode {
         if absent {
             return Err(Errno::ENOENT);
         }
-        let request = Request::Walk { from: self.handle, names: Names(vec![name]) };
-        let entry = self.fs.client.call(&request, |reply, _| match reply {
-            Reply::Walked(walked) => walked.entries.first().copied().ok_or(Errno::EIO),
+        let (found, next) = {
+            let mut state = self.state.lock();
+            let found = state.ahead.take(name, &self.fs.credit);
+            (found, state.listing.as_ref().map(|listing| state.ahead.next(listing, &self.fs.credit)))
+        };
+        if let Some(inode) = found {
+            return Ok(inode as InodeRef);
+        }
+        let plan = next.as_ref().map(|next| next.plan(name)).unwrap_or_default();
+        let along = plan.along.iter().filter_map(|place| Some(next.as_ref()?.name(*place)));
+        let names: Vec<&[u8]> = std::iter::once(name).chain(along).collect();
+        let request = match next {
+            Some(_) => Request::Children { dir: self.handle, names: Names(names.clone()) },
+            None => Request::Walk { from: self.handle, names: Names(names.clone()) },
+        };
+        let entries = self.fs.client.call(&request, |reply, _| match reply {
+            Reply::Walked(walked) if walked.entries.len() <= names.len() => Ok(walked.entries),
             _ => Err(Errno::EIO),
         });
-        if entry == Err(Errno::ENOENT) {
+        if entries == Err(Errno::ENOENT) {
             self.lacks(name, changes);
         }
-        let inode = self.fs.adopt(&entry?)?;
-        inode.seen_in(self);
+        let mut inodes = Vec::new();
+        for (name, entry) in names.iter().zip(entries?) {
+            let inode = self.fs.adopt(&entry)?;
+            inode.seen_in(self);
+            inodes.push((Box::from(*name), inode));
+        }
+        if inodes.is_empty() {
+            return Err(Errno::EIO);
+        }
+        let (_, inode) = inodes.remove(0);
+        if next.is_some() {
+            let mut state = self.state.lock();
+            if state.changes == changes {
+                state.ahead.note(&plan, inodes, &self.fs.credit);
+            }
+        }
         Ok(inode as InodeRef)
     }
 

@@ -10,6 +10,7 @@
 //! * Descriptors are kept for further opens of the same access, and never have more rights than the guest's open.
 //! * Inode numbers are the host's, device numbers this kernel's own, one for each host device of the tree.
 
+mod ahead;
 mod client;
 mod dir;
 mod fds;
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     /// Host devices met in the tree and the numbers that stand for them.
     devices: Mutex<Vec<(u64, DeviceId)>>,
     fds: fds::FdCache,
+    credit: ahead::Credit,
     unmounted: AtomicBool,
 }
 
@@ -65,6 +67,7 @@ impl GoferFs {
             inodes: Mutex::new(Level::Leaf, HashMap::new()),
             devices: Mutex::new(Level::Leaf, Vec::new()),
             fds: fds::FdCache::new(),
+            credit: ahead::Credit::default(),
             unmounted: AtomicBool::new(false),
         });
         let root = shared.adopt(&mount.root)?;

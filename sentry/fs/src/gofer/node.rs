@@ -11,6 +11,7 @@ use gofer_proto::{Access, Entry, Handle, Reply, Request, WireAttr};
 use sentry_sync::{Level, Mutex};
 
 use super::Shared;
+use super::ahead::Ahead;
 use super::client::Dead;
 use super::dir::Listing;
 use super::file::host_attr;
@@ -48,6 +49,8 @@ pub(super) struct State {
     /// By access: reading, writing, both.
     pub(super) fds: [Option<Arc<OwnedFd>>; 3],
     pub(super) listing: Option<Arc<Listing>>,
+    /// Entries that were looked up before anybody has asked.
+    pub(super) ahead: Ahead,
     /// Names that the directory lacks: a layer above asks for the same ones again and again.
     pub(super) absent: HashSet<Box<[u8]>>,
     /// Names of the extended attributes, each ended by a NUL.
@@ -115,6 +118,7 @@ impl GoferInode {
             mapped: false,
             fds: [None, None, None],
             listing: None,
+            ahead: Ahead::default(),
             absent: HashSet::new(),
             xattrs: None,
             target: None,
@@ -206,14 +210,14 @@ impl GoferInode {
 
     /// Notes that the directory's entries have changed.
     pub(super) fn entries_changed(&self) {
-        let listing = {
+        let old = {
             let mut state = self.state.lock();
             state.fresh = false;
             state.changes += 1;
             state.absent.clear();
-            state.listing.take()
+            (state.listing.take(), std::mem::take(&mut state.ahead))
         };
-        drop(listing);
+        drop(old);
     }
 
     /// Tells whether a name is known to be absent, and what to hand to [`GoferInode::lacks`] if it turns out to be.
@@ -328,7 +332,7 @@ impl GoferInode {
     pub(super) fn release(&self) {
         let released = {
             let mut state = self.state.lock();
-            (std::mem::take(&mut state.fds), state.listing.take())
+            (std::mem::take(&mut state.fds), state.listing.take(), std::mem::take(&mut state.ahead))
         };
         drop(released);
     }

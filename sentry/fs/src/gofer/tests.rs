@@ -326,6 +326,95 @@ fn few_descriptors_serve_many_files() {
     }
 }
 
+/// Makes files, a link and a directory, lists them, and returns their names as listed.
+fn listed(world: &World, files: usize) -> Vec<String> {
+    for at in 0..files {
+        std::fs::write(world.path().join(format!("file{at:02}")), format!("content {at}")).unwrap();
+    }
+    symlink("target", world.path().join("link")).unwrap();
+    std::fs::create_dir(world.path().join("sub")).unwrap();
+    std::fs::write(world.path().join("sub/inside"), b"inside").unwrap();
+    let mut sink = Names(Vec::new(), usize::MAX);
+    open(&world.root(), OpenFlags::DIRECTORY).unwrap().read_dir(0, &mut sink).unwrap();
+    sink.0.into_iter().map(|(name, _)| name).skip(2).collect()
+}
+
+#[test]
+fn what_follows_in_a_listing_is_found_before_anybody_asks() {
+    let world = World::new(CachePolicy::Exclusive);
+    let (order, root) = (listed(&world, 20), world.root());
+    let host = |name: &String| std::fs::symlink_metadata(world.path().join(name)).unwrap();
+    // What the host has lost meanwhile is known still, so it had been looked up.
+    for name in &order[..2] {
+        root.lookup(name.as_bytes()).unwrap();
+    }
+    let gone = order[2..].iter().find(|name| name.starts_with("file")).unwrap();
+    let at = order.iter().position(|name| name == gone).unwrap();
+    for name in &order[2..at] {
+        root.lookup(name.as_bytes()).unwrap();
+    }
+    let content = std::fs::read(world.path().join(gone)).unwrap();
+    std::fs::rename(world.path().join(gone), world.path().join("elsewhere")).unwrap();
+    let inode = root.lookup(gone.as_bytes()).unwrap();
+    assert_eq!(inode.attr().unwrap().size, content.len() as u64);
+    // Nobody has opened it, and it can't be found any more.
+    assert_eq!(err(open(&inode, OpenFlags::empty())), Errno::ESTALE);
+    std::fs::rename(world.path().join("elsewhere"), world.path().join(gone)).unwrap();
+    assert_eq!(read_all(&*open(&inode, OpenFlags::empty()).unwrap()), content);
+    // All of them are what they should be, and of use.
+    let mut inodes = Vec::new();
+    for name in &order {
+        let inode = root.lookup(name.as_bytes()).unwrap();
+        let attr = inode.attr().unwrap();
+        assert_eq!(
+            (attr.ino, attr.mode(), attr.size),
+            (host(name).ino(), host(name).mode(), host(name).len()),
+            "{name}"
+        );
+        match name.as_str() {
+            "link" => assert_eq!(inode.readlink().unwrap(), b"target"),
+            "sub" => {
+                let inside = inode.lookup(b"inside").unwrap();
+                assert_eq!(read_all(&*open(&inside, OpenFlags::empty()).unwrap()), b"inside");
+            }
+            _ => assert!(read_all(&*open(&inode, OpenFlags::empty()).unwrap()).starts_with(b"content")),
+        }
+        inodes.push(inode);
+    }
+    // The same ones as before.
+    for (name, inode) in order.iter().zip(&inodes) {
+        assert!(Arc::ptr_eq(inode, &root.lookup(name.as_bytes()).unwrap()), "{name}");
+    }
+    drop((root, inodes, inode));
+    world.end();
+}
+
+#[test]
+fn what_was_found_ahead_ends_with_a_change_of_the_entries() {
+    let world = World::new(CachePolicy::Exclusive);
+    let (order, root) = (listed(&world, 20), world.root());
+    let find = |names: &[String]| names.iter().for_each(|name| drop(root.lookup(name.as_bytes()).unwrap()));
+    find(&order[..8]);
+    let next = &order[8];
+    root.create(b"new", &new(FileKind::Regular, 0o644)).unwrap();
+    std::fs::rename(world.path().join(next), world.path().join("elsewhere")).unwrap();
+    assert_eq!(err(root.lookup(next.as_bytes())), Errno::ENOENT, "asked for anew");
+    // Names that we take and move ourselves, before anybody has asked for them.
+    let root_names = names(&root);
+    let files: Vec<&String> = root_names.iter().filter(|name| name.starts_with("file")).collect();
+    for name in &files[..4] {
+        root.lookup(name.as_bytes()).unwrap();
+    }
+    root.unlink(files[4].as_bytes()).unwrap();
+    root.rename(files[6].as_bytes(), &root, files[5].as_bytes(), RenameFlags::empty()).unwrap();
+    assert_eq!(err(root.lookup(files[4].as_bytes())), Errno::ENOENT);
+    assert_eq!(err(root.lookup(files[6].as_bytes())), Errno::ENOENT);
+    let moved = root.lookup(files[5].as_bytes()).unwrap();
+    assert_eq!(moved.attr().unwrap().ino, std::fs::metadata(world.path().join(files[5])).unwrap().ino());
+    drop((moved, root));
+    world.end();
+}
+
 #[test]
 fn inodes_that_die_are_forgotten_by_the_gofer() {
     let world = World::new(CachePolicy::Exclusive);
