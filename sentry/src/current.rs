@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use abi::{Errno, Fd, Restart};
-use sentry_platform::{Context, ContextExt, Event, Interrupt, Registers};
+use sentry_platform::{Context, ContextExt, Event, Interrupt, MemOp, Registers};
 
 use crate::mm::{Begun, Mm, OwnChange, OwnPlace};
 use crate::syscall::Outcome;
@@ -43,7 +43,7 @@ pub struct Current {
     pub(crate) frame_len: usize,
     /// The area registered with `rseq(2)`.
     pub rseq: Option<Rseq>,
-    /// A change of memory to be performed on the way back to guest code.
+    /// To be performed on the way back to guest code.
     later: Option<Later>,
     /// As what memory is held that others could change, for what is to be written on the way back to guest code.
     holder: Option<Arc<dyn Interrupt>>,
@@ -58,10 +58,12 @@ pub struct Current {
 /// A call that `restart_syscall(2)` continues with its original deadline.
 pub type RestartBlock = Box<dyn for<'a> FnOnce(&'a mut Current) -> crate::Outcome<'a> + Send>;
 
-/// A change of memory that was left for the way back, and what the call returns if it fails, unless that is the error.
-struct Later {
-    change: Begun,
-    failed: Option<u64>,
+/// What was left for the way back.
+enum Later {
+    /// A change of memory, and what the call returns if it fails, unless that is the error.
+    Change { change: Begun, failed: Option<u64> },
+    /// The registration of this thread's area, entered already.
+    Rseq(MemOp),
 }
 
 /// What `rax` holds after a system call that failed.
@@ -168,11 +170,27 @@ impl Current {
         }
     }
 
-    /// The same, with a change of memory before it.
-    async fn run_behind(&mut self, Later { change, failed }: Later) -> Event {
+    /// The same, with what was left before it.
+    async fn run_behind(&mut self, later: Later) -> Event {
+        match later {
+            Later::Change { change, failed } => self.run_behind_change(change, failed).await,
+            Later::Rseq(op) if self.context.start_after(std::slice::from_ref(&op), &self.regs) => {
+                let event = poll_fn(|cx| self.context.poll_event(cx, &mut self.regs)).await;
+                let Event::Refused(failure) = event else { return event };
+                self.refuse_rseq(failure.errno);
+                self.context.run(&mut self.regs).await
+            }
+            Later::Rseq(op) => {
+                self.finish(Later::Rseq(op)).await;
+                self.context.run(&mut self.regs).await
+            }
+        }
+    }
+
+    async fn run_behind_change(&mut self, change: Begun, failed: Option<u64>) -> Event {
         let thread = self.task.interrupter();
         if let Some(change) = change.start(self.context.as_mut(), &self.regs, &thread) {
-            self.finish_change(Later { change, failed }).await;
+            self.finish(Later::Change { change, failed }).await;
             return self.context.run(&mut self.regs).await;
         }
         let event = poll_fn(|cx| self.context.poll_event(cx, &mut self.regs)).await;
@@ -202,8 +220,19 @@ impl Current {
     /// Has a change performed on the way back to guest code. The call returns `value` if that succeeds, `failed` or the
     /// error if not.
     pub fn change_later(&mut self, change: Begun, value: u64, failed: Option<u64>) -> Outcome<'static> {
-        self.later = Some(Later { change, failed });
+        self.later = Some(Later::Change { change, failed });
         Outcome::Done(Ok(value))
+    }
+
+    /// Has the host register the area on the way back to guest code.
+    pub(crate) fn rseq_later(&mut self, area: Rseq, op: MemOp) {
+        self.rseq = Some(area);
+        self.later = Some(Later::Rseq(op));
+    }
+
+    fn refuse_rseq(&mut self, errno: Errno) {
+        self.rseq = None;
+        self.set_failure(errno);
     }
 
     /// Has what was left for the way back performed now: something else comes first.
@@ -216,13 +245,23 @@ impl Current {
             self.finish_own(change).await;
         }
         if let Some(later) = self.later.take() {
-            self.finish_change(later).await;
+            self.finish(later).await;
         }
     }
 
-    async fn finish_change(&mut self, Later { change, failed }: Later) {
-        if let Err(errno) = change.finish(self.context.as_mut()).await {
-            self.set_result(failed.unwrap_or_else(|| error_value(errno)));
+    async fn finish(&mut self, later: Later) {
+        match later {
+            Later::Change { change, failed } => {
+                if let Err(errno) = change.finish(self.context.as_mut()).await {
+                    self.set_result(failed.unwrap_or_else(|| error_value(errno)));
+                }
+            }
+            Later::Rseq(op) => {
+                let mm = Arc::clone(&self.mm);
+                if let Err(errno) = mm.host_op(self.context.as_mut(), op).await {
+                    self.refuse_rseq(errno);
+                }
+            }
         }
     }
 

@@ -80,8 +80,7 @@ pub async fn rseq(cur: &mut Current, addr: UserAddr, len: u32, flags: u32, signa
     if end > cur.kernel().platform.user_range().end {
         return Err(Errno::EFAULT);
     }
-    host(cur, asked, 0).await?;
-    cur.rseq = Some(asked);
+    cur.rseq_later(asked, asked.op(0));
     Ok(())
 }
 
@@ -97,8 +96,13 @@ pub(super) async fn leave(cur: &mut Current) {
 
 async fn host(cur: &mut Current, area: Rseq, flags: u32) -> Result<u64, Errno> {
     let mm = std::sync::Arc::clone(&cur.mm);
-    let op = MemOp::Rseq { addr: area.addr, len: area.len, flags, signature: area.signature };
-    mm.host_op(cur.context.as_mut(), op).await
+    mm.host_op(cur.context.as_mut(), area.op(flags)).await
+}
+
+impl Rseq {
+    fn op(&self, flags: u32) -> MemOp {
+        MemOp::Rseq { addr: self.addr, len: self.len, flags, signature: self.signature }
+    }
 }
 
 /// Aborts the critical section that the thread was stopped in, where the platform hasn't. A section that can't be read,

@@ -188,7 +188,8 @@ impl SystrapContext {
                 frame::write(&self.hub, &self.thread.shared, self.thread.slot, &self.regs);
                 let flags = self.set_bases();
                 self.thread.shared.u32(field::FLAGS).store(flags, Ordering::Relaxed);
-                self.found = self.thread.publish(&self.hub, command::GO);
+                let command = if self.leading > 0 { command::OPS_GO } else { command::GO };
+                self.found = self.thread.publish(&self.hub, command);
             }
             Entry::Call(fpu) if self.brief => {
                 let shared = &self.thread.shared;
@@ -576,7 +577,11 @@ impl Context for SystrapContext {
     }
 
     fn start_after(&mut self, ops: &[MemOp], regs: &Registers) -> bool {
-        let quick = matches!(self.entry, Entry::Call(_)) && self.brief && self.thread.state() == IDLE;
+        let quick = match self.entry {
+            Entry::Frame => self.trapped,
+            Entry::Call(_) => self.brief,
+            Entry::Trapping(_) => false,
+        } && self.thread.state() == IDLE;
         let interrupted = self.thread.interrupt.load(Ordering::SeqCst);
         if !quick
             || interrupted
@@ -599,10 +604,16 @@ impl Context for SystrapContext {
             }
         }
         self.thread.let_through(&self.hub, notified);
+        if ops.iter().any(|op| matches!(op, MemOp::Rseq { .. })) {
+            self.rseq = Area::Some;
+        }
         count(Counter::Behind);
         self.process.proc.present.note(ops);
         self.leading = u32::try_from(ops.len()).unwrap_or(0);
         shared.u32(field::OP_COUNT).store(self.leading, Ordering::Relaxed);
+        if !self.brief {
+            self.regs = *regs;
+        }
         self.regs.rax = self.thread.later.take_result().unwrap_or(regs.rax);
         self.interrupted = false;
         self.go();

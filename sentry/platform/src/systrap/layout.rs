@@ -263,6 +263,8 @@ pub(super) mod command {
     pub(in super::super) const COPY: u32 = 9;
     /// Perform the operations and, if all succeed, return as with [`RETURN`].
     pub(in super::super) const OPS_RETURN: u32 = 10;
+    /// Perform the operations and, if all succeed, return as with [`GO`].
+    pub(in super::super) const OPS_GO: u32 = 14;
     /// Copy as with [`COPY`] and, if all could be copied, return as with [`RETURN`].
     pub(in super::super) const COPY_RETURN: u32 = 11;
     /// Write a signal frame: the floating-point state from the processor, the rest from the window; then put the state to that

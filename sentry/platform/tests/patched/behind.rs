@@ -1,4 +1,4 @@
-//! Memory operations on the way back from a patched call.
+//! Memory operations on the way back from a call.
 
 use std::fs::File;
 use std::future::poll_fn;
@@ -15,9 +15,12 @@ use crate::common::{Case, block_on};
 
 pub(crate) const CASES: &[Case] = &[
     ("operations_go_with_the_reply", operations_go_with_the_reply),
+    ("operations_go_with_the_reply_to_a_trap", operations_go_with_the_reply_to_a_trap),
     ("a_refused_operation_is_an_event", a_refused_operation_is_an_event),
+    ("a_refused_operation_is_an_event_after_a_trap", a_refused_operation_is_an_event_after_a_trap),
     ("operations_do_not_go_with_every_reply", operations_do_not_go_with_every_reply),
     ("an_interrupt_meets_operations_with_the_reply", an_interrupt_meets_operations_with_the_reply),
+    ("an_interrupt_meets_operations_behind_a_trap", an_interrupt_meets_operations_behind_a_trap),
     ("files_are_mapped_with_the_reply", files_are_mapped_with_the_reply),
     ("an_interrupt_meets_a_file_mapped_with_the_reply", an_interrupt_meets_a_file_mapped_with_the_reply),
 ];
@@ -47,7 +50,14 @@ fn run_behind(guest: &mut Guest<'_>, ops: &[MemOp]) -> Event {
 }
 
 fn operations_go_with_the_reply(platform: &dyn Platform) {
-    let mut guest = patched(platform, count_calls());
+    operations_go(patched(platform, count_calls()));
+}
+
+fn operations_go_with_the_reply_to_a_trap(platform: &dyn Platform) {
+    operations_go(Guest::new(platform, count_calls()));
+}
+
+fn operations_go(mut guest: Guest<'_>) {
     let thread = guest.context.interrupter();
     assert_eq!(run(&mut guest), Event::Syscall);
     let number = guest.context.next_run();
@@ -69,8 +79,15 @@ fn operations_go_with_the_reply(platform: &dyn Platform) {
 }
 
 fn a_refused_operation_is_an_event(platform: &dyn Platform) {
+    refused(patched(platform, count_calls()));
+}
+
+fn a_refused_operation_is_an_event_after_a_trap(platform: &dyn Platform) {
+    refused(Guest::new(platform, count_calls()));
+}
+
+fn refused(mut guest: Guest<'_>) {
     const NOTHING: u64 = 0x5000_0000;
-    let mut guest = patched(platform, count_calls());
     let thread = guest.context.interrupter();
     let bad = MemOp::Protect { addr: NOTHING, len: 0x1000, prot: Prot::READ };
     assert_eq!(run(&mut guest), Event::Syscall);
@@ -139,8 +156,8 @@ fn files_are_mapped_with_the_reply(platform: &dyn Platform) {
 }
 
 /// Interrupts a guest sooner and later after it was let run behind operations that make memory writable.
-fn interrupt_behind(platform: &dyn Platform, rounds: u32, ops: &[MemOp]) {
-    let mut guest = patched(platform, count_calls());
+fn interrupt_behind(mut guest: Guest<'_>, rounds: u32, ops: &[MemOp]) {
+    let platform = guest.platform;
     let thread = guest.context.interrupter();
     assert_eq!(run(&mut guest), Event::Syscall);
     for round in 0..rounds {
@@ -163,10 +180,15 @@ fn interrupt_behind(platform: &dyn Platform, rounds: u32, ops: &[MemOp]) {
 
 fn an_interrupt_meets_a_file_mapped_with_the_reply(platform: &dyn Platform) {
     let file: Arc<OwnedFd> = Arc::new(File::open("/dev/zero").expect("open").into());
-    interrupt_behind(platform, 600, &[READ_ONLY, map_file(&file)]);
+    interrupt_behind(patched(platform, count_calls()), 600, &[READ_ONLY, map_file(&file)]);
 }
 
 fn an_interrupt_meets_operations_with_the_reply(platform: &dyn Platform) {
     let map = MemOp::MapAnonymous { addr: DATA, len: DATA_LEN, prot: Prot::READ, flags: PRIVATE };
-    interrupt_behind(platform, 300, &[map, WRITABLE]);
+    interrupt_behind(patched(platform, count_calls()), 300, &[map, WRITABLE]);
+}
+
+fn an_interrupt_meets_operations_behind_a_trap(platform: &dyn Platform) {
+    let map = MemOp::MapAnonymous { addr: DATA, len: DATA_LEN, prot: Prot::READ, flags: PRIVATE };
+    interrupt_behind(Guest::new(platform, count_calls()), 300, &[map, WRITABLE]);
 }
