@@ -31,10 +31,20 @@ pub(super) struct Header {
     pad1: u32,
 }
 
-/// Offset of `msg_namelen`, `msg_controllen`, `msg_flags`.
+/// The end of `struct msghdr`.
+#[derive(Clone, Copy, Debug, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct End {
+    controllen: u64,
+    flags: u32,
+    pad: u32,
+}
+
+/// Bytes of that which a receive writes.
+const END: usize = 12;
+/// Offset of `msg_namelen` and `msg_controllen`.
 const NAMELEN: u64 = 8;
 const CONTROLLEN: u64 = 40;
-const FLAGS: u64 = 48;
 /// Bytes of `struct mmsghdr`; its `msg_len` stands behind the header.
 const ENTRY: u64 = 64;
 const ENTRY_LEN: u64 = 56;
@@ -134,7 +144,8 @@ pub(super) fn deliver(cur: &mut Current, filled: &Filled, received: Received) ->
     let mut shown = received.flags;
     shown.set(MsgFlags::CTRUNC, truncated || shown.contains(MsgFlags::CTRUNC));
     shown.set(MsgFlags::CMSG_CLOEXEC, cloexec);
-    cur.mem.write(UserRef::new(at.wrapping_add(FLAGS)), &shown.bits())?;
-    cur.mem.write(UserRef::new(at.wrapping_add(CONTROLLEN)), &(control.len() as u64))?;
+    // Neighbours, and the last to be written.
+    let end = End { controllen: control.len() as u64, flags: shown.bits(), pad: 0 };
+    cur.mem.write_bytes_last(at.wrapping_add(CONTROLLEN), &end.as_bytes()[..END])?;
     super::value(received.len)
 }
