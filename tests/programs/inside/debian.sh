@@ -19,6 +19,6 @@ apt-get $o -qq update; echo "update $?"; apt-cache $o policy inner | grep -c Can
 DEBIAN_FRONTEND=noninteractive apt-get $o -qq -y install inner 2>&1 | tr -d '\r' | grep -E '^(Setting|postinst)'; inner-tool; apt-get $o check -qq && echo checked
 apt-get $o -qq -y purge inner 2>&1 | tr -d '\r' | grep -E '^(Removing|Purging)'; apt-get $o -qq -y remove inner 2>&1 | tail -n 1; [ -e /usr/bin/inner-tool ] || echo removed
 rm -rf /var/lib/dpkg && cp -a dpkg.old /var/lib/dpkg; cd / && rm -rf /tmp/deb
-bash -c 'set -m; sleep 30 & kill -STOP %1; until jobs | grep -q Stopped; do :; done; kill -CONT %1; kill %1; wait %1; echo "ended $?"; sh -c "exit 3" & fg %% > /dev/null; echo "fg $?"' 2> /dev/null | grep -v '^\[.*\] '
+bash -c 'set -m; sleep 30 & kill -STOP %1; until jobs | grep -q Stopped; do :; done; kill -CONT %1; kill %1; wait %1; echo "ended $?"; sh -c "kill -STOP \$\$; exit 3" & until jobs | grep -q Stopped; do :; done; fg %% > /dev/null; echo "fg $?"' 2> /dev/null | grep -v '^\[.*\] '
 useradd -m someone && su someone -c 'id -un; touch ~/f && stat -c %U ~/f; touch /etc/x 2> /dev/null || echo refused'; userdel -r someone 2> /dev/null
 tail -n 1 /etc/passwd
