@@ -8,6 +8,7 @@ use seccompiler::{
 };
 use sentry_platform::host_calls::{HostCall as PlatformCall, PTRACE, SYSTRAP};
 
+use super::halving;
 use super::host_calls::{Check, HOST_CALLS, HostCall};
 use super::socket_calls::SOCKET_CALLS;
 use super::unix_calls::{LISTEN_CALLS, UNIX_CALLS};
@@ -30,7 +31,7 @@ pub(crate) struct OnHost {
 /// through and goes to the host's audit log: for development only.
 pub(crate) fn install(platform: &str, on_host: OnHost, log: bool) -> Result<()> {
     let action = if log { SeccompAction::Log } else { SeccompAction::Trap };
-    let allowed = program(rules(platform_calls(platform), own_calls(on_host))?, action, SeccompAction::Allow)?;
+    let allowed = allowing(rules(platform_calls(platform), own_calls(on_host))?, action)?;
     // Two filters, as one knows two outcomes only; the stricter of their answers counts. The second to be installed
     // forbids a third.
     let no_clone3 = Rules::from([(libc::SYS_clone3, Vec::new())]);
@@ -49,6 +50,14 @@ fn platform_calls(platform: &str) -> &'static [PlatformCall] {
 fn own_calls(on_host: OnHost) -> impl Iterator<Item = &'static HostCall> {
     let further = [(on_host.internet, SOCKET_CALLS), (on_host.unix, UNIX_CALLS), (on_host.listening, LISTEN_CALLS)];
     HOST_CALLS.iter().chain(further.into_iter().filter(|(wanted, _)| *wanted).flat_map(|(_, calls)| calls))
+}
+
+/// Makes the filter of what is allowed. Calls that any arguments are right for are found by halving, the others one by one:
+/// the host tries every number when a filter is installed, and the others at every call.
+fn allowing(rules: Rules, otherwise: SeccompAction) -> Result<BpfProgram> {
+    let (free, checked): (Rules, Rules) = rules.into_iter().partition(|(_, checks)| checks.is_empty());
+    let rest = program(checked, otherwise, SeccompAction::Allow)?;
+    halving::before(free.into_keys(), SeccompAction::Allow, rest)
 }
 
 fn program(rules: Rules, otherwise: SeccompAction, listed: SeccompAction) -> Result<BpfProgram> {
@@ -103,6 +112,10 @@ fn condition(index: u8, op: SeccompCmpOp, value: u64) -> Result<SeccompCondition
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use sentry::task::seccomp::{Data, Insn, Program};
+
     use super::*;
 
     const ALL: OnHost = OnHost { internet: true, unix: true, listening: true };
@@ -112,9 +125,41 @@ mod tests {
         for on_host in [OnHost::default(), ALL] {
             for platform in ["systrap", "ptrace"] {
                 let rules = rules(platform_calls(platform), own_calls(on_host)).unwrap();
-                let made = program(rules, SeccompAction::Trap, SeccompAction::Allow);
-                assert!(made.unwrap().len() < 4096);
+                assert!(allowing(rules, SeccompAction::Trap).unwrap().len() < 4096);
             }
+        }
+    }
+
+    #[test]
+    fn what_is_found_by_halving_is_what_is_found_one_by_one() {
+        let loaded = |filter: BpfProgram| {
+            let insns = filter.iter().map(|insn| Insn { code: insn.code, jt: insn.jt, jf: insn.jf, k: insn.k });
+            Program::new(&insns.collect::<Vec<_>>()).expect("a filter that loads")
+        };
+        for platform in ["systrap", "ptrace"] {
+            let checked = platform_calls(platform).iter().flat_map(|call| call.args).flat_map(|(_, values)| *values);
+            let own = own_calls(ALL).flat_map(|call| call.checks).filter_map(|check| match check {
+                Check::In(_, values) => Some(values),
+                _ => None,
+            });
+            let values: BTreeSet<u64> =
+                checked.chain(own.copied().flatten()).copied().chain([0, 1, u64::MAX]).collect();
+            let rules = rules(platform_calls(platform), own_calls(ALL)).unwrap();
+            let plain = loaded(program(rules.clone(), SeccompAction::Trap, SeccompAction::Allow).unwrap());
+            let halving = loaded(allowing(rules, SeccompAction::Trap).unwrap());
+            let (mut allowed, mut calls) = (0, 0);
+            for nr in (0..600).chain([i32::MAX, i32::MIN, -1, 0x4000_0000, 0x4000_0001]) {
+                for (arch, value) in
+                    [halving::X86_64, 0x4000_0003].iter().flat_map(|a| values.iter().map(move |v| (*a, *v)))
+                {
+                    let data = Data { nr, arch, instruction_pointer: 0, args: [value; 6] };
+                    let action = halving.run(&data);
+                    assert_eq!(action, plain.run(&data), "{platform} {nr} {arch:#x} {value:#x}");
+                    allowed += usize::from(action == u32::from(SeccompAction::Allow));
+                    calls += 1;
+                }
+            }
+            assert!(allowed > 0 && allowed < calls, "{platform}");
         }
     }
 

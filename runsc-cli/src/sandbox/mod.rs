@@ -8,6 +8,7 @@ pub(crate) mod control;
 mod cover;
 mod devices;
 pub(crate) mod filter;
+pub(crate) mod halving;
 pub(crate) mod host_calls;
 pub(crate) mod launch;
 pub(crate) mod mounts;
