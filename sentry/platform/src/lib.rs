@@ -204,6 +204,9 @@ pub trait Platform: Send + Sync {
     /// Wakes one worker that is in, or about to enter, [`Platform::park`]. May be called from any thread.
     fn unpark(&self);
 
+    /// Tells that nothing has happened for some time: what is kept for speed alone goes.
+    fn rest(&self) {}
+
     /// Tells that a worker between two polls is held up by the host, and that no guest is to count on it. What guests asked
     /// for before that is found by the next worker that polls: see to it that one does.
     fn worker_lost(&self) {}

@@ -132,6 +132,7 @@ impl Executor {
             if rests() {
                 std::thread::park_timeout(trimmed.wait());
                 if rests() {
+                    self.platform.rest();
                     trimmed.trim();
                 }
             }
@@ -152,6 +153,7 @@ impl Executor {
             if began.elapsed() < wait || self.has_ready() || self.is_stopping() {
                 return;
             }
+            self.platform.rest();
             trimmed().trim();
         }
         self.platform.park(None);

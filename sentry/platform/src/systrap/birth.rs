@@ -167,7 +167,7 @@ fn conceive(
     leader: Option<&Arc<Thread>>,
     image: &[u8],
 ) -> Result<Unborn, PlatformError> {
-    let slot = slot.or_else(|| hub.table.allocate()).ok_or(PlatformError::Refused(Errno::EAGAIN))?;
+    let slot = slot.or_else(|| hub.take_slot()).ok_or(PlatformError::Refused(Errno::EAGAIN))?;
     let shared = hub.context(slot);
     for at in (0..field::OPS).step_by(8) {
         shared.set(at, 0);

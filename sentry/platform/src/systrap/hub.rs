@@ -43,6 +43,9 @@ const SERVICE_EVERY: u32 = 64;
 /// Most stubs that sleep in a notification at once; the host's handling gets slower with their number. Others are sent to
 /// sleep in a futex.
 const SLEEPERS_MAX: u32 = 64;
+/// Most free slots whose memory is cleared and kept, until the sandbox rests: that costs a fraction of giving it back and having
+/// the host find new pages, twice for each process.
+const MOST_WARM: usize = 8;
 /// Stands for [`Hub::attend`]'s descriptor among process ids.
 const ATTENDED: u64 = u64::MAX;
 /// Rounds between two looks at the clock while a worker spins.
@@ -87,6 +90,8 @@ pub(super) struct Hub {
     pub(super) watch: AtomicU32,
     sleeping_stubs: AtomicU32,
     kept: AtomicU32,
+    /// Free slots that still have their memory.
+    warm: Mutex<Vec<u32>>,
     /// Calls that stubs answered by themselves whose slots are free again.
     answered: AtomicU64,
     tids: Mutex<HashMap<i32, Arc<Thread>>>,
@@ -166,6 +171,7 @@ impl Hub {
             watch: AtomicU32::new(0),
             sleeping_stubs: AtomicU32::new(0),
             kept: AtomicU32::new(0),
+            warm: Mutex::new(Level::Leaf, Vec::new()),
             answered: AtomicU64::new(0),
             tids: Mutex::new(Level::Leaf, HashMap::new()),
             births: Mutex::new(Level::Leaf, HashMap::new()),
@@ -605,7 +611,32 @@ impl Hub {
 
     /// Gives back the slot of a context that is mapped in no stub any more.
     pub(super) fn free_slot(&self, slot: u32) {
-        self.answered.fetch_add(self.context(slot).get(field::ANSWERED), Ordering::Relaxed);
+        let shared = self.context(slot);
+        self.answered.fetch_add(shared.get(field::ANSWERED), Ordering::Relaxed);
+        self.table.leave(slot);
+        let warm = self.warm.lock().len() < MOST_WARM;
+        if warm {
+            // Before anybody can take it.
+            shared.clear();
+            self.warm.lock().push(slot);
+        } else {
+            self.cool(slot);
+        }
+    }
+
+    /// Takes a slot that nobody uses, whose memory is zero.
+    pub(super) fn take_slot(&self) -> Option<u32> {
+        let warm = self.warm.lock().pop();
+        warm.or_else(|| self.table.allocate())
+    }
+
+    /// Gives the memory of free slots back to the host.
+    pub(super) fn rest(&self) {
+        let warm = std::mem::take(&mut *self.warm.lock());
+        warm.into_iter().for_each(|slot| self.cool(slot));
+    }
+
+    fn cool(&self, slot: u32) {
         let offset = u64::from(slot) * CONTEXT_SIZE as u64;
         host::punch_hole(&self.setup.memory, offset, CONTEXT_SIZE as u64);
         self.table.release(slot);

@@ -224,6 +224,10 @@ impl Platform for Systrap {
         self.hub.unpark();
     }
 
+    fn rest(&self) {
+        self.hub.rest();
+    }
+
     fn counters(&self) -> Vec<(&'static str, u64)> {
         let mut counters = vec![("calls_answered_in_stub", self.hub.answered())];
         counters.extend(counters::all());

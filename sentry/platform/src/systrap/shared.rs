@@ -72,6 +72,11 @@ impl Shared {
         self.u64(offset).store(value, Ordering::Relaxed);
     }
 
+    /// Makes all of it zero.
+    pub(super) fn clear(&self) {
+        (0..self.len).step_by(8).for_each(|at| self.set(at, 0));
+    }
+
     /// Copies bytes out; offset and length are multiples of 8.
     pub(super) fn read(&self, offset: usize, buf: &mut [u8]) {
         for (at, bytes) in buf.chunks_mut(8).enumerate() {

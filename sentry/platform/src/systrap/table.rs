@@ -55,10 +55,14 @@ impl Table {
         self.free.lock().next
     }
 
-    /// Gives a slot back.
-    pub(super) fn release(&self, slot: u32) {
+    /// Hears that a slot has no thread any more.
+    pub(super) fn leave(&self, slot: u32) {
         self.put(slot, None);
         self.deactivate(slot);
+    }
+
+    /// Gives such a slot back.
+    pub(super) fn release(&self, slot: u32) {
         self.free.lock().list.push(slot);
     }
 
@@ -141,6 +145,7 @@ mod tests {
         let table = Table::new();
         let slots: Vec<u32> = (0..100).filter_map(|_| table.allocate()).collect();
         assert_eq!(slots, (0..100).collect::<Vec<_>>());
+        table.leave(7);
         table.release(7);
         assert_eq!(table.allocate(), Some(7));
     }
