@@ -65,6 +65,35 @@ CASE(read_mapped_content, "pread64 pwrite64 ftruncate") {
     show_bytes("new", buf, 3);
 }
 
+CASE(read_mapped_lists, "preadv readv") {
+    int fd = filled("file", SIZE, 7);
+    R(read_everywhere(fd, SIZE, 7));
+    char *end = edge(100), *area = anon(8);
+    struct iovec list[] = {{area, 100}, {area + 200, 0}, {area + 4000, 5000}, {end, 100}, {area, 7}};
+    for (int count = 1; count <= 5; count++) {
+        memset(area, 0, 8 * PAGE);
+        R(preadv(fd, list, count, 4000));
+        R(wrong_bytes((void *)area, 4000, count == 5 ? 0 : 100, 7));
+        if (count > 2) R(wrong_bytes((void *)(area + 4000), 4100, 5000, 7));
+    }
+    list[3].iov_len = 200;
+    R(preadv(fd, list, 5, 4000));
+    R(wrong_bytes((void *)end, 9100, 100, 7));
+    MUST(lseek(fd, SIZE - 150, SEEK_SET));
+    R(readv(fd, list, 5));
+    R(wrong_bytes((void *)(area + 4000), SIZE - 50, 50, 7));
+    R(readv(fd, list, 5));
+    MUST(lseek(fd, 0, SEEK_SET));
+    R(readv(fd, list, 5));
+    R(lseek(fd, 0, SEEK_CUR));
+    struct iovec many[40];
+    for (int i = 0; i < 40; i++) many[i] = (struct iovec){area + i * 100, 100};
+    R(preadv(fd, many, 40, 77));
+    R(wrong_bytes((void *)area, 77, 4000, 7));
+    list[0].iov_base = BAD;
+    R(preadv(fd, list, 5, 0));
+}
+
 CASE(read_mapped_position, "read lseek dup") {
     int fd = filled("file", SIZE, 1), same = MUST(dup(fd));
     static unsigned char buf[70000];

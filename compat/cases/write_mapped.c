@@ -109,6 +109,29 @@ CASE(write_mapped_faults, "write pwrite64") {
     R(write(reader, end, 10));
 }
 
+CASE(write_mapped_lists, "pwritev writev") {
+    int fd = filled("file", 10);
+    R(write_everywhere(fd));
+    char *area = anon(8);
+    for (int i = 0; i < 8 * (int)PAGE; i++) area[i] = i * 13 >> 2;
+    struct iovec list[] = {{area, 100}, {area + 200, 0}, {area + 4000, 5000}, {area + 300, 7}};
+    R(pwritev(fd, list, 4, 70000));
+    memcpy(image + 70000, area, 100);
+    memcpy(image + 70100, area + 4000, 5000);
+    memcpy(image + 75100, area + 300, 7);
+    R(differs(fd));
+    MUST(lseek(fd, 100, SEEK_SET));
+    R(writev(fd, list, 4));
+    memcpy(image + 100, area, 100);
+    memcpy(image + 200, area + 4000, 5000);
+    memcpy(image + 5200, area + 300, 7);
+    R(differs(fd));
+    R(lseek(fd, 0, SEEK_CUR));
+    MUST(lseek(fd, SIZE - 1000, SEEK_SET));
+    R(writev(fd, list, 4));
+    R(lseek(fd, 0, SEEK_END));
+}
+
 CASE(write_mapped_flags, "fcntl write setrlimit fork") {
     int fd = filled("file", 4);
     R(write_everywhere(fd));

@@ -99,9 +99,8 @@ impl UserMem {
     }
 
     /// As [`UserMem::write_last_bytes`], for bytes that the calling thread finds in a mapping.
-    pub(crate) fn copy_last_bytes(&self, addr: UserAddr, bytes: FileBytes) -> bool {
-        let len = usize::try_from(bytes.len).unwrap_or(usize::MAX);
-        user_len(addr, len) == len && self.0.copy_later(addr.raw(), bytes)
+    pub(crate) fn copy_last_bytes(&self, places: &[(u64, usize)], bytes: FileBytes) -> bool {
+        self.0.copy_later(places, bytes)
     }
 
     /// Copies a value out unless the guest gave a null address.

@@ -81,9 +81,8 @@ pub(crate) fn read(
     {
         return Outcome::Done(Err(errno.into()));
     }
-    if let [buffer] = &list[..]
-        && flags.is_empty()
-        && let Some(count) = cur.read_mapped(&file, pos, buffer)
+    if flags.is_empty()
+        && let Some(count) = cur.read_mapped(&file, pos, &list)
     {
         return Outcome::Done(Ok(count));
     }
@@ -206,9 +205,8 @@ pub(crate) fn write(
     {
         return Outcome::Done(Err(errno.into()));
     }
-    if let [buffer] = &list[..]
-        && flags.is_empty()
-        && let Some(count) = cur.write_mapped(&file, pos, buffer)
+    if flags.is_empty()
+        && let Some(count) = cur.write_mapped(&file, pos, &list)
     {
         return Outcome::Done(Ok(count));
     }

@@ -303,9 +303,10 @@ pub trait AddressSpace: Send + Sync {
     }
 
     /// As [`AddressSpace::write_later`], for bytes of a file that is mapped in this address space, too: its thread copies them
-    /// between there and `addr`. The call returns their number, or as many as could be moved.
-    fn copy_later(&self, addr: u64, bytes: FileBytes) -> bool {
-        let _ = (addr, bytes);
+    /// between there and these places in order, at most [`PLACES`], with lengths that add up to theirs. The call returns
+    /// their number, or as many as could be moved.
+    fn copy_later(&self, places: &[(u64, usize)], bytes: FileBytes) -> bool {
+        let _ = (places, bytes);
         false
     }
 

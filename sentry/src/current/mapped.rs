@@ -3,10 +3,10 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use abi::UserAddr;
 use abi::types::Iovec;
 use sentry_fs::MapSource;
-use sentry_platform::{Direction, FileBytes};
+use sentry_platform::{Direction, FileBytes, PLACES};
+use smallvec::SmallVec;
 
 use super::Current;
 use crate::vfs::File;
@@ -22,31 +22,29 @@ impl Current {
     ///
     /// Nobody keeps others from changing the guest's buffer until then, as nobody does while a read copies. What can't be
     /// written is not lost: the file still has it.
-    pub fn read_mapped(&mut self, file: &Arc<File>, pos: Option<u64>, buffer: &Iovec) -> Option<u64> {
-        self.move_mapped(file, pos, buffer, Direction::Read)
+    pub fn read_mapped(&mut self, file: &Arc<File>, pos: Option<u64>, list: &[Iovec]) -> Option<u64> {
+        self.move_mapped(file, pos, list, Direction::Read)
     }
 
     /// Writes, where the file is mapped for that and nobody else writes to it: writes are atomic to each other, and this one
     /// is made when the call returns. `None`: write in another way.
-    pub fn write_mapped(&mut self, file: &Arc<File>, pos: Option<u64>, buffer: &Iovec) -> Option<u64> {
+    pub fn write_mapped(&mut self, file: &Arc<File>, pos: Option<u64>, list: &[Iovec]) -> Option<u64> {
         if self.mm.own.is_empty() || !self.is_only_writer(file) {
             return None;
         }
-        self.move_mapped(file, pos, buffer, Direction::Write)
+        self.move_mapped(file, pos, list, Direction::Write)
     }
 
     fn is_only_writer(&self, file: &Arc<File>) -> bool {
         !self.mm.is_shared() && Arc::strong_count(file) <= OF_ONE && file.is_only_writer()
     }
 
-    fn move_mapped(
-        &mut self,
-        file: &Arc<File>,
-        pos: Option<u64>,
-        &Iovec { base, len }: &Iovec,
-        direction: Direction,
-    ) -> Option<u64> {
-        if self.mm.own.is_empty() || len == 0 || len > MOST || !file.is_regular() {
+    fn move_mapped(&mut self, file: &Arc<File>, pos: Option<u64>, list: &[Iovec], direction: Direction) -> Option<u64> {
+        if self.mm.own.is_empty() || list.len() > PLACES || !file.is_regular() {
+            return None;
+        }
+        let len = list.iter().map(|buffer| buffer.len).sum();
+        if len == 0 || len > MOST {
             return None;
         }
         let moved = file.move_elsewhere(pos, len, direction, |host, offset, len| {
@@ -54,7 +52,7 @@ impl Current {
             let (file, moved) = (Arc::clone(file) as _, pos.is_none());
             let bytes = FileBytes { file, offset, at: place.at, len, direction, moved };
             self.place = Some(place);
-            self.mem.copy_last_bytes(UserAddr::new(base), bytes).then_some(())
+            self.mem.copy_last_bytes(&first(list, len), bytes).then_some(())
         });
         if moved.is_none() {
             self.release_memory();
@@ -106,6 +104,17 @@ impl Current {
             });
         }
     }
+}
+
+/// Returns where the first `len` bytes of a list of buffers are.
+fn first(list: &[Iovec], len: u32) -> SmallVec<[(u64, usize); 2]> {
+    let mut left = u64::from(len);
+    let places = list.iter().map(|buffer| {
+        let part = buffer.len.min(left);
+        left -= part;
+        (buffer.base, usize::try_from(part).unwrap_or(0))
+    });
+    places.filter(|(_, len)| *len > 0).collect()
 }
 
 /// Asks what to map, in the same way as for the guest: the file may have to know.

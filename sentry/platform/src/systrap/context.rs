@@ -197,10 +197,7 @@ impl SystrapContext {
                 let flags = if fpu == Fpu::Replaced { load::FPU } else { 0 };
                 shared.u32(field::FLAGS).store(flags, Ordering::Relaxed);
                 let command = match &self.replying {
-                    Some(reply) => {
-                        reply.write(shared, copier::window(&self.thread));
-                        command::COPY_RETURN
-                    }
+                    Some(reply) => reply.write(shared, copier::window(&self.thread)),
                     None if self.leading > 0 => command::OPS_RETURN,
                     None => command::RETURN,
                 };
@@ -264,7 +261,7 @@ impl SystrapContext {
         self.thread.later.allow(all && kind == outcome::CALL);
         if let (Some(reply), outcome::DONE) = (reply, kind) {
             // It has not gone back, so all registers are where they were, and it goes on with another result.
-            if let Some(result) = reply.end(&self.hub, &self.process.proc, shared.get(field::COPY_LEFT)) {
+            if let Some(result) = reply.end(&self.hub, &self.process.proc, reply.left(shared)) {
                 self.regs.rax = result;
             }
             self.go();

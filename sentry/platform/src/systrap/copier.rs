@@ -121,14 +121,14 @@ pub(super) fn write_later(proc: &Arc<Proc>, addr: u64, buf: &[u8], short: Short)
 }
 
 /// Leaves bytes of a mapped file for the reply; returns whether that was possible.
-pub(super) fn copy_later(proc: &Arc<Proc>, addr: u64, bytes: FileBytes) -> bool {
+pub(super) fn copy_later(proc: &Arc<Proc>, places: &[(u64, usize)], bytes: FileBytes) -> bool {
     write_pending();
     if !SERVES.get() {
         return false;
     }
     let done = SERVED.with_borrow(|served| {
         let Some((_, thread)) = served.as_ref().filter(|it| is_served(proc, &it.1)) else { return false };
-        thread.later.put_file(addr, bytes)
+        thread.later.put_file(places, bytes)
     });
     PENDING.set(done);
     if done {

@@ -14,13 +14,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use abi::Errno;
 use sentry_sync::{Level, Mutex};
+use smallvec::SmallVec;
 
 use super::hub::Hub;
-use super::layout::field;
+use super::layout::{call, command, field};
+use super::ops::RawOp;
 use super::process::Proc;
 use super::shared::Shared;
 use super::{host, present};
-use crate::{Direction, FileBytes, Short};
+use crate::{Direction, FileBytes, PLACES, Short};
 
 /// Most bytes.
 pub(super) const MOST: usize = field::WINDOW_LEN;
@@ -43,7 +45,7 @@ pub(super) struct Later {
     short: AtomicU64,
     /// The bytes stand in `file` instead.
     mapped: AtomicBool,
-    file: Mutex<Option<FileBytes>>,
+    file: Mutex<Option<(Places, FileBytes)>>,
     /// What the call is to return, since bytes could not be written; [`NONE`]: what the kernel says.
     result: AtomicU64,
 }
@@ -65,6 +67,10 @@ impl Default for Later {
     }
 }
 
+/// Where bytes of a file go to or come from.
+type Places = SmallVec<[(u64, usize); 2]>;
+const _: () = assert!(PLACES <= field::OPS_MAX);
+
 /// A copy that goes with a reply.
 #[derive(Debug)]
 pub(super) struct Reply {
@@ -77,13 +83,25 @@ pub(super) struct Reply {
 enum Bytes {
     Few([u64; INSIDE / 8], Short),
     Window(Short),
-    File(FileBytes),
+    File(Places, FileBytes),
 }
 
 impl Reply {
-    /// Writes what the stub needs for the copy, just before it is told of its reply. Where the bytes are few, the fields that
-    /// they take are those of bases to be loaded: there are none with this command.
-    pub(super) fn write(&self, shared: &Shared, window: u64) {
+    /// Writes what the stub needs for the copy, just before it is told of its reply; returns the command to tell it by. Where
+    /// the bytes are few, the fields that they take are those of bases to be loaded: there are none with these commands.
+    pub(super) fn write(&self, shared: &Shared, window: u64) -> u32 {
+        if let Bytes::File(places, bytes) = &self.bytes
+            && places.len() > 1
+        {
+            let mut at = bytes.at;
+            for (number, (addr, len)) in places.iter().enumerate() {
+                let (from, to) = if bytes.direction == Direction::Read { (at, *addr) } else { (*addr, at) };
+                RawOp::new(call::WRITE, [to, from, *len as u64, 0, 0, 0]).write(shared, number);
+                at += *len as u64;
+            }
+            shared.u32(field::OP_COUNT).store(u32::try_from(places.len()).unwrap_or(0), Ordering::Relaxed);
+            return command::OPS_RETURN;
+        }
         let from = match &self.bytes {
             Bytes::Few(few, _) => {
                 for (at, word) in few.iter().enumerate() {
@@ -92,15 +110,27 @@ impl Reply {
                 window - field::WINDOW as u64 + field::INSIDE as u64
             }
             Bytes::Window(_) => window,
-            Bytes::File(bytes) => bytes.at,
+            Bytes::File(_, bytes) => bytes.at,
         };
         let (from, to) = match &self.bytes {
-            Bytes::File(FileBytes { direction: Direction::Write, .. }) => (self.addr, from),
+            Bytes::File(_, FileBytes { direction: Direction::Write, .. }) => (self.addr, from),
             _ => (from, self.addr),
         };
         shared.set(field::COPY_FROM, from);
         shared.set(field::COPY_TO, to);
         shared.set(field::COPY_LEN, self.len.into());
+        command::COPY_RETURN
+    }
+
+    /// Returns how many bytes a stub says that it has left.
+    pub(super) fn left(&self, shared: &Shared) -> u64 {
+        match &self.bytes {
+            Bytes::File(places, _) if places.len() > 1 => {
+                let done = shared.u32(field::OP_DONE).load(Ordering::Relaxed);
+                places.iter().skip(done as usize).map(|place| place.1 as u64).sum()
+            }
+            _ => shared.get(field::COPY_LEFT),
+        }
     }
 
     /// Ends a copy that the stub left with so many bytes to go; returns what the call returns then, `None`: all is well.
@@ -109,19 +139,26 @@ impl Reply {
         match &self.bytes {
             _ if left == 0 => None,
             Bytes::Few(_, short) | Bytes::Window(short) => Some(short.result(copied)),
-            Bytes::File(bytes) => self.copy_rest(hub, proc, bytes, copied),
+            Bytes::File(places, bytes) => self.copy_rest(hub, proc, (places, bytes), copied),
         }
     }
 
     /// Has the host copy what follows the first `copied` bytes.
-    fn copy_rest(&self, hub: &Hub, proc: &Arc<Proc>, bytes: &FileBytes, copied: u64) -> Option<u64> {
+    fn copy_rest(
+        &self,
+        hub: &Hub,
+        proc: &Arc<Proc>,
+        (places, bytes): (&[(u64, usize)], &FileBytes),
+        copied: u64,
+    ) -> Option<u64> {
         let len = u64::from(self.len);
         let mut buf = vec![0; CHUNK.min(self.len as usize)];
         let mut done = copied;
         let mut failure = 0;
         while done < len {
-            let want = usize::try_from(len - done).map_or(buf.len(), |left| left.min(buf.len()));
-            let (part, addr, offset) = (&mut buf[..want], self.addr + done, bytes.offset + done);
+            let Some((addr, room)) = place_of(places, done) else { break };
+            let want = room.min(buf.len());
+            let (part, offset) = (&mut buf[..want], bytes.offset + done);
             // What there was of them, and where that has got to.
             let moved = match bytes.direction {
                 Direction::Read => bytes.file.read_at(offset, part).and_then(|got| {
@@ -152,6 +189,18 @@ impl Reply {
     }
 }
 
+/// Returns where the bytes after the first `done` belong, and how many.
+fn place_of(places: &[(u64, usize)], done: u64) -> Option<(u64, usize)> {
+    let mut skip = usize::try_from(done).ok()?;
+    for (addr, len) in places {
+        if skip < *len {
+            return Some((addr + skip as u64, len - skip));
+        }
+        skip -= len;
+    }
+    None
+}
+
 impl Later {
     /// Hears how the thread has come.
     pub(super) fn allow(&self, possible: bool) {
@@ -180,14 +229,14 @@ impl Later {
     }
 
     /// Makes bytes of a mapped file pending; returns whether that was possible.
-    pub(super) fn put_file(&self, addr: u64, bytes: FileBytes) -> bool {
-        if !self.is_free() {
+    pub(super) fn put_file(&self, places: &[(u64, usize)], bytes: FileBytes) -> bool {
+        if !self.is_free() || places.is_empty() || places.len() > PLACES {
             return false;
         }
-        self.addr.store(addr, Ordering::Relaxed);
+        self.addr.store(places[0].0, Ordering::Relaxed);
         self.len.store(bytes.len, Ordering::Relaxed);
         self.mapped.store(true, Ordering::Relaxed);
-        *self.file.lock() = Some(bytes);
+        *self.file.lock() = Some((places.into(), bytes));
         true
     }
 
@@ -206,8 +255,8 @@ impl Later {
         let addr = self.addr.load(Ordering::Relaxed);
         if self.mapped.load(Ordering::Relaxed) {
             self.mapped.store(false, Ordering::Relaxed);
-            let file = self.file.lock().take()?;
-            return Some(Reply { addr, len, bytes: Bytes::File(file) });
+            let (places, file) = self.file.lock().take()?;
+            return Some(Reply { addr, len, bytes: Bytes::File(places, file) });
         }
         let short = Short::from_before(self.short.load(Ordering::Relaxed));
         let bytes = if len as usize <= INSIDE {
@@ -228,7 +277,7 @@ impl Later {
                 shared.read(field::WINDOW, &mut bytes);
                 present::write(hub, proc, reply.addr, &bytes)
             }
-            Bytes::File(_) => 0,
+            Bytes::File(..) => 0,
         };
         if let Some(result) = reply.end(hub, proc, (len - written) as u64) {
             self.result.store(result, Ordering::Relaxed);
@@ -259,5 +308,13 @@ mod tests {
         assert_eq!([3, 10].map(|left| result(Short::Counts(5), left)), [12, 5]);
         // A stub that lies.
         assert_eq!([11, u64::MAX].map(|left| result(Short::Counts(0), left)), [fault; 2]);
+    }
+
+    #[test]
+    fn what_is_left_belongs_where_the_rest_begins() {
+        let places = [(0x1000, 10), (0x2000, 1), (0x3000, 5)];
+        let rests = [0, 9, 10, 11, 15, 16].map(|done| place_of(&places, done));
+        let rest = [(0x1000, 10), (0x1009, 1), (0x2000, 1), (0x3000, 5), (0x3004, 1)].map(Some);
+        assert_eq!(rests, [rest[0], rest[1], rest[2], rest[3], rest[4], None]);
     }
 }

@@ -329,9 +329,9 @@ impl AddressSpace for Process {
         self.reach(addr, buf.len()) == buf.len() && copier::write_later(&self.proc, addr, buf, short)
     }
 
-    fn copy_later(&self, addr: u64, bytes: FileBytes) -> bool {
-        let room = usize::try_from(bytes.len).is_ok_and(|len| self.reach(addr, len) == len);
-        room && copier::copy_later(&self.proc, addr, bytes)
+    fn copy_later(&self, places: &[(u64, usize)], bytes: FileBytes) -> bool {
+        let inside = places.iter().all(|(addr, len)| self.reach(*addr, *len) == *len);
+        inside && copier::copy_later(&self.proc, places, bytes)
     }
 
     fn own_range(&self) -> Range<u64> {

@@ -20,6 +20,7 @@ pub(crate) const CASES: &[Case] = &[
     ("bytes_of_a_file_come_whatever_the_guest_does_to_the_mapping", bytes_come_whatever_the_guest_does_to_the_mapping),
     ("bytes_of_a_mapped_file_come_before_anything_else", bytes_of_a_mapped_file_come_before_anything_else),
     ("bytes_reach_a_mapped_file_with_the_reply", bytes_reach_a_mapped_file_with_the_reply),
+    ("bytes_of_a_mapped_file_go_to_several_places", bytes_of_a_mapped_file_go_to_several_places),
     ("own_mappings_stay_out_of_the_guests_reach", own_mappings_stay_out_of_the_guests_reach),
 ];
 
@@ -103,7 +104,10 @@ fn move_later(
     guest.regs.rax = len;
     for _ in 0..100 {
         let file = Arc::clone(&known) as _;
-        if guest.space.copy_later(addr, FileBytes { file, offset, at, len: len as u32, direction, moved: true }) {
+        if guest.space.copy_later(
+            &[(addr, len as usize)],
+            FileBytes { file, offset, at, len: len as u32, direction, moved: true },
+        ) {
             return known;
         }
         // A stub that was late with something else is waited for.
@@ -217,7 +221,7 @@ fn bytes_of_a_mapped_file_come_before_anything_else(platform: &dyn Platform) {
     let bytes_of = |offset: usize| bytes[offset..offset + 100].to_vec();
     assert_eq!(contents(&guest, AREA, 100), bytes_of(70));
     let refused = FileBytes { file: known(&file), offset: 0, at, len: 1, direction: Direction::Read, moved: false };
-    assert!(!guest.space.copy_later(AREA, refused));
+    assert!(!guest.space.copy_later(&[(AREA, 1)], refused));
     run(&mut guest);
     sum(&mut guest);
     copy_later(&mut guest, AREA, &file, 90, at + 90, 100);
@@ -273,6 +277,52 @@ fn bytes_reach_a_mapped_file_with_the_reply(platform: &dyn Platform) {
     assert_eq!(found, new[..0x3000]);
 }
 
+fn bytes_of_a_mapped_file_go_to_several_places(platform: &dyn Platform) {
+    let (file, bytes) = file();
+    let (mut guest, at) = with_writable(platform, &file);
+    // The places, and how many of the bytes can be moved.
+    let lists: [(&[(u64, usize)], usize); 5] = [
+        (&[(AREA, 10), (AREA + 0x1000, 1), (AREA + 0x100, 3000)], 3011),
+        (&[(AREA, 10), (END - 5, 20), (AREA + 0x2000, 7)], 15),
+        (&[(END, 4), (AREA + 0x3000, 7)], 0),
+        (&[(AREA, 700), (END - 0x1000, 0x1000), (END, 1)], 700 + 0x1000),
+        (&[(AREA, 0x4000), (AREA + 0x5000, 0x2000)], 0x6000),
+    ];
+    for (places, moved) in lists {
+        for (slow, direction) in [(false, Direction::Read), (true, Direction::Read), (false, Direction::Write)] {
+            let what = format!("{places:x?} {direction:?} slow: {slow}");
+            rustix::io::pwrite(&file, &bytes, 0).expect("write");
+            let len: usize = places.iter().map(|place| place.1).sum();
+            let known = known(&file);
+            let own = Arc::clone(&known) as _;
+            let bytes_of = FileBytes { file: own, offset: 40, at: at + 40, len: len as u32, direction, moved: true };
+            let marks = pattern(0x8000, 9);
+            assert_eq!(guest.space.write(AREA, &marks), marks.len());
+            guest.regs.rax = len as u64;
+            assert!(guest.space.copy_later(places, bytes_of), "{what}");
+            if slow {
+                guest.context.complete(&mut guest.regs);
+            }
+            run(&mut guest);
+            assert_eq!(sum(&mut guest), if moved > 0 { moved as u64 } else { FAULT }, "{what}");
+            let missing = (len - moved) as u64;
+            assert_eq!(known.told(), if missing > 0 { (40 + len as u64, missing) } else { (0, 0) }, "{what}");
+            let mut stored = vec![0; len];
+            assert_eq!(rustix::io::pread(&file, &mut stored, 40), Ok(len));
+            let mut done = 0;
+            for (addr, len) in places {
+                let len = (*len).min(moved - done);
+                let there = contents(&guest, if len > 0 { *addr } else { AREA }, len);
+                assert_eq!(there, stored[done..done + len], "{what}");
+                done += len;
+            }
+            let changed = stored[..moved] != bytes[40..40 + moved];
+            assert_eq!(changed, direction == Direction::Write && moved > 0, "{what}");
+            assert_eq!(stored[moved..], bytes[40 + moved..40 + len], "{what}");
+        }
+    }
+}
+
 fn own_mappings_stay_out_of_the_guests_reach(platform: &dyn Platform) {
     let (file, _) = file();
     let (guest, at) = with_file(platform, &file);
@@ -282,10 +332,10 @@ fn own_mappings_stay_out_of_the_guests_reach(platform: &dyn Platform) {
     assert_eq!(guest.space.write(at, &[0; 8]), 0);
     let direction = Direction::Read;
     let bytes = |len| FileBytes { file: known(&file), offset: 0, at, len, direction, moved: false };
-    assert!(!guest.space.copy_later(at, bytes(1)), "nor does it write");
-    assert!(!guest.space.copy_later(platform.user_range().end - 1, bytes(2)));
+    assert!(!guest.space.copy_later(&[(at, 1)], bytes(1)), "nor does it write");
+    assert!(!guest.space.copy_later(&[(platform.user_range().end - 1, 2)], bytes(2)));
     // Only a call that waits in a patched site takes bytes.
     let mut trapping = Guest::new(platform, count_calls());
     run(&mut trapping);
-    assert!(!trapping.space.copy_later(crate::common::guest::DATA, bytes(1)));
+    assert!(!trapping.space.copy_later(&[(crate::common::guest::DATA, 1)], bytes(1)));
 }
