@@ -250,6 +250,30 @@ static long torn(int fd) {
     return torn;
 }
 
+// Waits for the other, but not for ever.
+static void meet(atomic_int *count, int wanted) {
+    for (long until = now_ms() + 5000; *count < wanted;)
+        if (now_ms() > until) _exit(1);
+}
+
+static long write_together(int fd, int mark, atomic_int *round) {
+    unsigned char buf[65536];
+    memset(buf, mark, sizeof buf);
+    for (int i = 0; i < 20; i++) MUST(pwrite(fd, buf, sizeof buf, 0));
+    long wrong = 0;
+    for (int i = 1; i <= 600; i++) {
+        atomic_fetch_add(&round[0], 1);
+        meet(&round[0], 2 * i);
+        MUST(pwrite(fd, buf, sizeof buf, 0));
+        atomic_fetch_add(&round[1], 1);
+        meet(&round[1], 2 * i);
+        unsigned char found[65536];
+        MUST(pread(fd, found, sizeof found, 0));
+        for (unsigned at = 1; at < sizeof found; at++) wrong += found[at] != found[0];
+    }
+    return wrong;
+}
+
 CASE(write_mapped_atomic, "pwrite64 clone") {
     int fd = filled("file", 8), second = MUST(open("file", O_RDWR));
     R(write_everywhere(fd));
@@ -263,9 +287,11 @@ CASE(write_mapped_atomic, "pwrite64 clone") {
     show_wait(child);
     R(torn(fd));
     close(second);
-    child = FORK(write_stripes((void *)(long)(fd << 8 | 6)));
-    write_stripes((void *)(long)(fd << 8 | 7));
+    // One description of two processes, which begin each write at the same time.
+    atomic_int *round = mmap(0, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    child = FORK(write_together(fd, 6, round));
+    long wrong = write_together(fd, 7, round);
     show_wait(child);
-    R(torn(fd));
+    R(wrong);
     unlink("file");
 }

@@ -13,9 +13,8 @@ use crate::vfs::File;
 
 /// Most bytes of one call: the thread hears of nothing else meanwhile.
 const MOST: u64 = 4 << 20;
-/// Those who know a description that one thread uses by one descriptor: the table, the descriptors that the thread remembers,
-/// and the call.
-const OF_ONE: usize = 3;
+/// Those who hold a description that one thread uses by one descriptor: the table, and the call.
+const OF_ONE: usize = 2;
 
 impl Current {
     /// Reads, where the file is mapped for that; returns how many bytes the guest will find. `None`: read in another way.
