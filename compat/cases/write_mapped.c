@@ -54,6 +54,13 @@ CASE(write_mapped_content, "pwrite64 fstat") {
     T(after.st_ctim.tv_sec == after.st_mtim.tv_sec && after.st_ctim.tv_nsec == after.st_mtim.tv_nsec);
     R(after.st_size);
     R(after.st_blocks - before.st_blocks);
+    // A hole, and what is written there again.
+    R(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 8192, 65536));
+    MUST(fstat(other, &before));
+    R(before.st_blocks - after.st_blocks);
+    R(pwrite(fd, image, 4096, 12288));
+    MUST(fstat(other, &after));
+    R(after.st_blocks - before.st_blocks);
     R(pwrite(fd, "longer", 6, SIZE - 3));
     MUST(fstat(other, &after));
     R(after.st_size);

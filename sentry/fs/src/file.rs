@@ -148,11 +148,15 @@ pub trait FileOps: Send + Sync + Any {
     }
 
     /// Returns the host file of which a read of at most `most` bytes from `pos` on would return a part from the same place on,
-    /// and how many bytes; whoever has [`FileOps::map`]ped that file may copy them from there instead, which counts as such a read.
+    /// and how many bytes; whoever has mapped that file may copy them from there instead, which counts as such a read.
     /// `None`: nothing, or to be read in another way.
     fn stored(&self, _pos: u64, _most: u64) -> Option<(Arc<OwnedFd>, u64)> {
         None
     }
+
+    /// Hears that this host file is going to be mapped for that, private and for reading, or shared and for writing as well if
+    /// [`FileOps::replaceable`] has returned it.
+    fn show(&self) {}
 
     /// The same for a write of at most `most` bytes, where that only replaces what is there, in a file that may be mapped shared
     /// and writable; [`FileOps::replaced`] is to follow where it does.

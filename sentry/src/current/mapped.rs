@@ -1,10 +1,8 @@
 //! Reads and writes of files that the calling thread performs by itself, by way of a mapping.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use abi::types::Iovec;
-use sentry_fs::MapSource;
 use sentry_platform::{Direction, FileBytes, PLACES};
 use smallvec::SmallVec;
 
@@ -83,11 +81,8 @@ impl Current {
         let next = if write { end } else { end.saturating_sub(count) };
         let stored = if write { file.ops.replaceable(next, 1) } else { file.ops.stored(next, 1) };
         let Some((host, _)) = stored else { return };
-        if let Some(mapped) = map(file, write)
-            && Arc::ptr_eq(&mapped, &host)
-        {
-            self.own_change = self.mm.own.open(host, file.id, next, write);
-        }
+        file.ops.show();
+        self.own_change = self.mm.own.open(host, file.id, next, write);
     }
 
     /// Hears that a descriptor of a file is closed.
@@ -114,12 +109,4 @@ fn first(list: &[Iovec], len: u32) -> SmallVec<[(u64, usize); 2]> {
         (buffer.base, usize::try_from(part).unwrap_or(0))
     });
     places.filter(|(_, len)| *len > 0).collect()
-}
-
-/// Asks what to map, in the same way as for the guest: the file may have to know.
-fn map(file: &File, write: bool) -> Option<Arc<OwnedFd>> {
-    match file.ops.map(write) {
-        Ok(MapSource::Host { file, offset: 0 }) => Some(file),
-        _ => None,
-    }
 }

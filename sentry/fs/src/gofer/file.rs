@@ -249,6 +249,10 @@ impl FileOps for GoferFile {
         (len > 0 && dense && still).then(|| (Arc::clone(&self.fd), len))
     }
 
+    fn show(&self) {
+        self.inode.accessed();
+    }
+
     fn sync(&self, data_only: bool) -> Result<(), Errno> {
         let sync = || if data_only { rustix::fs::fdatasync(&*self.fd) } else { rustix::fs::fsync(&*self.fd) };
         blocking(sync).map_err(errno)

@@ -72,6 +72,12 @@ impl FileOps for LowerFile {
         self.now().ok()?.stored(pos, most)
     }
 
+    fn show(&self) {
+        if let Ok(file) = self.now() {
+            file.show();
+        }
+    }
+
     fn write_sealed(&self) -> bool {
         self.now().is_ok_and(|file| file.write_sealed())
     }

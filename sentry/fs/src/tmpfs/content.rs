@@ -96,7 +96,7 @@ impl Content {
             let state = self.state.read();
             match &state.store {
                 Store::Small(small) => return small.allocated(),
-                Store::Host(host) if !host.mapped => return host.charged,
+                Store::Host(host) if !host.mapped && (host.dense || !host.shown) => return host.charged,
                 Store::Host(_) => {}
             }
         }
@@ -275,6 +275,13 @@ impl Content {
             self.state.write().look_for_holes(&self.quota);
         }
         None
+    }
+
+    /// Hears that what [`Content::stored`] has returned is going to be mapped.
+    pub(crate) fn show(&self) {
+        if let Store::Host(host) = &mut self.state.write().store {
+            host.shown = true;
+        }
     }
 
     pub(crate) fn seals(&self) -> Seals {

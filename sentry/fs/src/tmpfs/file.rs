@@ -78,6 +78,12 @@ impl FileOps for TmpFile {
         Some(stored)
     }
 
+    fn show(&self) {
+        if let Ok(content) = self.inode.content() {
+            content.show();
+        }
+    }
+
     fn replaceable(&self, pos: u64, most: u64) -> Option<(Arc<OwnedFd>, u64)> {
         let content = self.inode.content().ok()?;
         // Whoever adds a seal finds a mapping of ours in his way.

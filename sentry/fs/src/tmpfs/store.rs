@@ -153,6 +153,8 @@ pub(super) struct HostFile {
     pub(super) preallocated: Ranges,
     /// Somebody may have it mapped: pages come by faults, and the descriptor must stay.
     pub(super) mapped: bool,
+    /// The kernel may have it mapped for itself, which makes pages only where there are holes, for a guest that wants that.
+    pub(super) shown: bool,
 }
 
 impl HostFile {
@@ -186,6 +188,7 @@ impl HostFile {
             looks: AtomicU32::new(0),
             preallocated,
             mapped: false,
+            shown: false,
         })
     }
 
