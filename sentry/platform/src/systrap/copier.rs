@@ -49,6 +49,8 @@ thread_local! {
     static INPUT: Cell<Option<(u64, usize)>> = const { Cell::new(None) };
     /// Copies to be left to the host.
     static RESTING: Cell<u32> = const { Cell::new(0) };
+    /// The stub that is being served has not answered yet what it was asked to copy.
+    static LATE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Hears that this worker serves a call of a thread that waits.
@@ -60,6 +62,7 @@ pub(super) fn turn_to(hub: &Arc<Hub>, thread: &Arc<Thread>, input: Option<(u64, 
         _ => *served = Some((Arc::clone(hub), Arc::clone(thread))),
     });
     SERVES.set(true);
+    LATE.set(false);
 }
 
 /// Hears that this worker turns to something else. A stub whose call has no reply by then may as well sleep.
@@ -93,6 +96,22 @@ pub(super) fn with_waiting<R>(proc: &Arc<Proc>, f: impl FnOnce(&Hub, &Arc<Thread
     } else {
         RESUMED.with_borrow(|resumed| resumed.as_ref().filter(|it| waits(&it.1)).map(|it| f(&it.0, &it.1)))
     }
+}
+
+/// Waits by `wait` for a stub that is late with a copy, so that it can be asked for something else.
+pub(super) fn await_late(proc: &Arc<Proc>, wait: impl FnOnce(&Hub, &Thread)) {
+    if !LATE.get() || !SERVES.get() {
+        return;
+    }
+    SERVED.with_borrow(|served| {
+        let Some((hub, thread)) = served else { return };
+        let same = thread.proc.get().is_some_and(|known| Arc::ptr_eq(known, proc));
+        if same && thread.state() == BUSY && !thread.dead.load(Ordering::Relaxed) {
+            wait(hub, thread);
+            // What it says is not wanted any more.
+            LATE.set(thread.take(hub).is_none());
+        }
+    });
 }
 
 /// Hears that the thread which this worker serves is given up: its stub may serve another guest thread soon.
@@ -233,6 +252,7 @@ fn fetch(hub: &Hub, thread: &Arc<Thread>, from: u64, len: usize) -> Option<usize
     }
     if thread.take(hub).is_none() {
         RESTING.set(REST);
+        LATE.set(true);
         return None;
     }
     if shared.u32(field::KIND).load(Ordering::Relaxed) != outcome::DONE {

@@ -107,6 +107,7 @@ impl Present {
 pub(super) fn write(hub: &Hub, proc: &Arc<Proc>, addr: u64, buf: &[u8]) -> usize {
     let known = buf.len() < LEAST || proc.present.has(addr, buf.len());
     if !known && hub.setup.limits.is_tight() {
+        copier::await_late(proc, |hub, thread| wait(hub, thread, proc, Found::Awake));
         copier::with_waiting(proc, |hub, thread| ask(hub, thread, proc, addr, buf.len()));
     }
     let mut done = 0;

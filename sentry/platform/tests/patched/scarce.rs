@@ -11,6 +11,7 @@ use crate::common::{Case, block_on};
 pub(crate) const CASES: &[Case] = &[
     ("scarce_memory_is_made_present_by_the_stub", scarce_memory_is_made_present_by_the_stub),
     ("scarce_memory_is_made_present_for_a_call_that_goes_on", scarce_memory_is_made_present_for_a_call_that_goes_on),
+    ("scarce_memory_is_made_present_by_a_stub_that_is_late", scarce_memory_is_made_present_by_a_stub_that_is_late),
     ("scarce_memory_of_a_dead_process_is_not_written", scarce_memory_of_a_dead_process_is_not_written),
 ];
 
@@ -104,6 +105,34 @@ fn scarce_memory_is_made_present_for_a_call_that_goes_on(platform: &dyn Platform
     assert!(turn_away().is_none());
     assert_eq!(write(&guest, AREA + 4 * PAGE, PAGE), 0);
     run_on(&mut guest);
+}
+
+fn scarce_memory_is_made_present_by_a_stub_that_is_late(platform: &dyn Platform) {
+    let mut guest = guest(platform);
+    let pid = guest.space.host_pid();
+    // SAFETY: a signal to a child of this test that nobody has reaped.
+    let signal = move |signal| assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    // A stub is late if it is stopped while it looks for its reply: it sleeps soon.
+    let is_late = |guest: &mut Guest<'_>| {
+        signal(libc::SIGSTOP);
+        guest.space.read(AREA, &mut [0; 8]);
+        let late = !guest.space.write_later(AREA, b"late?", Short::Fails);
+        if !late {
+            signal(libc::SIGCONT);
+            run(guest);
+        }
+        late
+    };
+    assert!((0..10_000).any(|_| is_late(&mut guest)), "never late");
+    let wakes = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        signal(libc::SIGCONT);
+    });
+    let before = asked(platform);
+    assert_eq!(guest.space.write(AREA + 2 * PAGE - 100, &[1; 600]), 600);
+    assert_eq!(asked(platform) - before, 1);
+    wakes.join().expect("it wakes the stub");
+    run(&mut guest);
 }
 
 /// Waits for the call of a guest that has been started.
