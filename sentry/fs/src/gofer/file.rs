@@ -238,7 +238,8 @@ impl FileOps for GoferFile {
     }
 
     fn stored(&self, pos: u64, most: u64) -> Option<(Arc<OwnedFd>, u64)> {
-        if !self.access.contains(Access::READ) {
+        // Of what others change, a mapping may show less than a read: on a network's file system only that asks for news.
+        if !self.access.contains(Access::READ) || !self.inode.fs.exclusive() {
             return None;
         }
         let attr = self.inode.attr_by(&self.fd)?;
