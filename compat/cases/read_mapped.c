@@ -1,9 +1,9 @@
 // Files that are read again and again: a kernel may have the reader copy from a mapping by then, and nobody is to notice.
 #include "case.h"
+#include "mapped.h"
 #include <stdatomic.h>
 #include <sys/inotify.h>
 #define FAMILY "io"
-#define SIZE (300 * 1024L)
 #define OFTEN 40
 
 static unsigned char byte_of(long at, int seed) { return (at * 31 >> 4) ^ (at >> 12) ^ seed; }
@@ -25,13 +25,12 @@ static long wrong_bytes(const unsigned char *buf, long from, long len, int seed)
 
 // Reads everywhere, in pieces of all sizes.
 static long read_everywhere(int fd, long size, int seed) {
-    static const long sizes[] = {1, 16, 17, 511, 512, 513, 4095, 4096, 4097, 65536, 200000};
-    static unsigned char buf[200000];
+    static unsigned char buf[LONGEST];
     long wrong = 0;
     for (int i = 0; i < OFTEN; i++) {
-        for (unsigned s = 0; s < sizeof sizes / sizeof *sizes; s++) {
-            long from = (i * 7919L + s * 104729L) % size, want = sizes[s] < size - from ? sizes[s] : size - from;
-            long got = pread(fd, buf, sizes[s], from);
+        for (int s = 0; s < PIECES; s++) {
+            long from = piece_start(i, s, size), want = piece_len(s, from, size);
+            long got = pread(fd, buf, pieces[s], from);
             wrong += got != want;
             wrong += got < 0 ? 1 : wrong_bytes(buf, from, got, seed);
         }

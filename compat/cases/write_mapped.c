@@ -1,9 +1,9 @@
 // Files that are written again and again: a kernel may have the writer copy to a mapping by then, and nobody is to notice.
 #include "case.h"
+#include "mapped.h"
 #include <stdatomic.h>
 #include <sys/inotify.h>
 #define FAMILY "io"
-#define SIZE (300 * 1024L)
 #define OFTEN 30
 
 static unsigned char image[SIZE];
@@ -17,12 +17,11 @@ static int filled(const char *path, int seed) {
 
 // Writes everywhere, in pieces of all sizes, and in the image as well.
 static long write_everywhere(int fd) {
-    static const long sizes[] = {1, 16, 17, 511, 512, 513, 4095, 4096, 4097, 65536, 200000};
-    static unsigned char buf[200000];
+    static unsigned char buf[LONGEST];
     long wrong = 0;
     for (int i = 0; i < OFTEN; i++) {
-        for (unsigned s = 0; s < sizeof sizes / sizeof *sizes; s++) {
-            long from = (i * 7919L + s * 104729L) % SIZE, len = sizes[s] < SIZE - from ? sizes[s] : SIZE - from;
+        for (int s = 0; s < PIECES; s++) {
+            long from = piece_start(i, s, SIZE), len = piece_len(s, from, SIZE);
             memset(buf, i * 11 + s, len);
             wrong += pwrite(fd, buf, len, from) != len;
             memcpy(image + from, buf, len);

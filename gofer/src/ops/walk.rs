@@ -11,38 +11,35 @@ use crate::node::Node;
 use crate::server::{Server, TreeFlags};
 use crate::{host, policy};
 
+/// Finds names one after the other. What stops the first one is the request's error; what stops a later one is told beside
+/// what was found.
+fn gather(names: &[&[u8]], mut find: impl FnMut(&[u8]) -> Result<Entry, Errno>) -> Outcome {
+    let mut entries: Vec<Entry> = Vec::with_capacity(names.len());
+    for name in names {
+        match find(name) {
+            Ok(entry) => entries.push(entry),
+            Err(errno) if entries.is_empty() => return Err(errno),
+            Err(errno) => return Ok(Answer::Walked(Walked { entries, stopped: Some(errno) })),
+        }
+    }
+    Ok(Answer::Walked(Walked { entries, stopped: None }))
+}
+
 impl Server {
-    /// Looks components up one after the other. What stops the first one is the request's error; what stops a later
-    /// one is told beside what was reached.
+    /// Looks components up one after the other.
     pub(super) fn walk(&self, from: Handle, names: &[&[u8]]) -> Outcome {
         let mut at = self.nodes.get(from)?;
-        let mut entries: Vec<Entry> = Vec::with_capacity(names.len());
-        for name in names {
-            match self.step(&at, name) {
-                Ok((node, entry)) => {
-                    entries.push(entry);
-                    at = node;
-                }
-                Err(errno) if entries.is_empty() => return Err(errno),
-                Err(errno) => return Ok(Answer::Walked(Walked { entries, stopped: Some(errno) })),
-            }
-        }
-        Ok(Answer::Walked(Walked { entries, stopped: None }))
+        gather(names, |name| {
+            let (node, entry) = self.step(&at, name)?;
+            at = node;
+            Ok(entry)
+        })
     }
 
-    /// Looks entries of one directory up without opening them: whoever looks at many opens few. Errors are told as those of a
-    /// walk.
+    /// Looks entries of one directory up without opening them: whoever looks at many opens few.
     pub(super) fn children(&self, dir: Handle, names: &[&[u8]]) -> Outcome {
         let dir = self.nodes.get(dir)?;
-        let mut entries: Vec<Entry> = Vec::with_capacity(names.len());
-        for name in names {
-            match self.glance(&dir, name) {
-                Ok(entry) => entries.push(entry),
-                Err(errno) if entries.is_empty() => return Err(errno),
-                Err(errno) => return Ok(Answer::Walked(Walked { entries, stopped: Some(errno) })),
-            }
-        }
-        Ok(Answer::Walked(Walked { entries, stopped: None }))
+        gather(names, |name| self.glance(&dir, name))
     }
 
     /// Looks one entry up by its name only. On another file system it is opened: there is more to find out.

@@ -253,6 +253,19 @@ pub trait Patching: Send + Sync {
 /// Most places of one copy.
 pub const PLACES: usize = 16;
 
+/// Copies place by place, each with its part of a buffer, until one can't be copied as a whole; returns the bytes copied.
+pub(crate) fn each_place(places: &[(u64, usize)], mut copy: impl FnMut(u64, Range<usize>) -> usize) -> usize {
+    let mut done = 0;
+    for (addr, len) in places {
+        let copied = copy(*addr, done..done + len);
+        done += copied;
+        if copied < *len {
+            break;
+        }
+    }
+    done
+}
+
 /// One guest memory.
 pub trait AddressSpace: Send + Sync {
     /// Copies from guest memory until the buffer is full or memory can't be read; returns the bytes copied.
@@ -263,28 +276,12 @@ pub trait AddressSpace: Send + Sync {
 
     /// As [`AddressSpace::read`], from several places in order, at most [`PLACES`], with lengths that add up to the buffer's.
     fn read_list(&self, places: &[(u64, usize)], buf: &mut [u8]) -> usize {
-        let mut done = 0;
-        for (addr, len) in places {
-            let got = self.read(*addr, &mut buf[done..done + len]);
-            done += got;
-            if got < *len {
-                break;
-            }
-        }
-        done
+        each_place(places, |addr, part| self.read(addr, &mut buf[part]))
     }
 
     /// As [`AddressSpace::write`], to several places in order, at most [`PLACES`], with lengths that add up to the buffer's.
     fn write_list(&self, places: &[(u64, usize)], buf: &[u8]) -> usize {
-        let mut done = 0;
-        for (addr, len) in places {
-            let put = self.write(*addr, &buf[done..done + len]);
-            done += put;
-            if put < *len {
-                break;
-            }
-        }
-        done
+        each_place(places, |addr, part| self.write(addr, &buf[part]))
     }
 
     /// Copies what came from this address with the system call that the caller is serving, as far as it is at hand; 0 where

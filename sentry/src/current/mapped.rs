@@ -87,11 +87,7 @@ impl Current {
 
     /// Hears that a descriptor of a file is closed.
     pub fn has_closed(&mut self, file: &File) {
-        if self.mm.own.is_empty() {
-            return;
-        }
-        let change = self.mm.own.close(file.id);
-        if let Some(change) = change {
+        if let Some(change) = self.mm.own.close(file.id) {
             self.own_change = Some(match self.own_change.take() {
                 Some(before) => before.and(change),
                 None => change,

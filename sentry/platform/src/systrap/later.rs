@@ -163,7 +163,7 @@ impl Reply {
             let moved = match bytes.direction {
                 Direction::Read => bytes.file.read_at(offset, part).and_then(|got| {
                     let put = present::write(hub, proc, addr, &part[..got]);
-                    if put < got && put == 0 { Err(Errno::EFAULT) } else { Ok(put) }
+                    if put == 0 && got > 0 { Err(Errno::EFAULT) } else { Ok(put) }
                 }),
                 Direction::Write => match host::read_memory(proc.pid, addr, part) {
                     0 => Err(Errno::EFAULT),

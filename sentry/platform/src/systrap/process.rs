@@ -18,7 +18,7 @@ use super::reuse::Kept;
 use super::thread::Thread;
 use super::{copier, host, layout};
 use crate::ptrace::figures::Figures;
-use crate::{AddressSpace, Death, FileBytes, PLACES, Peak, Short};
+use crate::{AddressSpace, Death, FileBytes, PLACES, Peak, Short, each_place};
 
 /// What the sentry keeps of a stub process until it is reaped.
 pub(super) struct Proc {
@@ -262,19 +262,6 @@ impl Process {
     }
 }
 
-/// Copies place by place until one can't be copied as a whole: the host says only roughly how far it has got.
-fn each(places: &[(u64, usize)], mut copy: impl FnMut(u64, Range<usize>) -> usize) -> usize {
-    let mut done = 0;
-    for (addr, len) in places {
-        let copied = copy(*addr, done..done + len);
-        done += copied;
-        if copied < *len {
-            break;
-        }
-    }
-    done
-}
-
 impl AddressSpace for Process {
     fn read(&self, addr: u64, buf: &mut [u8]) -> usize {
         copier::write_pending();
@@ -309,7 +296,8 @@ impl AddressSpace for Process {
         // The waiting stub is quicker with each of a few bytes.
         let remote = if places.iter().all(|(_, len)| copier::may_read(*len)) { None } else { self.remote(places) };
         let done = remote.map_or(0, |list| host::read_list(self.proc.pid, &list, buf));
-        if done == buf.len() { done } else { each(places, |addr, part| self.read(addr, &mut buf[part])) }
+        // The host says only roughly how far it has got.
+        if done == buf.len() { done } else { each_place(places, |addr, part| self.read(addr, &mut buf[part])) }
     }
 
     fn write_list(&self, places: &[(u64, usize)], buf: &[u8]) -> usize {
@@ -317,7 +305,7 @@ impl AddressSpace for Process {
         copier::forget_input();
         let remote = self.remote(places).filter(|_| !self.hub.setup.limits.is_tight());
         let done = remote.map_or(0, |list| host::write_list(self.proc.pid, &list, buf));
-        if done == buf.len() { done } else { each(places, |addr, part| self.write(addr, &buf[part])) }
+        if done == buf.len() { done } else { each_place(places, |addr, part| self.write(addr, &buf[part])) }
     }
 
     fn peek(&self, addr: u64, buf: &mut [u8]) -> usize {
