@@ -64,7 +64,7 @@ static void *disturb(void *a) {
         case 1: W64(context, 0x28) = value; break;                     // a copy: from
         case 2: W64(context, 0x30) = value; break;                     // to
         case 3: W64(context, 0x38) = value >> 40; break;               // length
-        case 4: W64(context, 0xb20 + value % 3 * 8) = value; break;    // the alternate stack
+        case 4: W64(context, 0xb48 + value % 3 * 8) = value; break;    // the alternate stack
         case 5: W64(context, 0xb40) = value & ~0x2000ul; break;        // the mask
         case 6: W32(context, 0xb84) = (uint32_t)value & 1; break;      // whether signals wait
         case 7: W64(context, 0xfc00 + value % 38 * 8) = value; break;  // the frame that is being returned by

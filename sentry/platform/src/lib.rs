@@ -597,11 +597,11 @@ pub enum Word {
 }
 
 /// Numbers of the system calls that [`Answers`] may answer.
-pub const ANSWERED_CALLS: [u32; 17] = systrap::ANSWERED_CALLS;
+pub const ANSWERED_CALLS: [u32; 18] = systrap::ANSWERED_CALLS;
 
 /// System calls of one thread that are answered without an event: those about its identity, `sched_yield`, the base of fs,
-/// those that set a [`Word`], and `rt_sigprocmask`, for which the thread's signal mask is kept here, and `rt_sigreturn` from frames that change
-/// nothing but registers, floating-point state and that mask.
+/// those that set a [`Word`], `rt_sigprocmask` and `sigaltstack`, for which the thread's signal mask and alternate stack are kept
+/// here, and `rt_sigreturn` from frames that change nothing but registers, floating-point state and that mask.
 ///
 /// What stands here is in the hands of the guest. A wrong value deceives nobody but the thread's own process.
 pub trait Answers: Send + Sync {
@@ -627,8 +627,10 @@ pub trait Answers: Send + Sync {
     /// Changes a word. Only before [`Answers::begin`] and between an event and the next start.
     fn set_word(&self, word: Word, value: u64);
 
-    /// Says what the alternate signal stack is (`stack_t`, without `SS_ONSTACK`). Only before [`Answers::begin`] and between
-    /// an event and the next start.
+    /// Returns the alternate signal stack: `sp`, `flags` as they were given, `size`. Any values may stand there.
+    fn stack(&self) -> (u64, i32, u64);
+
+    /// Replaces the alternate signal stack. Only before [`Answers::begin`] and between an event and the next start.
     fn set_stack(&self, sp: u64, flags: i32, size: u64);
 
     /// Says whether signals may be pending, blocked ones too. While that is so, each change of the mask is an event. One

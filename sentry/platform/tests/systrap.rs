@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Some("host") => Copies::Host,
         Some(other) => panic!("--copy={other}: use stub or host"),
     };
-    let mut cases = [OWN, patched::CASES, patched::behind::CASES].concat();
+    let mut cases = [OWN, patched::CASES, patched::behind::CASES, patched::answers::CASES].concat();
     if copies == Copies::All {
         cases.extend([patched::later::CASES, patched::mapped::CASES, patched::input::CASES].concat());
     }

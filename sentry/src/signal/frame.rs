@@ -277,11 +277,24 @@ pub fn accept_stack(rsp: u64, known: &StackT, stack: StackT) -> Result<StackT, E
     if on_altstack(rsp, known) {
         return Err(Errno::EPERM);
     }
+    // What changes nothing is not looked at.
+    if (stack.sp, stack.flags, stack.size) == (known.sp, known.flags, known.size) {
+        return Ok(*known);
+    }
     match stack.flags & !SS_AUTODISARM {
         SS_DISABLE => Ok(StackT { flags: stack.flags, ..StackT::default() }),
         0 | SS_ONSTACK if stack.size < MIN_STACK => Err(Errno::ENOMEM),
         0 | SS_ONSTACK => Ok(StackT { pad: 0, ..stack }),
         _ => Err(Errno::EINVAL),
+    }
+}
+
+/// Makes of what a guest may have written anywhere an alternate stack that it could have by calls.
+pub(crate) fn sound_stack(stack: StackT) -> StackT {
+    match stack.flags & !SS_AUTODISARM {
+        0 | SS_ONSTACK if stack.size >= MIN_STACK => stack,
+        0..=SS_DISABLE => StackT { flags: stack.flags, ..StackT::default() },
+        _ => super::TaskSignals::no_altstack(),
     }
 }
 

@@ -10,6 +10,7 @@ pub mod send;
 pub mod signalfd;
 
 pub(crate) use deliver::{before_guest, raise_fault, wants_attention};
+pub(crate) use frame::sound_stack;
 pub use frame::{accept_stack, on_altstack, reported_flags, sigreturn};
 pub use queue::SigQueue;
 
@@ -28,13 +29,11 @@ pub const SS_DISABLE: i32 = 2;
 
 /// Signal state of one thread.
 pub struct TaskSignals {
-    /// The blocked signals, and who changes them without us.
+    /// The blocked signals and the alternate stack, and who changes them without us.
     pub(crate) answers: Answers,
     /// Mirrors the set of `pending`.
     pending_set: AtomicU64,
     pending: Mutex<SigQueue>,
-    /// Alternate stack; only the thread itself changes it.
-    altstack: Mutex<StackT>,
     /// Woken by every signal queued for this thread or its process (`signalfd`, `rt_sigtimedwait`).
     pub arrival: WaitQueue,
     /// Signals that `rt_sigtimedwait` waits for although they are blocked.
@@ -187,10 +186,9 @@ impl TaskSignals {
     /// Nothing pending, this mask and alternate stack.
     pub fn new(mask: SigSet, altstack: StackT) -> TaskSignals {
         TaskSignals {
-            answers: Answers::none(mask),
+            answers: Answers::none(mask, altstack),
             pending_set: AtomicU64::new(0),
             pending: Mutex::new(Level::SignalTask, SigQueue::default()),
-            altstack: Mutex::new(Level::Leaf, altstack),
             arrival: WaitQueue::new(),
             waited: AtomicU64::new(0),
         }
@@ -201,15 +199,14 @@ impl TaskSignals {
         StackT { flags: SS_DISABLE, ..StackT::default() }
     }
 
-    /// Returns the alternate stack.
+    /// Returns the alternate stack. Only the thread itself calls this, and who makes a thread of its own from it.
     pub fn altstack(&self) -> StackT {
-        *self.altstack.lock()
+        self.answers.altstack()
     }
 
     /// Replaces the alternate stack. Only the thread itself calls this.
     pub fn set_altstack(&self, stack: StackT) {
-        *self.altstack.lock() = stack;
-        self.answers.set_altstack(&stack);
+        self.answers.set_altstack(stack);
     }
 
     /// Moves everything to a new state (a thread that takes over its leader's id).

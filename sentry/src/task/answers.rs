@@ -1,6 +1,6 @@
 //! What a thread's stub answers for it, without the kernel: [`Answers`]. Identity is written there before anybody can have
 //! been told of a change; the signal mask is kept there, and here only while nothing is answered, and so are
-//! the two addresses that a thread names for its end.
+//! the alternate signal stack and the two addresses that a thread names for its end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -9,8 +9,10 @@ use abi::UserAddr;
 use abi::signal::{SigSet, StackT};
 use arc_swap::ArcSwapOption;
 use sentry_platform::{Answers as Stub, Identity, Word};
+use sentry_sync::{Level, Mutex};
 
 use super::{Cred, ProcessEntry, Task};
+use crate::signal::sound_stack;
 
 const WORDS: [Word; 2] = [Word::RobustList, Word::ClearTid];
 
@@ -20,6 +22,8 @@ pub(crate) struct Answers {
     mask: AtomicU64,
     /// By [`Word`]: as above.
     words: [AtomicU64; WORDS.len()],
+    /// The alternate stack: as above.
+    stack: Mutex<StackT>,
     stub: ArcSwapOption<Arc<dyn Stub>>,
     /// Another thread has ended the answers; the mask is still there.
     ended: AtomicBool,
@@ -27,10 +31,11 @@ pub(crate) struct Answers {
 
 impl Answers {
     /// Nothing is answered.
-    pub(crate) fn none(mask: SigSet) -> Answers {
+    pub(crate) fn none(mask: SigSet, stack: StackT) -> Answers {
         Answers {
             mask: AtomicU64::new(mask.without(SigSet::UNBLOCKABLE).0),
             words: Default::default(),
+            stack: Mutex::new(Level::Leaf, stack),
             stub: ArcSwapOption::empty(),
             ended: AtomicBool::new(false),
         }
@@ -73,10 +78,22 @@ impl Answers {
         }
     }
 
-    /// Hears of another alternate stack.
-    pub(crate) fn set_altstack(&self, stack: &StackT) {
-        if let Some(stub) = &*self.stub.load() {
-            stub.set_stack(stack.sp, stack.flags, stack.size);
+    /// Returns the alternate stack, which is always one that the call accepts. Only the thread itself asks.
+    pub(crate) fn altstack(&self) -> StackT {
+        match &*self.stub.load() {
+            Some(stub) => {
+                let (sp, flags, size) = stub.stack();
+                sound_stack(StackT { sp, flags, pad: 0, size })
+            }
+            None => *self.stack.lock(),
+        }
+    }
+
+    /// Replaces it. Only the thread itself does this.
+    pub(crate) fn set_altstack(&self, stack: StackT) {
+        match &*self.stub.load() {
+            Some(stub) => stub.set_stack(stack.sp, stack.flags, stack.size),
+            None => *self.stack.lock() = stack,
         }
     }
 
@@ -109,6 +126,8 @@ impl Answers {
         for word in WORDS {
             self.words[word as usize].store(stub.word(word), Ordering::SeqCst);
         }
+        let stack = self.altstack();
+        *self.stack.lock() = stack;
         self.stub.store(None);
     }
 
@@ -155,11 +174,12 @@ impl Task {
         for word in WORDS {
             stub.set_word(word, self.signals.answers.word(word).raw());
         }
+        let stack = self.signals.altstack();
+        stub.set_stack(stack.sp, stack.flags, stack.size);
         self.signals.answers.stub.store(Some(Arc::new(stub)));
         self.signals.answers.set(Identity::Getpid, self.process.pid.0);
         self.signals.answers.set(Identity::Gettid, self.tid.0);
         self.signals.answers.set_cred(&self.cred.load());
-        self.signals.answers.set_altstack(&self.signals.altstack());
         self.tell_relations(entry);
         if let Some(stub) = &*self.signals.answers.stub.load() {
             stub.begin(mask.0);

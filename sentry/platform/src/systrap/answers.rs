@@ -6,7 +6,7 @@
 //! has come to be unblocked is seen by at least one of them.
 //!
 //! Where a thread leaves its robust list and has its id cleared at its end stands in the context as well, and the stub writes
-//! that. Threads and programs begin with these two calls, and with the base of fs, by sites that are hardly ever patched, so
+//! that, as it does the alternate signal stack. Threads and programs begin with these two calls, and with the base of fs, by sites that are hardly ever patched, so
 //! these three are answered in the handler of a trapped call, too.
 //!
 //! All of it is in the guest's hands, and all of it concerns only the guest that has changed it. A thread under a filter of
@@ -23,9 +23,10 @@ use super::thread::Thread;
 use crate::{Answers, Identity, Word};
 
 const _: () = assert!(Identity::Getpgrp as usize == answer::PGID && (Identity::Getsid as usize) < answer::MASK);
+const _: () = assert!(answer::ALL >> answer::ALTSTACK == 1);
 
 /// What `answers.s` has in its table.
-pub(crate) const ANSWERED_CALLS: [u32; 17] = [
+pub(crate) const ANSWERED_CALLS: [u32; 18] = [
     libc::SYS_rt_sigprocmask as u32,
     libc::SYS_rt_sigreturn as u32,
     libc::SYS_sched_yield as u32,
@@ -43,10 +44,13 @@ pub(crate) const ANSWERED_CALLS: [u32; 17] = [
     libc::SYS_futex as u32,
     libc::SYS_set_robust_list as u32,
     libc::SYS_set_tid_address as u32,
+    libc::SYS_sigaltstack as u32,
 ];
 
 /// Size of `struct robust_list_head`, which the call must name.
 pub(super) const ROBUST_LEN: usize = 24;
+/// Size that an alternate stack must have (`MINSIGSTKSZ`).
+pub(super) const STACK_LEAST: usize = 2048;
 
 /// The answers of one guest thread.
 struct OfThread {
@@ -109,6 +113,11 @@ impl Answers for OfThread {
 
     fn set_word(&self, word: Word, value: u64) {
         self.shared().u64(field::WORDS + 8 * word as usize).store(value, Ordering::SeqCst);
+    }
+
+    fn stack(&self) -> (u64, i32, u64) {
+        let word = |at: usize| self.shared().get(field::ALTSTACK + at);
+        (word(0), (word(8) as u32).cast_signed(), word(16))
     }
 
     fn set_stack(&self, sp: u64, flags: i32, size: u64) {

@@ -27,7 +27,9 @@ systrap_stub_answers:
 .byte 18 # getpgid
 .fill 2, 1, 0
 .byte 19 # getsid
-.fill 33, 1, 0
+.fill 6, 1, 0
+.byte 25 # sigaltstack
+.fill 26, 1, 0
 .byte 20 # arch_prctl
 .fill 27, 1, 0
 .byte 2 # gettid
@@ -111,7 +113,9 @@ jmp 3b
 19:
 cmp ecx, {ANSWER_ROBUST}
 jb systrap_stub_sigreturn
-jne 25f
+cmp ecx, {ANSWER_TID_ADDRESS}
+je 25f
+ja 70f
 # set_robust_list
 cmp rsi, {ROBUST_LEN}
 jne systrap_stub_serve
@@ -123,6 +127,74 @@ jmp 3b
 mov [rbx + {CLEAR_TID}], rdi
 mov eax, [rbx + {TID}]
 jmp 3b
+# sigaltstack: rdi = new, rsi = old; the new one waits below rsp. What is refused is the sentry's to refuse.
+70:
+xor ecx, ecx
+mov rax, [rbx + {REG_RSP}]
+sub rax, [rbx + {ALTSTACK}]
+jbe 72f
+cmp rax, [rbx + {ALTSTACK} + 16]
+ja 72f
+test byte ptr [rbx + {ALTSTACK} + 11], 0x80
+jnz 72f
+# The guest is on it: nothing can be changed.
+test rdi, rdi
+jnz systrap_stub_serve
+inc ecx
+jmp 76f
+72:
+test rdi, rdi
+jz 75f
+systrap_stub_stack_sp:
+mov rax, [rdi]
+systrap_stub_stack_flags:
+mov ecx, [rdi + 8]
+systrap_stub_stack_size:
+mov r11, [rdi + 16]
+mov [rsp - 16], rcx
+btr ecx, 31
+cmp ecx, 2
+ja systrap_stub_serve
+jne 73f
+xor eax, eax
+xor r11d, r11d
+jmp 74f
+73:
+cmp r11, {STACK_LEAST}
+jb systrap_stub_serve
+74:
+mov [rsp - 24], rax
+mov [rsp - 8], r11
+# The old one is written before the change, so it must not be what the call would read if it began again.
+mov rax, rdi
+sub rax, rsi
+add rax, 23
+cmp rax, 46
+jbe systrap_stub_serve
+75:
+xor ecx, ecx
+cmp qword ptr [rbx + {ALTSTACK} + 16], 0
+jne 76f
+mov ecx, 2
+76:
+test rsi, rsi
+jz 77f
+mov eax, [rbx + {ALTSTACK} + 8]
+and eax, 0x80000000
+or ecx, eax
+mov rax, [rbx + {ALTSTACK}]
+systrap_stub_old_sp:
+mov [rsi], rax
+systrap_stub_old_flags:
+mov [rsi + 8], rcx
+mov rax, [rbx + {ALTSTACK} + 16]
+systrap_stub_old_size:
+mov [rsi + 16], rax
+77:
+xor eax, eax
+test rdi, rdi
+jz 3b
+jmp systrap_stub_new_stack
 # futex: rdi = address, esi = operation, edx = value, r10 = time, r9d = bits. Private ones only.
 16:
 test edi, 3
@@ -352,6 +424,15 @@ je systrap_stub_return
 systrap_stub_resumed_end:
 mov dword ptr [rbx + {KIND}], {ATTENTION}
 jmp 89f
+# The three words change at once: an interrupt is noted.
+systrap_stub_new_stack:
+mov rcx, [rsp - 24]
+mov [rbx + {ALTSTACK}], rcx
+mov rcx, [rsp - 16]
+mov [rbx + {ALTSTACK} + 8], rcx
+mov rcx, [rsp - 8]
+mov [rbx + {ALTSTACK} + 16], rcx
+jmp 22f
 # A sleep in a futex of the host's. An interrupt before the host was asked leads to systrap_stub_sleepless, as does one that
 # would have the host begin again; later it is noted. What was not interrupted must not begin again: it has used up a wake-up.
 systrap_stub_sleep:

@@ -22,6 +22,8 @@ cmp ecx, {ANSWER_ARCH}
 je 27f
 cmp ecx, {ANSWER_ROBUST}
 jb 28b
+cmp ecx, {ANSWER_TID_ADDRESS}
+ja 28b
 inc dword ptr [rbx + {TRAPS}]
 test dword ptr [rbx + {TRAPS}], 7
 jz 28b

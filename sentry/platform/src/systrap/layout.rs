@@ -176,11 +176,11 @@ pub(super) mod field {
     /// What the host has counted for the thread (`struct rusage`, 144 bytes), when it was left over.
     pub(in super::super) const RUSAGE: usize = 0xa80;
 
-    // Answers that the stub gives by itself; but for the mask written by the sentry.
-    /// `stack_t`: the alternate signal stack; flags without `SS_ONSTACK`.
-    pub(in super::super) const ALTSTACK: usize = 0xb20;
+    // Answers that the stub gives by itself; but for the mask, the stack and the words written by the sentry.
     /// u64: the guest's signal mask, while the stub answers `rt_sigprocmask`.
     pub(in super::super) const SIGMASK: usize = 0xb40;
+    /// `stack_t`: the alternate signal stack, flags as they were given, while the stub answers `sigaltstack`.
+    pub(in super::super) const ALTSTACK: usize = 0xb48;
     /// u32: calls that the stub answers: a bit for each [`super::answer`].
     pub(in super::super) const ANSWERS: usize = 0xb80;
     /// u32: not 0: signals may be pending.
@@ -292,12 +292,16 @@ pub(super) mod answer {
     pub(in super::super) const FUTEX: usize = 21;
     /// `rt_sigreturn`.
     pub(in super::super) const SIGRETURN: usize = 22;
-    /// `set_robust_list`; 24 is `set_tid_address`. From here on come those that a thread begins with.
+    /// `set_robust_list`. This and the next are what a thread begins with.
     pub(in super::super) const ROBUST: usize = 23;
+    /// `set_tid_address`.
+    pub(in super::super) const TID_ADDRESS: usize = 24;
+    /// `sigaltstack`.
+    pub(in super::super) const ALTSTACK: usize = 25;
     /// Signals that can't be blocked: `SIGKILL`, `SIGSTOP`.
     pub(in super::super) const UNBLOCKABLE: u64 = 1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1);
     /// All of them.
-    pub(in super::super) const ALL: u32 = 0x01ff_03fe;
+    pub(in super::super) const ALL: u32 = 0x03ff_03fe;
 }
 
 /// What a stub loads before it returns to guest code.

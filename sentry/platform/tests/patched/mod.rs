@@ -1,5 +1,6 @@
 //! Guests whose system calls are patched.
 
+pub(crate) mod answers;
 pub(crate) mod behind;
 pub(crate) mod input;
 pub(crate) mod later;

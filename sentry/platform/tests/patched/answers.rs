@@ -1,0 +1,111 @@
+//! Calls that the stub answers by itself.
+
+use std::sync::Arc;
+
+use sentry_platform::{Answers, Event, Platform};
+
+use super::{expect_patched, patched};
+use crate::common::Case;
+use crate::common::guest::{DATA, Guest, STACK_TOP};
+use crate::guest_code;
+
+pub(crate) const CASES: &[Case] = &[
+    ("the_alternate_stack_is_answered", the_alternate_stack_is_answered),
+    ("an_alternate_stack_that_is_refused_is_an_event", an_alternate_stack_that_is_refused_is_an_event),
+];
+
+const SIGALTSTACK: u64 = libc::SYS_sigaltstack as u64;
+/// Between the calls of interest.
+const PAUSE: u64 = 1000;
+
+guest_code!(set_stack_and_pause, "2:", "mov eax, 131", "syscall", "mov eax, 1000", "syscall", "jmp 2b");
+
+/// A guest that pauses, its calls answered from now on.
+fn answered<'a>(platform: &'a dyn Platform, code: &[u8], first: u64) -> (Guest<'a>, Arc<dyn Answers>) {
+    let mut guest = patched(platform, code);
+    expect_patched(&mut guest, first);
+    guest.regs.rax = 0;
+    expect_patched(&mut guest, PAUSE);
+    let answers = guest.context.interrupter().answers().expect("answers where calls are patched");
+    answers.begin(0);
+    (guest, answers)
+}
+
+/// Goes on to the next event, with these arguments of the next call; tells whether it was answered.
+fn call(guest: &mut Guest<'_>, args: [u64; 2]) -> bool {
+    guest.context.complete(&mut guest.regs);
+    (guest.regs.rdi, guest.regs.rsi) = (args[0], args[1]);
+    assert_eq!(guest.run(), Event::Syscall);
+    guest.context.complete(&mut guest.regs);
+    if guest.regs.orig_rax != PAUSE {
+        assert_eq!(guest.regs.syscall_args()[..2], args);
+        guest.regs.rax = 0;
+        expect_patched(guest, PAUSE);
+        return false;
+    }
+    assert_eq!([guest.regs.rdi, guest.regs.rsi], args);
+    true
+}
+
+fn write_stack(guest: &Guest<'_>, at: u64, words: [u64; 3]) {
+    for (word, value) in (0..).zip(words) {
+        guest.set_word(at + 8 * word, value);
+    }
+}
+
+fn stack_at(guest: &Guest<'_>, at: u64) -> [u64; 3] {
+    [0, 8, 16].map(|word| guest.word(at + word))
+}
+
+fn the_alternate_stack_is_answered(platform: &dyn Platform) {
+    const AUTODISARM: u64 = 1 << 31;
+    let (mut guest, answers) = answered(platform, set_stack_and_pause(), SIGALTSTACK);
+    let (new, old) = (DATA + 0x100, DATA + 0x200);
+    answers.set_stack(0x7000, 0, 0x3000);
+    write_stack(&guest, new, [0x5000, 0xffff_ffff_0000_0000 | AUTODISARM, 2048]);
+    let before = answers.count();
+    assert!(call(&mut guest, [new, old]));
+    assert_eq!(answers.stack(), (0x5000, i32::MIN, 2048));
+    assert_eq!(stack_at(&guest, old), [0x7000, 0, 0x3000]);
+    // The guest stands on a stack that disarms itself: that doesn't count.
+    answers.set_stack(STACK_TOP - 0x1000, i32::MIN, 0x1000);
+    assert!(call(&mut guest, [0, old]));
+    assert_eq!(stack_at(&guest, old), [STACK_TOP - 0x1000, AUTODISARM, 0x1000]);
+    // None at all, whatever else is said.
+    write_stack(&guest, new, [0x5000, 2, 5]);
+    assert!(call(&mut guest, [new, 0]));
+    assert_eq!(answers.stack(), (0, 2, 0));
+    assert!(call(&mut guest, [0, old]));
+    assert_eq!(stack_at(&guest, old), [0, 2, 0]);
+    assert_eq!(answers.count(), before + 4);
+    // Where the guest is on it that is told.
+    answers.set_stack(STACK_TOP - 0x1000, 0, 0x1000);
+    assert!(call(&mut guest, [0, old]));
+    assert_eq!(stack_at(&guest, old), [STACK_TOP - 0x1000, 1, 0x1000]);
+    answers.end();
+    assert!(!call(&mut guest, [0, old]));
+}
+
+fn an_alternate_stack_that_is_refused_is_an_event(platform: &dyn Platform) {
+    let (mut guest, answers) = answered(platform, set_stack_and_pause(), SIGALTSTACK);
+    let (new, old, nowhere) = (DATA + 0x100, DATA + 0x200, 0x7000_0000);
+    let known = (0x9000, 0, 0x9000);
+    let (sp, flags, size) = known;
+    answers.set_stack(sp, flags, size);
+    let refused = |guest: &mut Guest<'_>, args| {
+        write_stack(guest, old, [7; 3]);
+        assert!(!call(guest, args), "{args:x?}");
+        assert_eq!((answers.stack(), stack_at(guest, old)), (known, [7; 3]), "{args:x?}");
+    };
+    for words in [[0, 0, 2047], [0, 3, 4096], [0, 1 << 30, 4096], [0, 0x8000_0004, 4096]] {
+        write_stack(&guest, new, words);
+        refused(&mut guest, [new, old]);
+    }
+    write_stack(&guest, new, [0, 2, 0]);
+    for args in [[nowhere, old], [new, nowhere], [0, nowhere], [u64::MAX - 7, old], [new, new + 23], [new + 23, new]] {
+        refused(&mut guest, args);
+    }
+    answers.set_stack(STACK_TOP - 0x1000, 0, 0x1000);
+    assert!(!call(&mut guest, [new, 0]), "it stands on the old one");
+    assert!(call(&mut guest, [0, old]));
+}
