@@ -34,6 +34,17 @@ __attribute__((naked, noinline, aligned(64))) static long hot_stack(const stack_
     __asm__("mov $131, %eax\n syscall\n ret\n");
 }
 
+#define SITE(name, nr)                                                                                                \
+    __attribute__((naked, noinline, aligned(64))) static long name(long a, void *b) {                                 \
+        (void)a, (void)b;                                                                                             \
+        __asm__("mov $" #nr ", %eax\n syscall\n ret\n");                                                              \
+    }
+SITE(hot_clock, 228)
+SITE(hot_resolution, 229)
+SITE(hot_day, 96)
+SITE(hot_time, 201)
+SITE(hot_cpu, 309)
+
 static void make_calls(void) {
     uint64_t set = ~0ul, old;
     for (int i = 0; i < 10; i++) {
@@ -41,6 +52,8 @@ static void make_calls(void) {
         kill(getpid(), SIGWINCH);
         stack_t seen, own;
         hot_stack(0, &own), hot_stack(&own, &seen);
+        struct timespec time;
+        hot_clock(i, &time), hot_resolution(i, &time), hot_day((long)&time, 0), hot_time((long)&time, 0), hot_cpu((long)&time, 0);
         int word = i;
         struct timespec brief = {.tv_nsec = 1000};
         hot_futex(&word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0);
@@ -78,6 +91,17 @@ static void jump(uint64_t offset, uint64_t rbx) {
                      : "rbx", "rcx", "rdi", "r10", "memory");
 }
 
+// With its stack where the stub calls the vDSO's functions.
+static void stand_inside(uint64_t offset, uint64_t what) {
+    uint64_t rsp = context() + offset;
+    switch (what % 4) {
+    case 0: __asm__ volatile("mov %0, %%rsp\n syscall\n jmp *%%rax\n" ::"r"(rsp), "a"(228), "D"(1), "S"(8) : "rcx", "r11", "memory"); break;
+    case 1: __asm__ volatile("mov %0, %%rsp\n movl $0, 8\n" ::"r"(rsp) : "memory"); break;
+    case 2: __asm__ volatile("mov %0, %%rsp\n ud2\n" ::"r"(rsp) : "memory"); break;
+    default: __asm__ volatile("mov %0, %%rsp\n 1: push %%rax\n pop %%rax\n jmp 1b\n" ::"r"(rsp) : "memory");
+    }
+}
+
 int main(void) {
     make_calls();
     // Where a guest has no such base there is nothing of this kind.
@@ -87,6 +111,8 @@ int main(void) {
         for (int i = 0; i < 4; i++) in_child(scribble, at, values[i]);
     for (uint64_t at = 0xb40; at < 0xbc8; at += 8)
         for (int i = 0; i < 4; i++) in_child(scribble, at, values[i]);
+    for (uint64_t at = 0; at <= 0x1000; at += 0x200)
+        for (int i = 0; i < 4; i++) in_child(stand_inside, at, (uint64_t)i);
     // Numbers of sleepers.
     for (uint64_t at = 0xfe00; at < 0x10000; at += 8) in_child(scribble, at, values[at / 8 % 4]);
     for (uint64_t at = 0; at < 0x1000; at += 29) in_child(jump, at, at & 8 ? context() : (uint64_t)alternate);

@@ -199,7 +199,9 @@ fn platform(config: &SandboxConfig, limits: MemoryLimits) -> Result<Arc<dyn Plat
         _ => Copies::All,
     };
     match config.platform.as_str() {
-        "systrap" => Systrap::new(Options { spin, copies, limits }).context("starting the systrap platform"),
+        "systrap" => {
+            Systrap::new(Options { spin, copies, limits, no_clocks: false }).context("starting the systrap platform")
+        }
         "ptrace" => Ptrace::new().context("starting the ptrace platform"),
         other => bail!("unknown platform {other:?}; use systrap or ptrace"),
     }

@@ -596,17 +596,21 @@ pub enum Word {
     ClearTid = 1,
 }
 
-/// Numbers of the system calls that [`Answers`] may answer.
-pub const ANSWERED_CALLS: [u32; 18] = systrap::ANSWERED_CALLS;
+/// Numbers of the system calls by which a guest changes what [`Answers`] keep for it. It can change that without these calls,
+/// too: nothing is to be kept for a thread that may not make one of them.
+pub const STATE_CALLS: [u32; 5] = systrap::STATE_CALLS;
 
-/// System calls of one thread that are answered without an event: those about its identity, `sched_yield`, the base of fs,
-/// those that set a [`Word`], `rt_sigprocmask` and `sigaltstack`, for which the thread's signal mask and alternate stack are kept
+/// System calls of one thread that are answered without an event: those about its identity, time and CPU, `sched_yield`, the base
+/// of fs, those that set a [`Word`], `rt_sigprocmask` and `sigaltstack`, for which the thread's signal mask and alternate stack are kept
 /// here, and `rt_sigreturn` from frames that change nothing but registers, floating-point state and that mask.
 ///
 /// What stands here is in the hands of the guest. A wrong value deceives nobody but the thread's own process.
 pub trait Answers: Send + Sync {
-    /// Begins to answer, with this mask and the numbers set before. Signals count as pending.
-    fn begin(&self, mask: u64);
+    /// Begins to answer the calls whose numbers are let, with this mask and what was set before. Signals count as pending.
+    fn begin(&self, mask: u64, lets: &dyn Fn(u32) -> bool);
+
+    /// Answers from now on only those whose numbers are let.
+    fn restrict(&self, lets: &dyn Fn(u32) -> bool);
 
     /// Ends it: calls that begin after this are events. The mask may still change by one that has begun, until the thread's
     /// next event.

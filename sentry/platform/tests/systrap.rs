@@ -42,12 +42,14 @@ fn main() -> ExitCode {
     if copies == Copies::All {
         cases.extend([patched::later::CASES, patched::mapped::CASES, patched::input::CASES].concat());
     }
+    let no_clocks = copies == Copies::Host;
+    cases.extend(if no_clocks { patched::answers::NO_CLOCKS } else { patched::answers::CLOCKS });
     let scarce = std::env::args().any(|arg| arg == "--scarce");
     if scarce {
         cases.extend(patched::scarce::CASES);
     }
     let limits = if scarce { vec![no_memory()] } else { Vec::new() };
-    let options = Options { copies, limits: limits.into(), ..Options::default() };
+    let options = Options { copies, limits: limits.into(), no_clocks, ..Options::default() };
     let code = common::main(|| Systrap::new(options).expect("systrap works here"), &cases);
     // The other ways of copying: a platform is made before anything else, so in processes of their own.
     let others = if std::env::args().len() == 1 { &["--copy=stub", "--copy=host", "--scarce"][..] } else { &[] };

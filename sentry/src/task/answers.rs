@@ -11,6 +11,7 @@ use arc_swap::ArcSwapOption;
 use sentry_platform::{Answers as Stub, Identity, Word};
 use sentry_sync::{Level, Mutex};
 
+use super::seccomp::Restriction;
 use super::{Cred, ProcessEntry, Task};
 use crate::signal::sound_stack;
 
@@ -131,6 +132,13 @@ impl Answers {
         self.stub.store(None);
     }
 
+    /// Ends those to calls about which somebody has to be asked, for a thread that may be running.
+    pub(super) fn restrict(&self, to: &Restriction) {
+        if let Some(stub) = &*self.stub.load() {
+            stub.restrict(&|number| to.lets(number));
+        }
+    }
+
     /// Ends them for a thread that may be running. Its mask stays where it is until the thread's next call.
     pub(crate) fn end(&self) {
         if let Some(stub) = &*self.stub.load() {
@@ -182,7 +190,7 @@ impl Task {
         self.signals.answers.set_cred(&self.cred.load());
         self.tell_relations(entry);
         if let Some(stub) = &*self.signals.answers.stub.load() {
-            stub.begin(mask.0);
+            stub.begin(mask.0, &|number| self.seccomp.lets(number));
         }
     }
 

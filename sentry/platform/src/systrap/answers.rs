@@ -9,8 +9,11 @@
 //! that, as it does the alternate signal stack. Threads and programs begin with these two calls, and with the base of fs, by sites that are hardly ever patched, so
 //! these three are answered in the handler of a trapped call, too.
 //!
-//! All of it is in the guest's hands, and all of it concerns only the guest that has changed it. A thread under a filter of
-//! its own (guest seccomp) or in a log of calls has no answers, and its mask is not here.
+//! The time comes from the functions of the vDSO ([`super::vdso`]).
+//!
+//! All of it is in the guest's hands, and all of it concerns only the guest that has changed it. A thread in a log of calls has
+//! no answers, and one under filters of its own (guest seccomp) has those to calls that these let pass in any case. Where they
+//! don't let pass one by which the guest could change its mask, its stack or its words, these are not here.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,29 +26,47 @@ use super::thread::Thread;
 use crate::{Answers, Identity, Word};
 
 const _: () = assert!(Identity::Getpgrp as usize == answer::PGID && (Identity::Getsid as usize) < answer::MASK);
-const _: () = assert!(answer::ALL >> answer::ALTSTACK == 1);
 
-/// What `answers.s` has in its table.
-pub(crate) const ANSWERED_CALLS: [u32; 18] = [
+/// Calls by which a guest changes what is kept in its hands: its mask, its alternate stack, its words. Answered all together.
+pub(crate) const STATE_CALLS: [u32; 5] = [
     libc::SYS_rt_sigprocmask as u32,
     libc::SYS_rt_sigreturn as u32,
-    libc::SYS_sched_yield as u32,
-    libc::SYS_getpid as u32,
-    libc::SYS_gettid as u32,
-    libc::SYS_getppid as u32,
-    libc::SYS_getuid as u32,
-    libc::SYS_geteuid as u32,
-    libc::SYS_getgid as u32,
-    libc::SYS_getegid as u32,
-    libc::SYS_getpgrp as u32,
-    libc::SYS_getpgid as u32,
-    libc::SYS_getsid as u32,
-    libc::SYS_arch_prctl as u32,
-    libc::SYS_futex as u32,
     libc::SYS_set_robust_list as u32,
     libc::SYS_set_tid_address as u32,
     libc::SYS_sigaltstack as u32,
 ];
+
+/// What `answers.s` has in its table.
+const ANSWERED: [(i64, usize); 23] = [
+    (libc::SYS_rt_sigprocmask, answer::MASK),
+    (libc::SYS_rt_sigreturn, answer::SIGRETURN),
+    (libc::SYS_set_robust_list, answer::ROBUST),
+    (libc::SYS_set_tid_address, answer::TID_ADDRESS),
+    (libc::SYS_sigaltstack, answer::ALTSTACK),
+    (libc::SYS_getpid, Identity::Getpid as usize),
+    (libc::SYS_gettid, Identity::Gettid as usize),
+    (libc::SYS_getppid, Identity::Getppid as usize),
+    (libc::SYS_getuid, Identity::Getuid as usize),
+    (libc::SYS_geteuid, Identity::Geteuid as usize),
+    (libc::SYS_getgid, Identity::Getgid as usize),
+    (libc::SYS_getegid, Identity::Getegid as usize),
+    (libc::SYS_getpgrp, answer::PGID),
+    (libc::SYS_getpgid, answer::GETPGID),
+    (libc::SYS_getsid, answer::GETSID),
+    (libc::SYS_sched_yield, answer::YIELD),
+    (libc::SYS_arch_prctl, answer::ARCH),
+    (libc::SYS_futex, answer::FUTEX),
+    (libc::SYS_clock_gettime, answer::CLOCK_GETTIME),
+    (libc::SYS_clock_getres, answer::CLOCK_GETRES),
+    (libc::SYS_gettimeofday, answer::GETTIMEOFDAY),
+    (libc::SYS_time, answer::TIME),
+    (libc::SYS_getcpu, answer::GETCPU),
+];
+
+/// Returns the bits of the calls that are let.
+fn bits(lets: &dyn Fn(u32) -> bool) -> u32 {
+    ANSWERED.iter().filter(|(number, _)| lets(*number as u32)).fold(0, |bits, (_, answer)| bits | 1 << answer)
+}
 
 /// Size of `struct robust_list_head`, which the call must name.
 pub(super) const ROBUST_LEN: usize = 24;
@@ -56,14 +77,14 @@ pub(super) const STACK_LEAST: usize = 2048;
 struct OfThread {
     thread: Arc<Thread>,
     life: Arc<Life>,
-    /// What is answered: bits of [`answer`].
+    /// What can be answered: bits of [`answer`].
     calls: u32,
 }
 
 /// Returns the answers of a guest thread, where its calls can be patched.
 pub(super) fn of(hub: &Hub, thread: &Arc<Thread>, life: &Arc<Life>) -> Option<Arc<dyn Answers>> {
     hub.setup.thunks.as_ref()?;
-    let calls = if hub.has_frames() { answer::ALL } else { answer::ALL & !(1 << answer::SIGRETURN) };
+    let calls = if hub.has_frames() { u32::MAX } else { !(1 << answer::SIGRETURN) };
     Some(Arc::new(OfThread { thread: Arc::clone(thread), life: Arc::clone(life), calls }))
 }
 
@@ -81,12 +102,20 @@ impl OfThread {
 }
 
 impl Answers for OfThread {
-    fn begin(&self, mask: u64) {
+    fn begin(&self, mask: u64, lets: &dyn Fn(u32) -> bool) {
+        let calls = self.calls & bits(lets);
         self.life.with_answers(|| {
             let shared = self.shared();
             shared.set(field::SIGMASK, mask & !answer::UNBLOCKABLE);
             shared.u32(field::SIGNALS).store(1, Ordering::SeqCst);
-            shared.u32(field::ANSWERS).store(self.calls, Ordering::SeqCst);
+            shared.u32(field::ANSWERS).store(calls, Ordering::SeqCst);
+        });
+    }
+
+    fn restrict(&self, lets: &dyn Fn(u32) -> bool) {
+        let calls = bits(lets);
+        self.life.with_answers(|| {
+            self.shared().u32(field::ANSWERS).fetch_and(calls, Ordering::SeqCst);
         });
     }
 

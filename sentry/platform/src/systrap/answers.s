@@ -13,7 +13,9 @@ systrap_stub_answers:
 .byte 17 # sched_yield
 .fill 14, 1, 0
 .byte 1 # getpid
-.fill 62, 1, 0
+.fill 56, 1, 0
+.byte 28 # gettimeofday
+.fill 5, 1, 0
 .byte 4 # getuid
 .fill 1, 1, 0
 .byte 6 # getgid
@@ -33,12 +35,18 @@ systrap_stub_answers:
 .byte 20 # arch_prctl
 .fill 27, 1, 0
 .byte 2 # gettid
-.fill 15, 1, 0
+.fill 14, 1, 0
+.byte 29 # time
 .byte 21 # futex
 .fill 15, 1, 0
 .byte 24 # set_tid_address
-.fill 54, 1, 0
+.fill 9, 1, 0
+.byte 26 # clock_gettime
+.byte 27 # clock_getres
+.fill 43, 1, 0
 .byte 23 # set_robust_list
+.fill 35, 1, 0
+.byte 30 # getcpu
 
 # rax = number, rcx = where it returns to, gs = context. Only r11 is free.
 .balign 64
@@ -127,8 +135,95 @@ jmp 3b
 mov [rbx + {CLEAR_TID}], rdi
 mov eax, [rbx + {TID}]
 jmp 3b
+# Clocks: what the vDSO says, for the clocks that all see alike. Its code may rely on flags that this here doesn't need.
+100:
+test dword ptr [rbx + {REG_EFLAGS}], {ODD_FLAGS}
+jnz systrap_stub_serve
+cmp ecx, {ANSWER_GETTIMEOFDAY}
+je 103f
+ja 105f
+cmp edi, 11
+ja systrap_stub_serve
+mov eax, {SHARED_CLOCKS}
+bt eax, edi
+jnc systrap_stub_serve
+call systrap_stub_vdso
+cmp dword ptr [rbx + {PENDING}], 0
+jne systrap_stub_serve
+test eax, eax
+jnz systrap_stub_clockless
+test rsi, rsi
+jz 102f
+systrap_stub_time_seconds:
+mov [rsi], r11
+systrap_stub_time_rest:
+mov [rsi + 8], rcx
+xor eax, eax
+jmp 3b
+# Without a place: fine for the resolution only.
+102:
+cmp dword ptr [rbx + {NUMBER}], {SYS_clock_gettime}
+je systrap_stub_serve
+xor eax, eax
+jmp 3b
+# gettimeofday: rdi = time, rsi = zone.
+103:
+test rsi, rsi
+jnz systrap_stub_serve
+call systrap_stub_vdso
+cmp dword ptr [rbx + {PENDING}], 0
+jne systrap_stub_serve
+test eax, eax
+jnz systrap_stub_clockless
+xor eax, eax
+test rdi, rdi
+jz 3b
+systrap_stub_day_seconds:
+mov [rdi], r11
+systrap_stub_day_rest:
+mov [rdi + 8], rcx
+jmp 3b
+105:
+cmp ecx, {ANSWER_GETCPU}
+je 106f
+# time: rdi = where to.
+call systrap_stub_vdso
+cmp dword ptr [rbx + {PENDING}], 0
+jne systrap_stub_serve
+cmp rax, -{ENOSYS}
+je systrap_stub_clockless
+test rdi, rdi
+jz 3b
+systrap_stub_time:
+mov [rdi], rax
+jmp 3b
+# getcpu: rdi = CPU, rsi = node, from where the host keeps them for programs.
+106:
+mov ecx, 0x7b
+lsl ecx, ecx
+mov eax, ecx
+and eax, 0xfff
+shr ecx, 12
+test rdi, rdi
+jz 107f
+systrap_stub_cpu:
+mov [rdi], eax
+107:
+test rsi, rsi
+jz 108f
+systrap_stub_node:
+mov [rsi], ecx
+108:
+xor eax, eax
+jmp 3b
+# The vDSO has asked the host, which the stub may not: never again.
+systrap_stub_clockless:
+lock and dword ptr [rbx + {ANSWERS}], ~({CLOCK_BITS})
+jmp systrap_stub_serve
 # sigaltstack: rdi = new, rsi = old; the new one waits below rsp. What is refused is the sentry's to refuse.
 70:
+cmp ecx, {ANSWER_STACK}
+jne 100b
 xor ecx, ecx
 mov rax, [rbx + {REG_RSP}]
 sub rax, [rbx + {ALTSTACK}]
@@ -424,6 +519,44 @@ je systrap_stub_return
 systrap_stub_resumed_end:
 mov dword ptr [rbx + {KIND}], {ATTENTION}
 jmp 89f
+# Calls the vDSO's function for the answer in ecx, with the clock in edi if it wants one: rax = what it returns, r11 and rcx =
+# the words that it has written. An interrupt is noted, for the caller to look at.
+systrap_stub_vdso:
+push rdi
+push rsi
+push rdx
+push r8
+push r9
+push r10
+sub rsp, 40
+movabs rax, {CONTROL}
+mov rax, [rax + rcx * 8 + {CLOCKS} - 8 * {FIRST_CLOCK}]
+cmp ecx, {ANSWER_GETTIMEOFDAY}
+mov rsi, rsp
+jb 109f
+# gettimeofday has no clock before the place, and time wants no place.
+mov rdi, rsp
+mov esi, 0
+je 109f
+xor edi, edi
+109:
+test rax, rax
+jz 111f
+call rax
+110:
+mov r11, [rsp]
+mov rcx, [rsp + 8]
+add rsp, 40
+pop r10
+pop r9
+pop r8
+pop rdx
+pop rsi
+pop rdi
+ret
+111:
+mov rax, -{ENOSYS}
+jmp 110b
 # The three words change at once: an interrupt is noted.
 systrap_stub_new_stack:
 mov rcx, [rsp - 24]

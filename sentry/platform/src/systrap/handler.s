@@ -88,6 +88,17 @@ add rsp, 8
 mov eax, {SYS_rt_sigreturn}
 syscall
 jmp 99b
+# A signal in a function of the vDSO that the stub has called. Where that asks the host, the call has trapped.
+112:
+cmp edi, {INTERRUPT}
+jne 113f
+mov dword ptr [rbx + {PENDING}], 1
+jmp 32b
+113:
+cmp edi, {SIGSYS}
+jne 99b
+mov qword ptr [rdx + {UC_RAX}], -{ENOSYS}
+jmp 32b
 33:
 mov dword ptr [rbx + {PENDING}], 1
 lea rcx, [rip + systrap_stub_return]

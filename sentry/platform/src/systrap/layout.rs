@@ -46,6 +46,8 @@ pub(super) mod control {
     pub(in super::super) const FSGSBASE: usize = 0x48;
     /// u64: components of the floating-point state that `xsave` and `xrstor` are asked for.
     pub(in super::super) const FEATURES: usize = 0x50;
+    /// u64 for each function of the vDSO that the stub calls ([`super::super::vdso`]): its address, or 0.
+    pub(in super::super) const CLOCKS: usize = 0x58;
     /// 48 bytes: the notes that the host leaves with floating-point state in a signal frame; 0 where stubs write no frames.
     pub(in super::super) const NOTES: usize = 0x80;
     /// u8 for each call: what goes to the sentry with it ([`super::super::input`]).
@@ -298,10 +300,18 @@ pub(super) mod answer {
     pub(in super::super) const TID_ADDRESS: usize = 24;
     /// `sigaltstack`.
     pub(in super::super) const ALTSTACK: usize = 25;
+    /// `clock_gettime`. This and the next three are calls of the vDSO's functions, in the order of [`super::control::CLOCKS`].
+    pub(in super::super) const CLOCK_GETTIME: usize = 26;
+    /// `clock_getres`.
+    pub(in super::super) const CLOCK_GETRES: usize = 27;
+    /// `gettimeofday`.
+    pub(in super::super) const GETTIMEOFDAY: usize = 28;
+    /// `time`.
+    pub(in super::super) const TIME: usize = 29;
+    /// `getcpu`.
+    pub(in super::super) const GETCPU: usize = 30;
     /// Signals that can't be blocked: `SIGKILL`, `SIGSTOP`.
     pub(in super::super) const UNBLOCKABLE: u64 = 1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1);
-    /// All of them.
-    pub(in super::super) const ALL: u32 = 0x03ff_03fe;
 }
 
 /// What a stub loads before it returns to guest code.

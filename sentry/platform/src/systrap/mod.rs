@@ -32,6 +32,7 @@ mod shared;
 mod stub;
 mod table;
 mod thread;
+mod vdso;
 mod zygote;
 
 use std::ops::Range;
@@ -51,7 +52,7 @@ pub(crate) use ops::describe;
 use process::Process;
 use thread::Thread;
 
-pub(crate) use answers::ANSWERED_CALLS;
+pub(crate) use answers::STATE_CALLS;
 pub use copier::{Waiting, turn_away, turn_back};
 
 use crate::{BoxFuture, MemoryLimits, NewProcess, Patching, Platform, PlatformError, Vdso, counters};
@@ -89,6 +90,8 @@ pub struct Options {
     pub copies: Copies,
     /// What the host allows the sandbox.
     pub limits: MemoryLimits,
+    /// Stubs don't call the vDSO, as if it could not tell the time by itself (tests).
+    pub no_clocks: bool,
 }
 
 /// The systrap platform.

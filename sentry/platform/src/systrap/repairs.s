@@ -26,6 +26,13 @@ repair stack_size, serve
 repair old_sp, serve
 repair old_flags, serve
 repair old_size, serve
+repair time_seconds, serve
+repair time_rest, serve
+repair day_seconds, serve
+repair day_rest, serve
+repair time, serve
+repair cpu, serve
+repair node, serve
 repair context, serve
 repair state_magic, serve
 repair state_features, serve

@@ -315,6 +315,7 @@ pub(super) fn make(options: Options) -> Result<(std::sync::Arc<Hub>, std::sync::
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
     let memory = make_memory()?;
     let vdso_here = find_vdso()?;
+    let image = vdso_here.iter().find(|part| part.1).map_or(0..0, |part| part.0.clone());
     let fsgsbase = has_fsgsbase();
     let (spin, rounds) = spinning(options.spin);
     memory.control.u32(control::FSGSBASE).store(fsgsbase.into(), Ordering::Relaxed);
@@ -340,6 +341,9 @@ pub(super) fn make(options: Options) -> Result<(std::sync::Arc<Hub>, std::sync::
     let mut zygote = Nursling { shared, pidfd, request: 1 };
     zygote.wait().map_err(failed("starting the first stub"))?;
     let place = set_up(&mut zygote, vdso_here)?;
+    if !options.no_clocks {
+        super::vdso::publish(&memory.control, &image, place.vdso.image.start);
+    }
     let (listener, killable) = confine(&mut zygote, place.user.end, fsgsbase)?;
     let (frame_at, fpstate, template, fpu) = first_signal(&mut zygote)?;
     memory.control.u32(control::FRAME).store(frame_at as u32, Ordering::SeqCst);
@@ -523,7 +527,7 @@ fn set_handlers(steps: &mut Steps) {
 }
 
 /// Finds the vDSO and its data in the sentry: ranges, lowest first, and whether each is the image.
-fn find_vdso() -> Result<Vec<(Range<u64>, bool)>, PlatformError> {
+pub(super) fn find_vdso() -> Result<Vec<(Range<u64>, bool)>, PlatformError> {
     let maps =
         std::fs::read_to_string("/proc/self/maps").map_err(Errno::from).map_err(failed("reading /proc/self/maps"))?;
     Ok(parse_maps(&maps))

@@ -12,13 +12,38 @@ use crate::guest_code;
 pub(crate) const CASES: &[Case] = &[
     ("the_alternate_stack_is_answered", the_alternate_stack_is_answered),
     ("an_alternate_stack_that_is_refused_is_an_event", an_alternate_stack_that_is_refused_is_an_event),
+    ("only_what_is_let_is_answered", only_what_is_let_is_answered),
+    ("a_trap_on_the_stack_of_patched_calls_fails_the_call", a_trap_on_the_stack_of_patched_calls_fails_the_call),
 ];
+/// Where the stub calls the vDSO.
+pub(crate) const CLOCKS: &[Case] = &[("the_time_is_answered", the_time_is_answered)];
+/// Where it doesn't.
+pub(crate) const NO_CLOCKS: &[Case] =
+    &[("the_time_is_an_event_of_a_patched_call_without_a_vdso", the_time_is_an_event_of_a_patched_call_without_a_vdso)];
 
 const SIGALTSTACK: u64 = libc::SYS_sigaltstack as u64;
+const CLOCK_GETTIME: u64 = libc::SYS_clock_gettime as u64;
+const MONOTONIC: u64 = libc::CLOCK_MONOTONIC as u64;
 /// Between the calls of interest.
 const PAUSE: u64 = 1000;
 
 guest_code!(set_stack_and_pause, "2:", "mov eax, 131", "syscall", "mov eax, 1000", "syscall", "jmp 2b");
+guest_code!(look_and_pause, "2:", "mov eax, 228", "syscall", "mov eax, 1000", "syscall", "jmp 2b");
+guest_code!(
+    trap_inside,
+    "mov eax, 1",
+    "syscall",
+    "mov rbp, rsp",
+    "rdgsbase rbx",
+    "lea rsp, [rbx + 0xf00]",
+    "mov eax, 1001",
+    "nop",
+    "syscall",
+    "mov rsp, rbp",
+    "mov rdi, rax",
+    "mov eax, 2",
+    "syscall"
+);
 
 /// A guest that pauses, its calls answered from now on.
 fn answered<'a>(platform: &'a dyn Platform, code: &[u8], first: u64) -> (Guest<'a>, Arc<dyn Answers>) {
@@ -27,7 +52,7 @@ fn answered<'a>(platform: &'a dyn Platform, code: &[u8], first: u64) -> (Guest<'
     guest.regs.rax = 0;
     expect_patched(&mut guest, PAUSE);
     let answers = guest.context.interrupter().answers().expect("answers where calls are patched");
-    answers.begin(0);
+    answers.begin(0, &|_| true);
     (guest, answers)
 }
 
@@ -108,4 +133,62 @@ fn an_alternate_stack_that_is_refused_is_an_event(platform: &dyn Platform) {
     answers.set_stack(STACK_TOP - 0x1000, 0, 0x1000);
     assert!(!call(&mut guest, [new, 0]), "it stands on the old one");
     assert!(call(&mut guest, [0, old]));
+}
+
+fn now() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
+}
+
+fn the_time_is_answered(platform: &dyn Platform) {
+    let (mut guest, answers) = answered(platform, look_and_pause(), CLOCK_GETTIME);
+    let mut last = now();
+    for _ in 0..100 {
+        assert!(call(&mut guest, [MONOTONIC, DATA]));
+        let told = guest.word(DATA) * 1_000_000_000 + guest.word(DATA + 8);
+        assert!((last..=now()).contains(&told), "{told} after {last}");
+        last = told;
+    }
+    assert_eq!(answers.count(), 100);
+    // Clocks of its own, none at all, and nowhere.
+    for args in
+        [[2, DATA], [3, DATA], [10, DATA], [77, DATA], [u64::MAX, DATA], [MONOTONIC, 0], [MONOTONIC, 0x7000_0000]]
+    {
+        assert!(!call(&mut guest, args), "{args:x?}");
+    }
+    assert!(call(&mut guest, [MONOTONIC | 1 << 32, DATA]));
+}
+
+fn the_time_is_an_event_of_a_patched_call_without_a_vdso(platform: &dyn Platform) {
+    let (mut guest, answers) = answered(platform, look_and_pause(), CLOCK_GETTIME);
+    for _ in 0..10 {
+        guest.set_word(DATA, 7);
+        assert!(!call(&mut guest, [MONOTONIC, DATA]));
+        assert_eq!(guest.word(DATA), 7);
+    }
+    assert_eq!(answers.count(), 0);
+}
+
+fn only_what_is_let_is_answered(platform: &dyn Platform) {
+    let (mut guest, answers) = answered(platform, set_stack_and_pause(), SIGALTSTACK);
+    assert!(call(&mut guest, [0, DATA]));
+    answers.restrict(&|number| number != libc::SYS_getcpu as u32);
+    assert!(call(&mut guest, [0, DATA]));
+    answers.restrict(&|number| u64::from(number) != SIGALTSTACK);
+    assert!(!call(&mut guest, [0, DATA]));
+    // It stays so.
+    answers.restrict(&|_| true);
+    assert!(!call(&mut guest, [0, DATA]));
+    answers.begin(0, &|number| u64::from(number) == SIGALTSTACK);
+    assert!(call(&mut guest, [0, DATA]));
+    answers.begin(0, &|number| u64::from(number) != SIGALTSTACK);
+    assert!(!call(&mut guest, [0, DATA]));
+}
+
+/// As those of the vDSO do that the stub has called.
+fn a_trap_on_the_stack_of_patched_calls_fails_the_call(platform: &dyn Platform) {
+    let mut guest = patched(platform, trap_inside());
+    expect_patched(&mut guest, 1);
+    let [failed, ..] = expect_patched(&mut guest, 2);
+    assert_eq!(failed.cast_signed(), -i64::from(libc::ENOSYS));
 }

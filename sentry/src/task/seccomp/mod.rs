@@ -244,7 +244,9 @@ pub fn add_filter(task: &Arc<Task>, program: Program, sync: Sync) -> Result<Pid,
     let no_new_privs = task.cred.load().no_new_privs;
     for other in others {
         other.seccomp.set(mode.clone());
-        if !other.seccomp.lets_answer() {
+        if other.seccomp.lets_answer() {
+            other.signals.answers.restrict(&other.seccomp);
+        } else {
             other.signals.answers.end();
         }
         let cred = other.cred.load_full();
@@ -253,7 +255,9 @@ pub fn add_filter(task: &Arc<Task>, program: Program, sync: Sync) -> Result<Pid,
         }
     }
     task.seccomp.set(mode);
-    if !task.seccomp.lets_answer() {
+    if task.seccomp.lets_answer() {
+        task.signals.answers.restrict(&task.seccomp);
+    } else {
         task.signals.answers.leave();
     }
     Ok(Pid(0))

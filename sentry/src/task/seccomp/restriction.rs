@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use sentry_platform::ANSWERED_CALLS;
+use sentry_platform::STATE_CALLS;
 use sentry_sync::{Level, Mutex};
 
 use super::{ARCH, Mode, action};
@@ -77,13 +77,19 @@ impl Restriction {
         contains(&self.allowed, number)
     }
 
-    /// Tells whether the thread's stub may answer calls by itself: nobody has to be asked about any of them.
+    /// Tells whether the thread's stub may answer calls by itself: nobody has to be asked about those that change what is kept
+    /// there.
     pub(in crate::task) fn lets_answer(&self) -> bool {
-        !self.is_active()
-            || ANSWERED_CALLS.iter().all(|number| {
-                self.learn(*number);
-                self.always_allows((*number).into())
-            })
+        STATE_CALLS.iter().all(|number| self.lets(*number))
+    }
+
+    /// Tells whether nobody has to be asked about a call.
+    pub(in crate::task) fn lets(&self, number: u32) -> bool {
+        if !self.is_active() {
+            return true;
+        }
+        self.learn(number);
+        self.always_allows(number.into())
     }
 
     /// Finds out, once, whether a call that has been allowed always is.
