@@ -1,8 +1,10 @@
 // Text that many processes map from one file: a sandbox may know its system-call sites from earlier ones. What each process
 // sees is the file as it is, and its own changes.
 #include "case.h"
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #define FAMILY "text"
 
 #define SITES 5
@@ -202,5 +204,79 @@ CASE(text_of_a_program_that_changes, "execve getppid getpgrp") {
     MUST(futimens(to, times));
     close(to);
     for (int i = 0; i < PROCESSES; i++) good &= exec_copy(SYS_getpgrp);
+    T(good);
+}
+
+// Questions to the processor, each in the form in which a C library puts them when a program begins. All registers are to be as the
+// instruction leaves them, and flags as before.
+#define ASK(n)                                                                                               \
+    __attribute__((naked, noinline)) static void ask_##n(unsigned long *out __attribute__((unused))) {       \
+        __asm__("push %rbx\n mov $-1, %rax\n mov %rax, %rbx\n mov %rax, %rcx\n mov %rax, %rdx\n stc\n" \
+                "mov $0x8000000" #n ", %eax\n cpuid\n"                                                      \
+                "pushfq\n pop %r8\n mov %rax, (%rdi)\n mov %rbx, 8(%rdi)\n mov %rcx, 16(%rdi)\n"         \
+                "mov %rdx, 24(%rdi)\n and $1, %r8\n mov %r8, 32(%rdi)\n pop %rbx\n ret\n");              \
+    }
+ASK(0) ASK(1) ASK(2) ASK(3) ASK(4) ASK(5) ASK(6) ASK(7) ASK(8)
+static void (*const asks[])(unsigned long *) = {ask_0, ask_1, ask_2, ask_3, ask_4, ask_5, ask_6, ask_7, ask_8};
+
+static int answers_are_right(void) {
+    int good = 1;
+    for (unsigned n = 0; n < sizeof asks / sizeof *asks; n++) {
+        unsigned long out[5];
+        unsigned a, b, c, d, leaf = 0x80000000u + n;
+        __asm__ volatile("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(leaf), "c"(-1));
+        asks[n](out);
+        good &= out[0] == a && out[1] == b && out[2] == c && out[3] == d && out[4] == 1;
+    }
+    return good;
+}
+
+static volatile int rings;
+static void ring(int sig) {
+    (void)sig;
+    rings++;
+}
+
+HELPER(ask) {
+    (void)argc, (void)argv;
+    int good = answers_are_right();
+    for (int i = 0; i < 30; i++) good &= own_call() == getppid();
+    // Interrupted anywhere.
+    signal(SIGALRM, ring);
+    struct itimerval often = {{0, 100}, {0, 100}}, never = {{0, 0}, {0, 0}};
+    MUST(setitimer(ITIMER_REAL, &often, 0));
+    while (rings < 20) good &= answers_are_right();
+    MUST(setitimer(ITIMER_REAL, &never, 0));
+    pid_t pid = (pid_t)MUST(fork());
+    if (pid == 0) _exit(answers_are_right() ? 0 : 1);
+    int status;
+    MUST(waitpid(pid, &status, 0));
+    good &= status == 0;
+    // The text is the file's as soon as anybody can write to it.
+    unsigned long page = (unsigned long)ask_6 & -4096ul;
+    MUST(mprotect((void *)page, 8192, PROT_READ | PROT_WRITE | PROT_EXEC));
+    static const unsigned char code[] = {0xb8, 6, 0, 0, 0x80, 0x0f, 0xa2};
+    good &= memmem((void *)ask_6, 48, code, sizeof code) != NULL;
+    return good & answers_are_right() ? 0 : 1;
+}
+
+CASE(text_that_asks_the_processor, "execve mprotect fork setitimer") {
+    int from = (int)MUST(open("/proc/self/exe", O_RDONLY)), to = (int)MUST(open("asking", O_WRONLY | O_CREAT, 0755));
+    static char buffer[1 << 16];
+    for (ssize_t got; (got = MUST(read(from, buffer, sizeof buffer))) > 0;) MUST(write(to, buffer, (size_t)got));
+    struct timespec times[2] = {{1000000000, 0}, {1000000000, 0}};
+    MUST(futimens(to, times));
+    close(to);
+    int good = 1;
+    for (int i = 0; i < PROCESSES; i++) {
+        pid_t pid = (pid_t)MUST(fork());
+        if (pid == 0) {
+            execl("./asking", "asking", "helper", "ask", NULL);
+            _exit(2);
+        }
+        int status;
+        MUST(waitpid(pid, &status, 0));
+        good &= status == 0;
+    }
     T(good);
 }

@@ -248,6 +248,13 @@ pub trait Patching: Send + Sync {
 
     /// Returns the `resume` of the call that a thread makes which has stopped at `offset` in the common code.
     fn return_address(&self, offset: u64, regs: &Registers) -> u64;
+
+    /// Tells whether [`Patching::cpuid`] makes anything.
+    fn knows_cpuid(&self) -> bool;
+
+    /// Returns a thunk that loads what `cpuid` answers for a leaf between `0x8000_0000` and `0x8000_0008`, which is the same on all
+    /// processors and for all values of `ecx`, and goes on at `resume`.
+    fn cpuid(&self, at: u64, leaf: u32, resume: u64) -> Option<Vec<u8>>;
 }
 
 /// Most places of one copy.

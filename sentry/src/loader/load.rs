@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use abi::Errno;
 use sentry_platform::regs::{USER_CS, USER_SS};
-use sentry_platform::{Context, ContextExt, MemOp, Registers};
+use sentry_platform::{Context, ContextExt, MemOp, Registers, WRITE_MOST};
 
 use super::{Image, LoadError};
 use crate::Kernel;
@@ -52,13 +52,17 @@ impl Image {
             None => Prepared::default(),
         };
         self.ops.append(&mut prepared.before);
-        self.perform(context.as_mut()).await?;
-        if !self.writes.iter().all(|(addr, bytes)| space.write(*addr, bytes) == bytes.len()) {
-            return Err(LoadError::Fatal(Errno::EFAULT));
+        // Long arguments take a copy by the host, for which the memory must be there.
+        if self.writes.iter().any(|(_, bytes)| bytes.len() > WRITE_MOST) {
+            self.perform(context.as_mut()).await?;
+            let mut writes = std::mem::take(&mut self.writes).into_iter();
+            if !writes.all(|(addr, bytes)| space.write(addr, &bytes) == bytes.len()) {
+                return Err(LoadError::Fatal(Errno::EFAULT));
+            }
+            self.ops.clear();
         }
-        self.ops.clear();
-        let writes = prepared.writes.drain(..).map(|(addr, bytes)| MemOp::Write { addr, bytes: bytes.into() });
-        self.ops.extend(writes);
+        let writes = self.writes.drain(..).chain(prepared.writes.drain(..));
+        self.ops.extend(writes.map(|(addr, bytes)| MemOp::Write { addr, bytes: bytes.into() }));
         self.ops.append(&mut prepared.after);
         self.ops.push(MemOp::Describe { addr: self.description });
         self.perform(context.as_mut()).await?;

@@ -26,7 +26,7 @@ use std::ops::Range;
 use abi::PAGE_SIZE;
 use abi::addr::page_floor;
 use abi::flags::{MapFlags, Prot};
-use code::{BEFORE, Code, Found, JUMP};
+use code::{BEFORE, Code, Found, JUMP, What};
 use learned::FileKey;
 pub use learned::{Class, Learned};
 pub use lessons::Lessons;
@@ -292,7 +292,7 @@ impl Mm {
 
     async fn patch(&self, context: &mut dyn Context, patching: &dyn Patching, resume: u64, number: u64) -> Option<()> {
         let code = self.code_around(resume)?;
-        let found = code::find(&code, &code, resume, number)?;
+        let found = code::find(&code, &code, resume, What::Call(number))?;
         let start = found.start;
         let region = match self.region_with_room(patching, start, 1) {
             Some(region) => region,

@@ -12,6 +12,9 @@
 //! back to the site's own `syscall` instruction, which traps. It changes no flags and no register that a system call
 //! preserves.
 
+use std::arch::x86_64::{__cpuid, __cpuid_count};
+use std::sync::OnceLock;
+
 use super::hub;
 use super::layout::{self, field};
 use super::shared::Shared;
@@ -117,7 +120,14 @@ const THUNK: u64 = 32;
 #[derive(Debug)]
 pub(super) struct Thunks {
     common: Vec<u8>,
+    /// What the processor has answered about the leaves of [`EXTENDED`], in the order of the registers a, b, c, d.
+    answers: OnceLock<Vec<[u32; 4]>>,
 }
+
+/// First of the leaves that are answered.
+const EXTENDED: u32 = 0x8000_0000;
+/// How many there are.
+const LEAVES: u32 = 9;
 
 impl Thunks {
     pub(super) fn new() -> Thunks {
@@ -137,7 +147,7 @@ impl Thunks {
         common.extend([0xff, 0x25, 6, 0, 0, 0, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc]); // jmp [rip + 6]
         common.extend(super::stub::call_entry().to_le_bytes());
         common.resize(COMMON as usize, 0xcc);
-        Thunks { common }
+        Thunks { common, answers: OnceLock::new() }
     }
 }
 
@@ -172,6 +182,42 @@ impl Patching for Thunks {
             _ => regs.rcx,
         }
     }
+
+    fn knows_cpuid(&self) -> bool {
+        !self.answers.get_or_init(ask).is_empty()
+    }
+
+    fn cpuid(&self, at: u64, leaf: u32, resume: u64) -> Option<Vec<u8>> {
+        let answer = self.answers.get_or_init(ask).get(usize::try_from(leaf.checked_sub(EXTENDED)?).ok()?)?;
+        let mut code = Vec::with_capacity(THUNK as usize);
+        // mov eax, …; mov ebx, …; mov ecx, …; mov edx, …
+        for (opcode, value) in [0xb8, 0xbb, 0xb9, 0xba].into_iter().zip(answer) {
+            code.push(opcode);
+            code.extend(value.to_le_bytes());
+        }
+        code.push(0xe9); // jmp
+        let here = at + code.len() as u64 + 4;
+        code.extend(displacement(here, resume)?.to_le_bytes());
+        code.resize(THUNK as usize, 0xcc);
+        Some(code)
+    }
+}
+
+/// Asks the processor; nothing where its cores may answer differently.
+fn ask() -> Vec<[u32; 4]> {
+    const FEATURES: u32 = 7;
+    const HYBRID: u32 = 1 << 15;
+    let (basic, extended) = (__cpuid(0).eax, __cpuid(EXTENDED).eax);
+    let hybrid = basic >= FEATURES && __cpuid_count(FEATURES, 0).edx & HYBRID != 0;
+    if hybrid || extended < EXTENDED {
+        return Vec::new();
+    }
+    let leaves = EXTENDED..EXTENDED + LEAVES.min(extended - EXTENDED + 1);
+    let answer = |leaf| {
+        let it = __cpuid(leaf);
+        [it.eax, it.ebx, it.ecx, it.edx]
+    };
+    leaves.map(answer).collect()
 }
 
 fn displacement(from: u64, to: u64) -> Option<i32> {

@@ -1,4 +1,4 @@
-//! Code that can be patched: exact sequences before a `syscall`, and what they give way to.
+//! Code that can be patched: exact sequences before a `syscall` or `cpuid`, and what they give way to.
 
 /// Length of `jmp rel8`.
 const SHORT: usize = 2;
@@ -46,12 +46,21 @@ impl Code {
     }
 }
 
+/// What is done at a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// A system call with this number.
+    Call(u64),
+    /// The processor is asked about itself: `cpuid` with this leaf.
+    Cpuid(u32),
+}
+
 /// A site that can be patched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
-    /// Where the instruction before the `syscall` starts.
+    /// Where the instruction before the `syscall` or `cpuid` starts.
     pub(super) start: u64,
-    /// Where the call returns to.
+    /// Where the program goes on.
     pub(super) resume: u64,
     /// That instruction, as it stands there.
     displaced: Vec<u8>,
@@ -131,11 +140,43 @@ pub(super) fn window(resume: u64, before: &[u8]) -> std::ops::Range<u64> {
     from..resume
 }
 
-/// Finds out how the site can be patched whose call with this number returns to `resume`. `now` is the same piece of code, with
-/// what others have done to paddings.
-pub(super) fn find(code: &Code, now: &Code, resume: u64, number: u64) -> Option<Found> {
+/// Length of `cpuid`, and of `syscall`.
+const LAST: usize = 2;
+/// What a program asks of the processor that is the same on all its cores and at any time: sizes of caches, and what there is of
+/// extensions.
+const CONSTANT: std::ops::RangeInclusive<u32> = 0x8000_0000..=0x8000_0008;
+
+/// Returns the leaf that the `cpuid` at the end of this code asks for, where that is loaded right before and the answer is always
+/// the same.
+pub(super) fn leaf(code: &[u8]) -> Option<u32> {
+    match code.strip_suffix(&[0x0f, 0xa2])? {
+        // With a prefix this would be another instruction.
+        [.., 0x40..=0x4f | 0x66, 0xb8, _, _, _, _] => None,
+        // mov eax, imm32
+        [.., _, 0xb8, a, b, c, d] => Some(u32::from_le_bytes([*a, *b, *c, *d])).filter(|leaf| CONSTANT.contains(leaf)),
+        _ => None,
+    }
+}
+
+/// Finds the places where a text asks the processor so: where the program goes on, with the code before. Seven bytes of which four
+/// are the same everywhere, and the others one of nine values, are no part of other instructions.
+pub(super) fn cpuids(code: &Code) -> Vec<(u64, [u8; BEFORE], u32)> {
+    let ends = code.bytes.windows(LAST).zip(LAST..).filter(|(bytes, _)| *bytes == [0x0f, 0xa2]).map(|(_, end)| end);
+    let site = |end: usize| {
+        let before: [u8; BEFORE] = code.bytes.get(end.checked_sub(BEFORE)?..end)?.try_into().ok()?;
+        Some((code.base + end as u64, before, leaf(&before)?))
+    };
+    ends.filter_map(site).collect()
+}
+
+/// Finds out how a site can be patched that goes on at `resume`. `now` is the same piece of code, with what others have done to
+/// paddings.
+pub(super) fn find(code: &Code, now: &Code, resume: u64, what: What) -> Option<Found> {
     let before = code.at(resume.checked_sub(BEFORE as u64)?, BEFORE)?;
-    let len = recognise(before, number)?;
+    let len = match what {
+        What::Call(number) => recognise(before, number)?,
+        What::Cpuid(known) => leaf(before).filter(|leaf| *leaf == known).map(|_| JUMP)?,
+    };
     let displaced = before[BEFORE - 2 - len..BEFORE - 2].to_vec();
     let start = resume - 2 - len as u64;
     let pad = if len < JUMP { Some(find_padding(now, start + SHORT as u64)?) } else { None };
@@ -182,7 +223,7 @@ mod tests {
 
     fn recognised(before: &[u8], number: u64) -> Option<(u64, Vec<u8>)> {
         let code = code(before);
-        find(&code, &code, 0x1000, number).map(|found| (found.start, found.displaced))
+        find(&code, &code, 0x1000, What::Call(number)).map(|found| (found.start, found.displaced))
     }
 
     #[test]
@@ -237,8 +278,8 @@ mod tests {
         assert_eq!(recognised(&lea([0x41, 0xb8, 14, 0, 0, 0], 0xb3), 14), None);
         // Not all of it is there.
         let whole = code(&[0xb8, 39, 0, 0, 0]);
-        assert_eq!(find(&whole, &whole, 0x1001, 39), None);
-        assert_eq!(find(&whole, &whole, 0xfff, 39), None);
+        assert_eq!(find(&whole, &whole, 0x1001, What::Call(39)), None);
+        assert_eq!(find(&whole, &whole, 0xfff, What::Call(39)), None);
     }
 
     #[test]

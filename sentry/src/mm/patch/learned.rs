@@ -15,7 +15,7 @@ use abi::PAGE_SIZE;
 use sentry_fs::DeviceId;
 use sentry_sync::{Level, Mutex};
 
-use super::code::BEFORE;
+use super::code::{BEFORE, What};
 
 /// Processes that teach at first.
 const FIRST: u32 = 4;
@@ -23,6 +23,8 @@ const FIRST: u32 = 4;
 const EVERY: u32 = 16;
 /// Teachers at which all counts are halved.
 const OLD: u32 = 16;
+/// Most of those that are found by reading a text.
+const READ_MOST: usize = 64;
 /// Most sites of all files, of some 60 bytes each.
 const MOST: usize = 2048;
 
@@ -49,10 +51,10 @@ pub(super) struct FileKey {
 /// A site that is worth patching.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hint {
-    /// Where in the file the code behind the call is.
+    /// Where in the file the code behind it is.
     pub(super) offset: u64,
-    /// Number of a call made there.
-    pub(super) number: u64,
+    /// What was done there, in the case of calls.
+    pub(super) what: What,
     /// The code that ends there.
     pub(super) before: [u8; BEFORE],
 }
@@ -81,6 +83,8 @@ struct Text {
     /// When it was last asked for.
     used: u64,
     sites: HashMap<u64, Site>,
+    /// What was found by reading the text, if that has been done.
+    read: Option<Vec<Hint>>,
 }
 
 #[derive(Default)]
@@ -105,10 +109,14 @@ impl Default for Learned {
 }
 
 impl Text {
-    fn role(&mut self, least: u32) -> Role {
+    fn len(&self) -> usize {
+        self.sites.len() + self.read.iter().flatten().count()
+    }
+
+    fn role(&mut self, least: u32, begins: bool) -> Role {
         self.processes = self.processes.wrapping_add(1);
         if self.teachers >= FIRST && !self.processes.is_multiple_of(EVERY) {
-            return Role::Pupil(self.hints(least));
+            return Role::Pupil(self.hints(least, begins));
         }
         if self.teachers >= OLD {
             self.teachers /= 2;
@@ -119,24 +127,28 @@ impl Text {
     }
 
     /// Chooses the sites of pages with at least three traps in two processes, where those save so many traps in all. (To copy
-    /// a page costs a little more than one trap.)
-    fn hints(&self, least: u32) -> Vec<Hint> {
+    /// a page costs a little more than one trap.) What was found by reading counts as a trap each in a program that begins,
+    /// which asks the processor first of all.
+    fn hints(&self, least: u32, begins: bool) -> Vec<Hint> {
         let known = || self.sites.iter().filter(|(_, site)| site.before.is_some() && site.traps > 0);
-        if known().map(|(_, site)| site.traps).sum::<u32>() < least.saturating_mul(self.teachers) {
-            return Vec::new();
-        }
+        let read = || self.read.iter().flatten().filter(|_| begins);
         let mut pages: HashMap<u64, u32> = HashMap::new();
         for (offset, site) in known() {
             *pages.entry(offset / PAGE_SIZE).or_default() += site.traps;
+        }
+        for hint in read() {
+            *pages.entry(hint.offset / PAGE_SIZE).or_default() += self.teachers;
         }
         pages.retain(|_, traps| traps.saturating_mul(2) >= self.teachers.saturating_mul(3));
         if pages.values().sum::<u32>() < least.saturating_mul(self.teachers) {
             return Vec::new();
         }
-        let chosen = known().filter(|(offset, _)| pages.contains_key(&(*offset / PAGE_SIZE)));
-        let hint =
-            |(offset, site): (&u64, &Site)| Some(Hint { offset: *offset, number: site.number, before: site.before? });
-        let mut hints: Vec<Hint> = chosen.filter_map(hint).collect();
+        let is_chosen = |offset: u64| pages.contains_key(&(offset / PAGE_SIZE));
+        let hint = |(offset, site): (&u64, &Site)| {
+            Some(Hint { offset: *offset, what: What::Call(site.number), before: site.before? })
+        };
+        let mut hints: Vec<Hint> = known().filter(|(offset, _)| is_chosen(**offset)).filter_map(hint).collect();
+        hints.extend(read().filter(|hint| is_chosen(hint.offset)));
         hints.sort_unstable_by_key(|hint| hint.offset);
         hints
     }
@@ -155,27 +167,40 @@ impl Table {
     fn make_room(&mut self) {
         while self.sites + self.texts.len() >= MOST {
             let Some(key) = self.texts.iter().min_by_key(|(_, text)| text.used).map(|(key, _)| *key) else { return };
-            let gone = self.texts.remove(&key).map_or(0, |text| text.sites.len());
+            let gone = self.texts.remove(&key).map_or(0, |text| text.len());
             self.sites -= gone;
         }
     }
 }
 
 impl Learned {
-    /// Says what a new process is to a file that has taught something, patched if it saves so many traps.
-    pub(super) fn role(&self, key: FileKey, least: u32) -> Option<Role> {
-        Some(self.table.lock().text(key)?.role(least))
+    /// Says what a program that begins is to a file that has taught something, patched if it saves so many traps. `look` reads the
+    /// text, once it is known to be used.
+    pub(super) fn role(&self, key: FileKey, least: u32, look: impl FnOnce() -> Vec<Hint>) -> Option<Role> {
+        let unread = self.table.lock().text(key).is_some_and(|text| text.read.is_none() && text.teachers >= FIRST);
+        let read = unread.then(look);
+        let mut table = self.table.lock();
+        if let Some(mut read) = read {
+            table.make_room();
+            read.truncate(READ_MOST);
+            let found = read.len();
+            let text = table.text(key)?;
+            if text.read.replace(read).is_none() {
+                table.sites += found;
+            }
+        }
+        Some(table.text(key)?.role(least, true))
     }
 
     /// The same of any file.
     pub(super) fn begin(&self, key: FileKey, least: u32) -> Role {
         let mut table = self.table.lock();
         if let Some(text) = table.text(key) {
-            return text.role(least);
+            return text.role(least, false);
         }
         table.make_room();
         let mut text = Text { used: table.clock, ..Text::default() };
-        let role = text.role(least);
+        let role = text.role(least, false);
         table.texts.insert(key, text);
         role
     }
@@ -279,11 +304,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_found_by_reading_leads_programs_that_begin() {
+        let learned = taught(&[(0x1010, 5)]);
+        let found = |offset| Hint { offset, what: What::Cpuid(0x8000_0000), before: BEFORE_CALL };
+        let read = || vec![found(0x1020), found(0x2010), found(0x3010), found(0x3020)];
+        // One question alone isn't worth a page, and in a program under way they have been asked.
+        let role = learned.role(key(1), 8, read).expect("known");
+        assert_eq!(offsets(&role), Some(vec![0x1010, 0x1020, 0x3010, 0x3020]));
+        assert_eq!(offsets(&learned.begin(key(1), 8)), Some(vec![]));
+        assert_eq!(offsets(&learned.begin(key(1), 5)), Some(vec![0x1010]));
+        let again = learned.role(key(1), 8, || panic!("it is read once"));
+        assert!(again.is_some_and(|role| offsets(&role).is_some_and(|found| found.len() == 4)));
+    }
+
+    #[test]
     fn others_teach_nothing() {
         let learned = taught(&[(0x1010, 5)]);
-        assert_eq!(learned.role(key(2), 1), None);
+        assert_eq!(learned.role(key(2), 1, Vec::new), None);
         let other = FileKey { class: Class { euid: 7, ..Class::default() }, ..key(1) };
-        assert_eq!(learned.role(other, 1), None);
+        assert_eq!(learned.role(other, 1, Vec::new), None);
         assert_eq!(learned.begin(other, 1), Role::Teacher);
     }
 
@@ -306,7 +345,7 @@ mod tests {
         }
         let table = learned.table.lock();
         assert!(table.sites + table.texts.len() <= MOST);
-        assert_eq!(table.sites, table.texts.values().map(|text| text.sites.len()).sum::<usize>());
+        assert_eq!(table.sites, table.texts.values().map(|text| text.len()).sum::<usize>());
         assert!(table.texts.contains_key(&key(3 * MOST as u64 - 1)));
     }
 }

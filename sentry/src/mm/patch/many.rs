@@ -10,7 +10,7 @@ use abi::addr::{page_ceil, page_floor};
 use abi::flags::{MapFlags, Prot};
 use sentry_platform::{MemOp, Patching};
 
-use super::code::{self, BEFORE, Code, JUMP};
+use super::code::{self, BEFORE, Code, JUMP, What};
 use super::learned::{Class, FileKey, Hint, Learned, Role};
 use super::{Patches, REGION, Region, Site, TEXT};
 use crate::mm::books::{Books, Change};
@@ -27,10 +27,9 @@ const WRITABLE: Prot = Prot::READ.union(Prot::WRITE).union(Prot::EXEC);
 /// A place in memory where a site is expected.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
-    /// Where the call returns to.
+    /// Where the program goes on.
     pub(super) resume: u64,
-    /// Its number.
-    pub(super) number: u64,
+    pub(super) what: What,
     /// The code that ends there.
     pub(super) before: [u8; BEFORE],
 }
@@ -101,12 +100,15 @@ impl<'a> Draft<'a> {
 
     /// Changes the code of one site; returns where.
     fn add_site(&mut self, piece: &Code, changed: &mut Code, place: &Place) -> Option<[Range<u64>; 2]> {
-        let found = code::find(piece, changed, place.resume, place.number)?;
+        let found = code::find(piece, changed, place.resume, place.what)?;
         let at = self.place_of(self.thunks.len());
         if at + self.patching.thunk_len() > self.region + REGION {
             return None;
         }
-        let thunk = self.patching.thunk(self.region, at, &found.displaced(at)?, found.resume)?;
+        let thunk = match place.what {
+            What::Call(_) => self.patching.thunk(self.region, at, &found.displaced(at)?, found.resume)?,
+            What::Cpuid(leaf) => self.patching.cpuid(at, leaf, found.resume)?,
+        };
         let (jump, pad_jump) = found.jumps(at)?;
         let site = Site::of(&found, piece, self.region)?;
         changed.put(found.start, &jump)?;
@@ -189,8 +191,16 @@ impl Text {
             let addr = self.range.start.checked_add(hint.offset.checked_sub(self.offset)?)?;
             (self.range.start + BEFORE as u64..=self.range.end).contains(&addr).then_some(addr)
         };
-        let place = |hint: &Hint| Some(Place { resume: addr(hint)?, number: hint.number, before: hint.before });
+        let place = |hint: &Hint| Some(Place { resume: addr(hint)?, what: hint.what, before: hint.before });
         hints.iter().filter_map(place).collect()
+    }
+
+    /// Finds what can be known of the text before anybody has run it: where it asks the processor about itself.
+    fn look(&self) -> Vec<Hint> {
+        let whole = Some(&self.range).filter(|range| range.end - range.start <= WHOLE);
+        let Some(code) = whole.and_then(|range| self.read(range)) else { return Vec::new() };
+        let hint = |(resume, before, leaf)| Hint { offset: self.offset_of(resume), what: What::Cpuid(leaf), before };
+        code::cpuids(&code).into_iter().map(hint).collect()
     }
 
     fn read(&self, range: &Range<u64>) -> Option<Code> {
@@ -223,7 +233,8 @@ impl Prepared {
             if prepared.patches.role(text.key).is_some() {
                 continue;
             }
-            let Some(role) = learned.role(text.key, LEAST) else { continue };
+            let look = || if patching.knows_cpuid() { text.look() } else { Vec::new() };
+            let Some(role) = learned.role(text.key, LEAST, look) else { continue };
             prepared.patches.roles.push((text.key, role == Role::Teacher));
             if let Role::Pupil(hints) = role {
                 prepared.add(books, patching, learned, text, &hints);
@@ -303,6 +314,14 @@ mod tests {
         fn return_address(&self, _offset: u64, _regs: &Registers) -> u64 {
             0
         }
+
+        fn knows_cpuid(&self) -> bool {
+            true
+        }
+
+        fn cpuid(&self, at: u64, leaf: u32, resume: u64) -> Option<Vec<u8>> {
+            Some([&at.to_le_bytes()[..], &resume.to_le_bytes(), &[0xcc; 12], &leaf.to_le_bytes()].concat())
+        }
     }
 
     const BASE: u64 = 0x10_0000;
@@ -320,7 +339,7 @@ mod tests {
 
     fn place(code: &Code, resume: u64, number: u64) -> Place {
         let before = code.at(resume - BEFORE as u64, BEFORE).expect("inside").try_into().expect("as long");
-        Place { resume, number, before }
+        Place { resume, what: What::Call(number), before }
     }
 
     #[test]
@@ -344,6 +363,29 @@ mod tests {
         assert_eq!(patches.site_of(BASE + 30), Some(BASE + 23));
         assert_eq!(patches.sites[&(BASE + 16)].original, [0xb8, 39, 0, 0, 0]);
         assert_eq!(patches.sites[&(BASE + 23)].original, [0xb8, 110, 0, 0, 0]);
+    }
+
+    #[test]
+    fn questions_to_the_processor_are_patched_in_the_same_way() {
+        let mut bytes = vec![0x90; 16];
+        // mov eax, 0x80000006; cpuid; the same for the extended set of registers, and for a leaf that may change
+        for code in [&[0xb8, 6, 0, 0, 0x80][..], &[0x41, 0xb8, 6, 0, 0, 0x80], &[0xb8, 1, 0, 0, 0]] {
+            bytes.extend(code);
+            bytes.extend([0x0f, 0xa2]);
+        }
+        let code = Code { base: BASE, bytes };
+        let found = code::cpuids(&code);
+        let places: Vec<Place> = found
+            .iter()
+            .map(|(resume, before, leaf)| Place { resume: *resume, what: What::Cpuid(*leaf), before: *before })
+            .collect();
+        assert_eq!(places.iter().map(|place| place.resume).collect::<Vec<_>>(), [BASE + 23]);
+        let mut draft = Draft::new(&Marks, THUNKS, Vec::new());
+        assert!(draft.add(&code, &places).is_empty());
+        assert_eq!(draft.sites[&(BASE + 16)].original, [0xb8, 6, 0, 0, 0x80]);
+        let writes = draft.writes();
+        assert_eq!(writes[1].1[64 + 8..64 + 16], (BASE + 23).to_le_bytes());
+        assert_eq!(writes[1].1[64 + 28..64 + 32], 0x8000_0006_u32.to_le_bytes());
     }
 
     #[test]
@@ -395,7 +437,7 @@ mod tests {
 
     #[test]
     fn pieces_join_where_they_are_close() {
-        let at = |resume: u64| Place { resume, number: 39, before: [0; BEFORE] };
+        let at = |resume: u64| Place { resume, what: What::Call(39), before: [0; BEFORE] };
         let places = [at(0x1100), at(0x1180), at(0x1400)];
         assert_eq!(pieces(&places, &(0x1000..0x2000)), [0x10f1..0x1180, 0x13f1..0x1400]);
         let cut = pieces(&places, &(0x1100..0x1178));

@@ -35,8 +35,12 @@ impl SystrapContext {
         const SELDOM: u32 = 256;
         let most = self.hub.setup.rounds;
         let found = std::mem::replace(&mut self.found, Found::Awake);
-        // A stub that is about to ask for leave by a notification waits for a worker that looks for those.
+        // A stub that is about to ask for leave by a notification waits for a worker that looks for those, and one that goes on
+        // on this CPU for a worker that leaves it.
         if std::mem::take(&mut self.hurried) || self.thread.is_watched() {
+            if found == Found::AsleepHere {
+                hub::leave_cpu();
+            }
             return self.thread.has_news();
         }
         match found {
