@@ -91,6 +91,17 @@ pub(crate) enum HostFifo {
     Open,
 }
 
+/// Whether tools of the host that enter the container's mount namespace find its files there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HostView {
+    /// For Podman, which looks for them there, where the host has FUSE.
+    Auto,
+    /// Yes.
+    On,
+    /// No: it is empty.
+    Off,
+}
+
 /// Format of log records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -142,6 +153,9 @@ pub(crate) struct Global {
     /// FIFOs of the host in bind mounts and the root: none, or open.
     #[arg(long, global = true, value_enum, default_value = "none")]
     pub(crate) host_fifo: HostFifo,
+    /// Whether tools of the host that enter the container's mount namespace find its files there, by FUSE: auto is for Podman.
+    #[arg(long, global = true, value_enum, default_value = "auto")]
+    pub(crate) host_view: HostView,
     /// Leave the host's cgroups alone.
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) ignore_cgroups: bool,
@@ -533,6 +547,7 @@ fn takes_value(last: Option<&OsString>) -> bool {
         "--file-access",
         "--host-uds",
         "--host-fifo",
+        "--host-view",
         "--env",
         "-e",
         "--user",

@@ -14,6 +14,7 @@
 pub mod control;
 pub mod current;
 pub mod futex;
+pub mod host_view;
 pub mod init;
 pub mod ipc;
 pub mod kernel;

@@ -32,6 +32,14 @@ case_ exec with standard input; echo piped | both p exec -i "$id" cat
 case_ exec with a terminal; tty exec -it "$id" sh -c "'test -t 0 && echo terminal; sleep 0.5'"
 case_ exec detached; p exec -d "$id" sleep 77 >/dev/null; until_ sh -c "$PODMAN exec $id ps | grep -q 'slee[p] 77'"; p exec "$id" ps | grep -c 'slee[p] 77'
 case_ top by the image\'s own ps; p top "$id" -o args | grep -v -e 'sleep 0.05' -e 'ps ' | sort
+case_ top; p top "$id" | awk '/%CPU/ || !/sleep 0.05/ { print $1, $3, $8, $9, $10 }'
+case_ top with columns; p top "$id" user group pid ppid state capeff comm args | grep -v 'sleep' | sed 's/  */ /g'
+case_ copied in and out while it runs; mkdir -p "$WORK/tree/below"; echo in >"$WORK/tree/file"; echo deep >"$WORK/tree/below/file"; ln -sf file "$WORK/tree/link"
+r -d --name "$id-r" -v "$WORK/volume:/v" --tmpfs /t busy sh -c 'echo made >/made; echo tmp >/t/made; mkdir /d; echo inner >/d/file; chown 7:8 /d/file; sleep 1000' >/dev/null; until_ $PODMAN exec "$id-r" test -e /d/file
+for to in / /t /v; do both p cp "$WORK/tree" "$id-r:$to"; p exec "$id-r" sh -c "cd $to/tree && cat file below/file link && ls -ln | awk 'NR > 1 { print \$1, \$3, \$4, \$9 }'"; done
+for from in /made /t/made /d /v/in; do both p cp "$id-r:$from" "$WORK/got"; find "$WORK/got" -type f -exec cat {} +; rm -rf "$WORK/got"; done
+case_ copied where nothing is; p cp "$WORK/in" "$id-r:/none/of/it" | sed 's/.*Error/Error/'; p cp "$id-r:/none" "$WORK/got" | sed 's/.*Error/Error/'
+case_ copied between two that run; r -d --name "$id-s" busy sleep 1000 >/dev/null; both p cp "$id-r:/d" "$id-s:/taken"; p exec "$id-s" ls -ln /taken | awk 'NR > 1 { print $1, $3, $4, $9 }'; p rm -f -t 0 "$id-s" "$id-r" | sort >/dev/null
 case_ stats; p stats --no-stream --format '{{.Name}} {{.MemLimit}}' "$id"
 case_ pause; p pause "$id" >/dev/null; p inspect -f '{{.State.Status}}' "$id"; p unpause "$id" >/dev/null; p inspect -f '{{.State.Status}}' "$id"
 case_ stop; p stop "$id" >/dev/null; p inspect -f '{{.State.Status}} {{.State.ExitCode}}' "$id"; p logs "$id"

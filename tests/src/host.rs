@@ -97,23 +97,24 @@ fn drain(stream: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     runsc: Option<(PathBuf, String)>,
-    host_network: bool,
+    flags: Vec<&'static str>,
 }
 
 impl Place {
     /// The host itself.
     pub(crate) fn native() -> Self {
-        Self { runsc: None, host_network: false }
+        Self { runsc: None, flags: Vec::new() }
     }
 
     /// `runsc do` on a platform.
     pub(crate) fn sandbox(runsc: &Path, platform: &str) -> Self {
-        Self { runsc: Some((runsc.to_path_buf(), platform.to_owned())), host_network: false }
+        Self { runsc: Some((runsc.to_path_buf(), platform.to_owned())), flags: Vec::new() }
     }
 
-    /// The same with sockets of the host (`--network=host`), in the caller's network namespace.
-    pub(crate) fn on_host_network(self) -> Self {
-        Self { host_network: true, ..self }
+    /// The same with a further flag.
+    pub(crate) fn with(mut self, flag: &'static str) -> Self {
+        self.flags.push(flag);
+        self
     }
 
     /// Name for messages.
@@ -131,10 +132,7 @@ impl Place {
             }
             Some((runsc, platform)) => {
                 let mut c = Command::new(runsc);
-                c.arg(format!("--platform={platform}"));
-                if self.host_network {
-                    c.arg("--network=host");
-                }
+                c.arg(format!("--platform={platform}")).args(&self.flags);
                 c.arg("do").args(words);
                 c
             }

@@ -31,7 +31,7 @@ pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
             let problem = one(Place::sandbox(&runsc, platform), &runsc, &attack)?;
             tally.check(&format!("{name} on {platform}"), problem);
             if name == "sockets" {
-                let problem = one(Place::sandbox(&runsc, platform).on_host_network(), &runsc, &attack)?;
+                let problem = one(Place::sandbox(&runsc, platform).with("--network=host"), &runsc, &attack)?;
                 tally.check(&format!("{name} of the host on {platform}"), problem);
             }
         }

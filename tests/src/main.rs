@@ -30,6 +30,7 @@ mod setup;
 mod special;
 mod stress;
 mod tally;
+mod view;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -103,6 +104,8 @@ enum Command {
     Caller,
     /// Sockets and FIFOs of the host in file trees.
     Special,
+    /// Files as tools of the host see them that enter a container's mount namespace.
+    View,
     /// Pieces of a sandbox that are killed.
     Faults,
     /// Broken bundles, missing things, refused rights.
@@ -169,6 +172,7 @@ fn run(cli: &Cli, tally: &mut Tally) -> Result<()> {
         Command::Bundles => bundles::run(common, tally),
         Command::Caller => caller::run(common, tally),
         Command::Special => special::run(common, tally),
+        Command::View => view::run(common, tally),
         Command::Faults => faults::run(common, tally),
         Command::Badinput => bad_input::run(common, tally),
         Command::Engines => engines::run(common, tally),
@@ -192,6 +196,7 @@ fn everything(common: &Common, quick: bool, tally: &mut Tally) -> Result<()> {
     tally.suite("bundles", |t| bundles::run(common, t));
     tally.suite("caller", |t| caller::run(common, t));
     tally.suite("special files", |t| special::run(common, t));
+    tally.suite("files from outside", |t| view::run(common, t));
     tally.suite("faults", |t| faults::run(common, t));
     tally.suite("hostile", |t| hostile::run(common, t));
     tally.suite("programs", |t| programs::run(common, quick, t));

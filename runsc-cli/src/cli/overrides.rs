@@ -17,6 +17,7 @@ const HARMLESS: &[(&str, fn(&str) -> bool)] = &[
     ("oci-seccomp", |value| value == "true"),
     ("host-uds", |value| value == "none"),
     ("host-fifo", |value| value == "none"),
+    ("host-view", |value| value == "off"),
     // Writes stay away from what others see.
     ("overlay2", |value| {
         let medium = value.strip_prefix("root:").or_else(|| value.strip_prefix("all:"));

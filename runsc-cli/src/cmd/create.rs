@@ -19,7 +19,7 @@ use crate::passed::Passed;
 use crate::sandbox::config::SandboxConfig;
 use crate::sandbox::control::{self, FromSandbox, ToSandbox};
 use crate::sandbox::launch::{self, Sandbox};
-use crate::sandbox::network;
+use crate::sandbox::{network, view};
 use crate::state::{Container, HostProcess, Lock, Record, Status};
 use crate::{client, hooks, oci, terminal};
 
@@ -230,6 +230,7 @@ fn start(
         extra,
         network,
         ids: spec.linux().as_ref().map(oci::ids).transpose()?.flatten(),
+        view: view::wanted(global.host_view, spec.annotations().as_ref()),
         before_program: &before_program,
         joins: &doors,
         gofer_last: spec.hooks().is_some(),

@@ -11,7 +11,7 @@ use crate::sandbox::config::{
     TreeConfig,
 };
 use crate::sandbox::network::Place;
-use crate::sandbox::{launch, wait};
+use crate::sandbox::{launch, view, wait};
 
 /// All 41 capabilities: the guest's own, worth nothing on the host.
 pub(crate) const ALL_CAPS: u64 = (1 << 41) - 1;
@@ -65,6 +65,7 @@ pub(crate) fn run(global: &Global, args: &DoArgs) -> Result<u8> {
         detached: false,
         max_tasks: None,
         console: false,
+        view: None,
         closed_streams: caller::closed_streams(),
         terminals: [false; 3],
         process: ProcessConfig {
@@ -98,7 +99,11 @@ pub(crate) fn run(global: &Global, args: &DoArgs) -> Result<u8> {
     };
     let signals = wait::block_signals()?;
     let network = if on_host { Place::Callers } else { Place::New };
-    let sandbox = launch::launch(global, config, launch::Extras { network, ..launch::Extras::default() })?;
+    let sandbox = launch::launch(
+        global,
+        config,
+        launch::Extras { network, view: view::wanted(global.host_view, None), ..launch::Extras::default() },
+    )?;
     wait::wait(sandbox, &signals)
 }
 

@@ -95,6 +95,7 @@ pub(crate) fn convert(global: &Global, bundle: &Path, spec: &Spec, id: &str) -> 
         detached: false,
         max_tasks: linux.resources().as_ref().and_then(max_tasks),
         console: false,
+        view: None,
         closed_streams: sentry_platform::caller::closed_streams(),
         terminals: [false; 3],
         process: process::convert(process)?,

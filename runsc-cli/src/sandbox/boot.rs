@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sentry::Kernel;
 use sentry::control::{Control, home, init_of, streams};
+use sentry::host_view;
 use sentry::init::Init;
 use sentry::ns::UtsNames;
 use sentry::reactor::Reactor;
@@ -35,6 +36,8 @@ const STRACE_BYTES: usize = 1024;
 /// Descriptors that the command line has passed, besides the configuration and the debug log.
 struct Passed {
     control: OwnedFd,
+    /// `/dev/fuse`, and the mount that it is behind.
+    view: Option<[OwnedFd; 2]>,
     terminals: [Option<OwnedFd>; 3],
     listener: Option<OwnedFd>,
     extra: Vec<OwnedFd>,
@@ -52,6 +55,10 @@ impl Passed {
             next += 1;
             inherited(next - 1, what)
         };
+        let view = match config.view {
+            Some(_) => Some([take("/dev/fuse")?, take("the mount of a view for the host")?]),
+            None => None,
+        };
         let mut terminals = [const { None }; 3];
         for (place, passed) in terminals.iter_mut().zip(config.terminals) {
             *place = passed.then(|| take("a terminal")).transpose()?;
@@ -61,7 +68,7 @@ impl Passed {
             (0..config.extra_files).map(|_| take("a descriptor of the first process")).collect::<Result<_>>()?;
         let gofer_words = config.detached.then(|| take("the gofer's words")).transpose()?;
         let gofer = (next..).map_while(sentry_platform::spawn::inherited_fd).collect();
-        Ok(Passed { control, terminals, listener, extra, gofer_words, gofer })
+        Ok(Passed { control, view, terminals, listener, extra, gofer_words, gofer })
     }
 }
 
@@ -124,7 +131,8 @@ fn run(mut config: SandboxConfig, passed: Passed, log: OwnedFd) -> Result<i32> {
     raise_limit()?;
     let internet = network::attach(&kernel, &reactor, &config)?;
     let on_host = filter::OnHost { internet, unix: config.host.sockets(), listening: config.host.bind };
-    confine::lock()?;
+    let (view, mount) = passed.view.map(|[device, mount]| (device, mount)).unzip();
+    confine::lock(mount)?;
     filter::install(&config.platform, on_host, config.seccomp_log)?;
     // What tells it from its stubs and the command line.
     rustix::thread::set_name(c"runsc-boot").context("naming the process")?;
@@ -141,6 +149,9 @@ fn run(mut config: SandboxConfig, passed: Passed, log: OwnedFd) -> Result<i32> {
     let requests = Control::new(&kernel, &reactor, terminal.clone(), seccomp);
     if let Some(listener) = passed.listener {
         requests.listen(listener).context("listening on the control socket")?;
+    }
+    if let (Some(device), Some(ids)) = (view, config.view.take()) {
+        host_view::serve(&kernel, &reactor, device, ids).context("serving a view for the host")?;
     }
     if let Some(descriptor) = from_outside {
         signals::watch(&kernel, &reactor, descriptor, terminal.clone().filter(|_| config.console))?;

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
 pub(crate) use sentry::control::protocol::{CapsConfig, ProcessConfig};
+use sentry::host_view::Ids;
 use serde::{Deserialize, Serialize};
 
 use crate::user::IdMaps;
@@ -35,6 +36,8 @@ pub(crate) struct SandboxConfig {
     pub(crate) hostname: String,
     /// NIS domain.
     pub(crate) domainname: String,
+    /// A file system of the host's to serve the container's files on is passed, and its ids are these.
+    pub(crate) view: Option<Ids>,
     /// Which of the caller's standard descriptors were closed.
     pub(crate) closed_streams: [bool; 3],
     /// Which of them are terminals, passed as descriptors of the sentry's own.

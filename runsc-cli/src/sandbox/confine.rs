@@ -4,10 +4,13 @@
 //! will be (host memory copies between processes of different users are refused). The seccomp filter comes last, in
 //! [`super::filter`].
 
+use std::os::fd::OwnedFd;
+
 use anyhow::{Context, Result, bail};
-use rustix::fs::{Mode, mkdirat};
+use rustix::fs::{CWD, Mode, mkdirat};
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind_recursive, mount_change, mount_remount, unmount,
+    MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags, mount, mount_bind_recursive, mount_change,
+    mount_remount, move_mount, unmount,
 };
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, chdir, pivot_root, set_dumpable_behavior, set_parent_process_death_signal,
@@ -37,7 +40,7 @@ pub(crate) fn enter(detached: bool) -> Result<()> {
     let hardened = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("runsc", STAGE, "tmpfs", hardened, Some(c"size=64k,mode=755")).context("mounting the sentry's empty root")?;
     chdir(STAGE).context("entering the sentry's empty root")?;
-    mkdirat(rustix::fs::CWD, "proc", Mode::from_raw_mode(0o555)).context("making a place for /proc")?;
+    mkdirat(CWD, "proc", Mode::from_raw_mode(0o555)).context("making a place for /proc")?;
     mount_bind_recursive("/proc", "proc").context("keeping /proc for start-up")?;
     show_stubs();
     pivot_root(".", ".").context("changing the sentry's root")?;
@@ -90,8 +93,9 @@ fn become_nobody(detached: bool) -> Result<()> {
     set_dumpable_behavior(DumpableBehavior::Dumpable).context("allowing access to stubs")
 }
 
-/// Gives up what [`enter`] has kept: `/proc`, every capability, and new privileges for good.
-pub(crate) fn lock() -> Result<()> {
+/// Gives up what [`enter`] has kept: `/proc`, every capability, and new privileges for good. A `view` is mounted over the root:
+/// it is for those who enter the mount namespace, and out of reach for whoever is here already.
+pub(crate) fn lock(view: Option<OwnedFd>) -> Result<()> {
     // Capabilities belong to threads: another one would keep its own.
     let threads = std::fs::read_dir("/proc/self/task").context("counting the sentry's threads")?.count();
     if threads != 1 {
@@ -101,6 +105,10 @@ pub(crate) fn lock() -> Result<()> {
     unmount("/proc", UnmountFlags::DETACH).context("unmounting /proc")?;
     mount_remount("/", MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, c"")
         .context("making the sentry's root read-only")?;
+    if let Some(view) = view {
+        move_mount(view, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .context("mounting a view for the host; --host-view=off does without")?;
+    }
     let none = CapabilitySets {
         effective: CapabilitySet::empty(),
         permitted: CapabilitySet::empty(),

@@ -12,6 +12,7 @@ use sentry_platform::spawn::{Begun, Child, Namespaces, Spawn, Stdio};
 use super::config::SandboxConfig;
 use super::control;
 use super::network::{self, Place};
+use super::view::{self, Wanted};
 use crate::cli::Global;
 use crate::user::IdMaps;
 
@@ -47,6 +48,8 @@ pub(crate) struct Extras<'a> {
     pub(crate) network: Place,
     /// The ids that the sandbox has; the caller's by default.
     pub(crate) ids: Option<IdMaps>,
+    /// Whether the host's tools are to see the container's files.
+    pub(crate) view: Wanted,
     /// Called with the id of each process before its program runs.
     pub(crate) before_program: &'a dyn Fn(i32) -> std::io::Result<()>,
     /// Files that each process writes `0` to after that.
@@ -65,6 +68,7 @@ impl Default for Extras<'_> {
             extra: Vec::new(),
             network: Place::New,
             ids: None,
+            view: Wanted::No,
             before_program: &|_| Ok(()),
             joins: &[],
             gofer_last: false,
@@ -84,6 +88,8 @@ pub(crate) fn launch(global: &Global, mut config: SandboxConfig, extras: Extras<
     config.listener = extras.listener.is_some();
     config.extra_files = extras.extra.len();
     super::trees::mark(&mut config.trees, extras.ids.is_some());
+    let view = view::make(extras.view)?;
+    config.view = view.is_some().then(|| view::ids(extras.ids.as_ref()));
     let config = &config;
     let program = File::open("/proc/self/exe").context("opening /proc/self/exe, to start the sandbox from")?;
     for tree in config.trees.iter().filter(|tree| tree.layers.is_none()) {
@@ -102,7 +108,8 @@ pub(crate) fn launch(global: &Global, mut config: SandboxConfig, extras: Extras<
     let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
     let (gofer_words, gofer_stderr) = pipe_with(flags).context("making a pipe for the gofer's errors")?;
     let words = config.detached.then(|| gofer_words.try_clone()).transpose().context("copying a pipe")?;
-    let passed = [sandbox_control].into_iter().chain(terminals.into_iter().flatten());
+    let view = view.into_iter().flatten();
+    let passed = [sandbox_control].into_iter().chain(view).chain(terminals.into_iter().flatten());
     let passed = passed.chain(extras.listener).chain(extras.extra).chain(words).chain(sentry_ends).collect::<Vec<_>>();
     let terminal = config.terminals.contains(&true);
     let network = extras.network;

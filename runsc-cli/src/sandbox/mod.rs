@@ -18,4 +18,5 @@ mod signals;
 pub(crate) mod socket_calls;
 mod trees;
 pub(crate) mod unix_calls;
+pub(crate) mod view;
 pub(crate) mod wait;

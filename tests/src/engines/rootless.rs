@@ -54,9 +54,11 @@ pub(super) fn run(runsc: &Path, work: &Path, tally: &mut Tally) -> Result<()> {
     for path in [work, &ours] {
         fs::set_permissions(path, Permissions::from_mode(0o755)).context("open up a path")?;
     }
-    // What makes a user's network; on many hosts everybody may use it.
-    let tun = work.join("tun");
-    shell(&format!("mknod {0} c 10 200 && chmod 666 {0}", tun.display()))?;
+    // What makes a user's network, and the view for podman; on many hosts everybody may use them.
+    let (tun, fuse) = (work.join("tun"), work.join("fuse"));
+    for (device, number) in [(&tun, 200), (&fuse, 229)] {
+        shell(&format!("mknod {0} c 10 {number} && chmod 666 {0}", device.display()))?;
+    }
     let place = |runtime: &str, binary: &str| -> Result<String> {
         let dir = work.join(runtime);
         fs::create_dir_all(dir.join("xdg")).context("make a directory")?;
@@ -68,11 +70,12 @@ pub(super) fn run(runsc: &Path, work: &Path, tally: &mut Tally) -> Result<()> {
         // One word for the script.
         let wrapper = work.join(format!("podman-{runtime}"));
         let line = format!(
-            "#!/bin/sh\nexec unshare --mount sh -c 'mount --bind {tun} /dev/net/tun && exec \"$@\"' sh \\\n\
+            "#!/bin/sh\nexec unshare --mount sh -c 'mount --bind {tun} /dev/net/tun && mount --bind {fuse} /dev/fuse && exec \"$@\"' sh \\\n\
              runuser -u {USER} -- env -C / HOME={0} XDG_RUNTIME_DIR={0}/xdg podman --root {0}/root --runroot {0}/run \\\n\
              --tmpdir {0}/tmp --storage-driver vfs --cgroup-manager cgroupfs --events-backend file --runtime {binary} \"$@\"\n",
             dir.display(),
-            tun = tun.display()
+            tun = tun.display(),
+            fuse = fuse.display()
         );
         fs::write(&wrapper, line).context("write a script")?;
         fs::set_permissions(&wrapper, Permissions::from_mode(0o755)).context("make a script a program")?;

@@ -49,6 +49,7 @@ impl Open {
         let in_tree = || self.target.starts_with('/') && in_tree();
         match sort {
             Sort::Null => kind.is_char_device() && self.meta.rdev() == makedev(1, 3) && !self.is_path(),
+            Sort::Fuse => kind.is_char_device() && self.meta.rdev() == makedev(10, 229) && !self.is_path(),
             Sort::PipeOut => kind.is_fifo() && self.target.starts_with("pipe:[") && self.access() == OFlags::WRONLY,
             Sort::UnixSocket => kind.is_socket() && self.listed(sockets),
             Sort::OtherSocket => kind.is_socket() && !self.listed(sockets),

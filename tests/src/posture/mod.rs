@@ -38,12 +38,15 @@ struct Setting<'a> {
     rootless: bool,
     /// With sockets of the host.
     host_network: bool,
+    /// With a view for the host.
+    view: bool,
 }
 
 impl Setting<'_> {
     fn name(self) -> String {
         let user = if self.rootless { ", ordinary user" } else { "" };
-        format!("{}{user}{}", self.platform, if self.host_network { ", host network" } else { "" })
+        let network = if self.host_network { ", host network" } else { "" };
+        format!("{}{user}{network}{}", self.platform, if self.view { ", view" } else { "" })
     }
 }
 
@@ -59,8 +62,15 @@ pub(crate) fn run(common: &Common, tally: &mut Tally) -> Result<()> {
     let own = own.canonicalize().context("find the copy")?;
     let guest = build("guest.c", dir.path())?;
     for platform in &common.platform {
-        for (rootless, host_network) in [(false, false), (true, false), (false, true), (true, true)] {
-            let setting = Setting { platform, rootless, host_network };
+        let plain = Setting { platform, rootless: false, host_network: false, view: false };
+        let settings = [
+            plain,
+            Setting { rootless: true, ..plain },
+            Setting { host_network: true, ..plain },
+            Setting { rootless: true, host_network: true, ..plain },
+            Setting { view: true, ..plain },
+        ];
+        for setting in settings {
             if common.filter.as_deref().is_none_or(|f| setting.name().contains(f)) {
                 one(&own, &guest, setting, tally).with_context(|| setting.name())?;
             }
@@ -105,7 +115,8 @@ fn start(runsc: &Path, guest: &Path, setting: Setting<'_>) -> Result<Child> {
         command
     } else {
         let place = Place::sandbox(runsc, setting.platform);
-        let place = if setting.host_network { place.on_host_network() } else { place };
+        let place = if setting.host_network { place.with("--network=host") } else { place };
+        let place = if setting.view { place.with("--host-view=on") } else { place };
         place.command(&[guest.into()])
     };
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);

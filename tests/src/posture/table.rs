@@ -59,6 +59,8 @@ pub(super) enum Code {
 pub(super) enum Sort {
     /// The host's null device.
     Null,
+    /// The host's FUSE.
+    Fuse,
     /// A socket of another family, or of another network namespace.
     OtherSocket,
     /// A file of the sentry's `/proc/net`, open for reading only.
@@ -81,13 +83,23 @@ pub(super) enum Sort {
     Directory(&'static str),
 }
 
+/// When there is a descriptor.
+#[derive(Clone, Copy)]
+pub(super) enum Only {
+    Always,
+    /// With sockets of the host.
+    HostNetwork,
+    /// With a view for the host.
+    View,
+}
+
 /// One row of descriptors.
 pub(super) struct Descriptor {
     pub(super) sort: Sort,
     /// Where not on both platforms.
     pub(super) platform: Option<&'static str>,
-    /// Only with sockets of the host.
-    pub(super) host_network: bool,
+    /// Where not in all settings.
+    pub(super) only: Only,
     pub(super) least: usize,
     pub(super) most: usize,
     #[expect(dead_code, reason = "for the reader")]
@@ -96,21 +108,29 @@ pub(super) struct Descriptor {
 
 impl Descriptor {
     pub(super) fn applies(&self, setting: Setting<'_>) -> bool {
-        let network = setting.host_network || !self.host_network;
-        network && self.platform.is_none_or(|platform| platform == setting.platform)
+        let there = match self.only {
+            Only::Always => true,
+            Only::HostNetwork => setting.host_network,
+            Only::View => setting.view,
+        };
+        there && self.platform.is_none_or(|platform| platform == setting.platform)
     }
 }
 
 const fn row(sort: Sort, least: usize, most: usize, why: &'static str) -> Descriptor {
-    Descriptor { sort, platform: None, host_network: false, least, most, why }
+    Descriptor { sort, platform: None, only: Only::Always, least, most, why }
 }
 
 const fn only(platform: &'static str, sort: Sort, least: usize, most: usize, why: &'static str) -> Descriptor {
-    Descriptor { sort, platform: Some(platform), host_network: false, least, most, why }
+    Descriptor { sort, platform: Some(platform), only: Only::Always, least, most, why }
 }
 
 const fn on_host(sort: Sort, least: usize, most: usize, why: &'static str) -> Descriptor {
-    Descriptor { sort, platform: None, host_network: true, least, most, why }
+    Descriptor { sort, platform: None, only: Only::HostNetwork, least, most, why }
+}
+
+const fn for_view(sort: Sort, least: usize, most: usize, why: &'static str) -> Descriptor {
+    Descriptor { sort, platform: None, only: Only::View, least, most, why }
 }
 
 /// More than any sandbox of this suite has files.
@@ -138,6 +158,7 @@ const OF_SENTRY: &[Descriptor] = &[
         "ask about interfaces, by ioctl and netlink; the guest here has no internet sockets",
     ),
     on_host(Sort::NetFile, 4, 5, "interfaces and routes as /proc/net shows them; a host without IPv6 has fewer"),
+    for_view(Sort::Fuse, 1, 1, "what tools of the host ask for by the view"),
     row(Sort::MemoryFigure, 0, 8, "what is used and allowed, of its cgroup and limited ones above"),
     row(Sort::FileForReading, 0, MANY, "donated files"),
 ];
