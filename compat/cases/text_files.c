@@ -151,6 +151,63 @@ CASE(text_of_a_file_being_written, "mmap pwrite64 getuid") {
     for (int i = 0; i < 3; i++) T(in_child(write_meanwhile, fd, first));
 }
 
+// Maps the file's second page at the second page of a mapping of all of it, as a loader does.
+static void map_over(unsigned char *whole, int fd, int prot) {
+    if (mmap(whole + 4096, 4096, prot, MAP_PRIVATE | MAP_FIXED, fd, 4096) != whole + 4096)
+        give_up("mmap over a part", errno);
+}
+
+static int protection_of(unsigned char *addr, char *text) {
+    unsigned long start, end;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    char line[512];
+    int found = 0;
+    while (!found && fgets(line, sizeof line, maps))
+        found = sscanf(line, "%lx-%lx %4s", &start, &end, text) == 3 && start == (unsigned long)addr;
+    fclose(maps);
+    return found;
+}
+
+CASE(text_mapped_over_a_mapping_of_the_same_file, "mmap mprotect pwrite64") {
+    int fd = code_file("code", first, 1);
+    unsigned char page[4096], prot[8];
+    fill(page, second);
+    MUST(pwrite(fd, page, sizeof page, 4096));
+    MUST(ftruncate(fd, 3 * 4096));
+    struct timespec times[2] = {{1000000000, 0}, {1000000000, 0}};
+    MUST(futimens(fd, times));
+    unsigned char *whole = mmap(0, 3 * 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+    T(whole != MAP_FAILED && whole[4096] == 0xb8);
+    map_over(whole, fd, PROT_READ | PROT_EXEC);
+    T(protection_of(whole + 4096, (char *)prot) && strcmp((char *)prot, "r-xp") == 0);
+    for (int i = 0; i < 20; i++) T(right(whole + 4096, second));
+    // What was written to a private mapping goes with it.
+    map_over(whole, fd, PROT_READ | PROT_WRITE);
+    memset(whole + 4096, 0x55, 4096);
+    MUST(mprotect(whole + 4096, 4096, PROT_READ));
+    map_over(whole, fd, PROT_READ | PROT_EXEC);
+    T(right(whole + 4096, second));
+    MUST(mprotect(whole + 4096, 4096, PROT_READ | PROT_WRITE));
+    whole[4096] = 0x55;
+    MUST(mprotect(whole + 4096, 4096, PROT_READ | PROT_EXEC));
+    map_over(whole, fd, PROT_READ);
+    T(memcmp(whole + 4096, page, sizeof page) == 0);
+    // The file changes, and looks as old as before; its code has been run.
+    map_over(whole, fd, PROT_READ | PROT_EXEC);
+    for (int i = 0; i < 20; i++) T(right(whole + 4096, second));
+    fill(page, first);
+    MUST(pwrite(fd, page, sizeof page, 4096));
+    MUST(futimens(fd, times));
+    map_over(whole, fd, PROT_READ | PROT_EXEC);
+    T(memcmp(whole + 4096, page, sizeof page) == 0 && right(whole + 4096, first));
+    // Another part, and another file.
+    T(mmap(whole + 4096, 4096, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0) == whole + 4096 && whole[4097] == first[0]);
+    T(mmap(whole + 4096, 4096, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 2 * 4096) == whole + 4096 && whole[4096] == 0);
+    int other = code_file("other", second, 1);
+    T(mmap(whole + 4096, 4096, PROT_READ, MAP_PRIVATE | MAP_FIXED, other, 0) == whole + 4096);
+    T(whole[4097] == second[0]);
+}
+
 // A site whose number the file decides; and others, to be worth something.
 __attribute__((naked, noinline, aligned(64))) static long own_call(void) {
     __asm__("mov $110, %eax\n syscall\n ret\n");

@@ -33,7 +33,8 @@ pub struct RobustListHead {
 pub(crate) async fn release(cur: &mut Current) {
     let head_at = cur.task.robust_list();
     cur.task.set_robust_list(UserAddr::NULL);
-    if head_at.is_null() {
+    // Where nobody else has any of the memory, nobody looks.
+    if head_at.is_null() || !cur.mm.is_shared() && !cur.mm.books().has_shared() {
         return;
     }
     let Ok(head) = cur.mem.read(UserRef::<RobustListHead>::new(head_at)) else { return };

@@ -187,6 +187,11 @@ pub struct ImageInfo {
 }
 
 impl Books {
+    /// Tells whether anything is mapped that other address spaces may have as well.
+    pub(crate) fn has_shared(&self) -> bool {
+        self.tree.iter().any(Vma::shared)
+    }
+
     /// Starts the books of an empty address space.
     pub fn new(layout: Layout) -> Books {
         Books {

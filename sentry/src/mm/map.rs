@@ -171,6 +171,9 @@ impl Books {
         let (flags, prot) = (host.bits(), vma.prot);
         let on_fault = vma.flags.contains(VmFlags::LOCKONFAULT);
         let op = match source {
+            Some(_) if !lock && host == MapFlags::PRIVATE && self.shows_the_same(&vma) => {
+                MemOp::Protect { addr, len, prot }
+            }
             Some((file, offset)) => MemOp::MapFile { addr, len, prot, flags, file, offset },
             None => MemOp::MapAnonymous { addr, len, prot, flags },
         };
@@ -234,6 +237,21 @@ impl Books {
     /// Finds a free place for the image of a program.
     pub(crate) fn free_place(&mut self, len: u64) -> Option<u64> {
         self.find_free(len, 0)
+    }
+
+    /// Tells whether this private mapping of a file would show what is there already, but for the protection: the loader maps a
+    /// library as a whole, then its segments over that, and the host asks for leave for each mapping of a file. What was once
+    /// writable may have changed.
+    fn shows_the_same(&self, new: &Vma) -> bool {
+        let (Some(old), Backing::File { file, offset }) = (self.tree.get(new.start), &new.backing) else {
+            return false;
+        };
+        let Backing::File { file: known, offset: from } = &old.backing else { return false };
+        let same_file = known.description() == file.description()
+            && file.version().is_some_and(|version| known.version() == Some(version));
+        let same_place = new.end <= old.end && from.checked_add(new.start - old.start) == Some(*offset);
+        let read_only = !old.prot.contains(Prot::WRITE) && !old.flags.contains(VmFlags::ACCOUNT);
+        same_file && same_place && read_only && !new.prot.contains(Prot::WRITE) && old.flags == new.flags
     }
 
     /// Tells whether the guest has something mapped in the range; stack reserve doesn't count.

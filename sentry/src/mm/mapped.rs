@@ -4,6 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use abi::time::Timespec;
 use sentry_fs::{BytesDst, DeviceId, IoFlags};
 
 use super::map::FileMap;
@@ -16,6 +17,8 @@ pub struct MappedDescription {
     device: DeviceId,
     inode: u64,
     settled: bool,
+    /// Times of the last changes of content and of attributes.
+    changed: Option<[Timespec; 2]>,
 }
 
 /// How long nobody must have written to a file before it counts as settled.
@@ -27,9 +30,10 @@ impl MappedDescription {
         let attr = file.inode.as_ref().and_then(|inode| inode.attr().ok());
         let (device, inode) = attr.as_ref().map_or((DeviceId::default(), 0), |attr| (attr.dev, attr.ino));
         let age = |modified: u64| SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_secs(modified)).ok();
+        let changed = attr.as_ref().map(|attr| [attr.mtime, attr.ctime]);
         let modified = attr.and_then(|attr| u64::try_from(attr.mtime.sec).ok());
         let settled = modified.and_then(age).is_some_and(|age| age > SETTLED);
-        Arc::new(MappedDescription { file, device, inode, settled })
+        Arc::new(MappedDescription { file, device, inode, settled, changed })
     }
 
     /// Returns the description.
@@ -69,6 +73,10 @@ impl MappedFile for MappedDescription {
 
     fn is_settled(&self) -> bool {
         self.settled
+    }
+
+    fn version(&self) -> Option<[Timespec; 2]> {
+        self.changed.filter(|_| self.settled)
     }
 
     fn as_any(&self) -> &(dyn Any + Send + Sync) {

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use abi::flags::{MapFlags, Prot};
+use abi::time::Timespec;
 use abi::{Errno, PAGE_SIZE};
 use proptest::prelude::*;
 use sentry_fs::{DeviceId, MapSource};
@@ -38,6 +39,11 @@ impl MappedFile for TestFile {
 
     fn path(&self) -> Vec<u8> {
         format!("/file{}", self.0).into_bytes()
+    }
+
+    /// Of odd ones.
+    fn version(&self) -> Option<[Timespec; 2]> {
+        (self.0 % 2 == 1).then(Default::default)
     }
 
     fn as_any(&self) -> &(dyn Any + Send + Sync) {
@@ -452,4 +458,40 @@ fn maps_lines_look_like_those_of_linux() {
     let mut line = Vec::new();
     MapEntry { name: Vec::new(), flags: VmFlags::SHARED, ..entry }.write_line(&mut line);
     assert_eq!(line, b"00400000-00452000 r-xs 00001000 08:02 173521 \n");
+}
+
+#[test]
+fn the_same_part_of_a_file_again_is_reprotected() {
+    const AT: u64 = 0x1000_0000;
+    let map = |books: &mut Books, id: u64, place: u64, offset: u64, prot: Prot, enter: bool| {
+        let fixed = request(AT + place, 0x2000, prot, MapFlags::PRIVATE | MapFlags::FIXED);
+        let plan = books.plan_map(MapRequest { file: Some(file(id, true, true)), offset, ..fixed }, &Limits::default());
+        let mut plan = plan.expect("a place that is free");
+        let again = matches!(plan.steps[0].op, Some(MemOp::Protect { .. }));
+        if enter {
+            plan.steps.drain(..).filter_map(|step| step.change).for_each(|change| books.apply(change));
+        }
+        again
+    };
+    let text = Prot::READ | Prot::EXEC;
+    let mut books = books();
+    let whole = request(AT, 0x6000, Prot::READ, MapFlags::PRIVATE | MapFlags::FIXED);
+    let plan = books.plan_map(MapRequest { file: Some(file(1, true, true)), ..whole }, &Limits::default());
+    let changes = plan.expect("a place that is free").steps;
+    changes.into_iter().filter_map(|step| step.change).for_each(|change| books.apply(change));
+    assert!(map(&mut books, 1, 0x1000, 0x1000, text, true));
+    assert!(map(&mut books, 1, 0x1000, 0x1000, Prot::READ, false));
+    assert_eq!(
+        books.tree.get(AT + 0x1000).map(|vma| (vma.prot, vma.start, vma.end)),
+        Some((text, AT + 0x1000, AT + 0x3000))
+    );
+    // Another part, another file, more than one mapping, or to be written to.
+    assert!(!map(&mut books, 1, 0x1000, 0x2000, text, false));
+    assert!(!map(&mut books, 3, 0x1000, 0x1000, text, false));
+    assert!(!map(&mut books, 1, 0x2000, 0x2000, text, false));
+    assert!(!map(&mut books, 1, 0x3000, 0x3000, Prot::READ | Prot::WRITE, true));
+    assert!(!map(&mut books, 1, 0x3000, 0x3000, Prot::READ, false));
+    // One that was written to of late.
+    assert!(!map(&mut books, 2, 0x1000, 0x1000, text, true));
+    assert!(!map(&mut books, 2, 0x1000, 0x1000, Prot::READ, false));
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use abi::flags::Prot;
+use abi::time::Timespec;
 use bitflags::bitflags;
 use sentry_fs::DeviceId;
 
@@ -72,6 +73,11 @@ pub trait MappedFile: Send + Sync {
     /// Tells whether the file had not been written to for a while when it was mapped.
     fn is_settled(&self) -> bool {
         false
+    }
+
+    /// Returns what is the same for two mappings of a settled file only if it was not changed between them.
+    fn version(&self) -> Option<[Timespec; 2]> {
+        None
     }
 
     /// Returns the file as `Any`, for whoever made the mapping to find its own type again.

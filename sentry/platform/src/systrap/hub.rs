@@ -141,11 +141,14 @@ thread_local! {
     static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
     /// The worker shares its CPU with a guest that it has let run: it is not to spin there.
     static LEAVES: Cell<bool> = const { Cell::new(false) };
+    /// It need not ask for notifications the next time that it looks for events, since it is about to lie down and be told.
+    static SKIPS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Has the calling worker lie down at once the next time that it has nothing to do.
 pub(super) fn leave_cpu() {
     LEAVES.set(true);
+    SKIPS.set(true);
 }
 
 /// Hears that the calling worker, which is counted as lost, ends.
@@ -248,7 +251,8 @@ impl Hub {
         if tick.is_multiple_of(SERVICE_EVERY) {
             self.table.scan(Thread::goes_on_sleeping, |thread| thread.overlook(self));
         }
-        if self.watch.load(Ordering::Relaxed) > 0 || tick.is_multiple_of(SERVICE_EVERY) {
+        let watches = !SKIPS.replace(false) && self.watch.load(Ordering::Relaxed) > 0;
+        if watches || tick.is_multiple_of(SERVICE_EVERY) {
             self.crowd.end_claim(true);
             found = self.service();
         }
@@ -540,7 +544,7 @@ impl Hub {
             }
             let proc = self.procs.lock().get(&token).cloned();
             let Some(proc) = proc else { continue };
-            let Some(slots) = proc.check_end() else { continue };
+            let Some((slots, reaped)) = proc.check_end() else { continue };
             found = true;
             let _ = epoll::delete(&self.deaths, proc.pidfd());
             for thread in slots.iter().filter_map(|slot| self.table.get(*slot)) {
@@ -551,7 +555,9 @@ impl Hub {
                 self.forget(&thread);
                 thread.wake();
             }
-            if proc.is_released() {
+            if reaped {
+                self.forget_process(&proc, slots);
+            } else if proc.is_released() {
                 self.reap(&proc);
             }
         }
@@ -589,7 +595,13 @@ impl Hub {
     }
 
     fn reap(&self, proc: &Proc) {
-        let Some(slots) = proc.reap() else { return };
+        if let Some(slots) = proc.reap() {
+            self.forget_process(proc, slots);
+        }
+    }
+
+    /// Gives up what there was for a process that has been reaped.
+    fn forget_process(&self, proc: &Proc, slots: Vec<u32>) {
         while proc.take_kept().is_some() {
             self.end_keeping(1);
         }

@@ -115,16 +115,19 @@ impl Proc {
         self.state.lock().kept.pop()
     }
 
-    /// Looks whether the process has ended; returns its slots if so, for the first time.
-    pub(super) fn check_end(&self) -> Option<Vec<u32>> {
+    /// Looks whether the process has ended; returns its slots if so, for the first time, and whether it was reaped at once, as
+    /// one that nobody uses is.
+    pub(super) fn check_end(&self) -> Option<(Vec<u32>, bool)> {
         let mut state = self.state.lock();
         if state.death.is_some() || state.reaped {
             return None;
         }
-        let ended = host::wait(self.pidfd.as_fd(), Wait::Look)?;
+        let how = if state.released { Wait::Reap } else { Wait::Look };
+        let ended = host::wait(self.pidfd.as_fd(), how)?;
         let _ = self.peak.set(ended.peak);
         state.death = Some(cause(ended.signal, state.reason));
-        Some(state.slots.clone())
+        state.reaped = state.released;
+        Some((if state.reaped { std::mem::take(&mut state.slots) } else { state.slots.clone() }, state.reaped))
     }
 
     /// Waits for the end of a process that nobody uses, and returns what was resident of it at most; `None` where it is in
