@@ -41,7 +41,8 @@ pub fn membarrier(cur: &mut Current, cmd: i32, flags: u32, cpu_id: i32) -> Outco
         let op = MemOp::Membarrier { cmd, flags, cpu: cpu_id };
         let result = mm.host_op(cur.context.as_mut(), op).await.map_err(SysError::Errno)?;
         // The commands are single bits: the host has refused anything else.
-        mm.barriers.fetch_or(cmd & REGISTER, Ordering::SeqCst);
+        let registered = mm.barriers.fetch_or(cmd & REGISTER, Ordering::SeqCst) | cmd & REGISTER;
+        mm.space().let_barrier(registered);
         Ok(result)
     })
 }

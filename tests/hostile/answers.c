@@ -44,6 +44,12 @@ SITE(hot_resolution, 229)
 SITE(hot_day, 96)
 SITE(hot_time, 201)
 SITE(hot_cpu, 309)
+SITE(hot_barrier, 324)
+__attribute__((naked, noinline, aligned(64))) static long hot_advice(void *at, long len, long advice) {
+    (void)at, (void)len, (void)advice;
+    __asm__("mov $28, %eax\n syscall\n ret\n");
+}
+static char spare[0x8000] __attribute__((aligned(4096)));
 
 static void make_calls(void) {
     uint64_t set = ~0ul, old;
@@ -54,6 +60,8 @@ static void make_calls(void) {
         hot_stack(0, &own), hot_stack(&own, &seen);
         struct timespec time;
         hot_clock(i, &time), hot_resolution(i, &time), hot_day((long)&time, 0), hot_time((long)&time, 0), hot_cpu((long)&time, 0);
+        for (int advice = 0; advice < 26; advice += advice == 8 ? 12 : 1) hot_advice(spare + 0x1000, 0x2000, advice);
+        hot_barrier(16, 0), hot_barrier(8, 0);
         int word = i;
         struct timespec brief = {.tv_nsec = 1000};
         hot_futex(&word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0);
@@ -109,7 +117,7 @@ int main(void) {
     static const uint64_t values[] = {0, ~0ul, 0x0000000100000001, 0x4141414141414141};
     for (uint64_t at = 0x180; at < 0x1c0; at += 8)
         for (int i = 0; i < 4; i++) in_child(scribble, at, values[i]);
-    for (uint64_t at = 0xb40; at < 0xbc8; at += 8)
+    for (uint64_t at = 0xb40; at < 0xc00; at += 8)
         for (int i = 0; i < 4; i++) in_child(scribble, at, values[i]);
     for (uint64_t at = 0; at <= 0x1000; at += 0x200)
         for (int i = 0; i < 4; i++) in_child(stand_inside, at, (uint64_t)i);

@@ -321,6 +321,13 @@ pub trait AddressSpace: Send + Sync {
         0..0
     }
 
+    /// Hears that all memory of a range is private, anonymous, neither locked nor executable: advice about it that changes no mapping
+    /// (`MADV_DONTNEED` and its like) need not come to the kernel until an operation is begun that changes this. None may be under way.
+    fn let_advise(&self, _range: Range<u64>) {}
+
+    /// Hears which commands of `membarrier(2)` are registered for this memory: those barriers need not come to the kernel.
+    fn let_barrier(&self, _registered: i32) {}
+
     /// Hears that a thread of this memory is about to sleep on the word at `addr` (`FUTEX_PRIVATE_FLAG`), before the word is
     /// looked at. Until [`AddressSpace::end_sleep`] each wake-up there comes to the kernel; others may be answered without.
     fn begin_sleep(&self, _addr: u64) {}
@@ -607,8 +614,8 @@ pub enum Word {
 /// too: nothing is to be kept for a thread that may not make one of them.
 pub const STATE_CALLS: [u32; 5] = systrap::STATE_CALLS;
 
-/// System calls of one thread that are answered without an event: those about its identity, time and CPU, `sched_yield`, the base
-/// of fs, those that set a [`Word`], `rt_sigprocmask` and `sigaltstack`, for which the thread's signal mask and alternate stack are kept
+/// System calls of one thread that are answered without an event: those about its identity, time and CPU, `sched_yield`, advice about
+/// memory, barriers, the base of fs, those that set a [`Word`], `rt_sigprocmask` and `sigaltstack`, for which the thread's signal mask and alternate stack are kept
 /// here, and `rt_sigreturn` from frames that change nothing but registers, floating-point state and that mask.
 ///
 /// What stands here is in the hands of the guest. A wrong value deceives nobody but the thread's own process.

@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     cases.extend(if no_clocks { patched::answers::NO_CLOCKS } else { patched::answers::CLOCKS });
     let scarce = std::env::args().any(|arg| arg == "--scarce");
     if scarce {
-        cases.extend(patched::scarce::CASES);
+        cases.extend([patched::scarce::CASES, patched::answers::SCARCE].concat());
     }
     let limits = if scarce { vec![no_memory()] } else { Vec::new() };
     let options = Options { copies, limits: limits.into(), no_clocks, ..Options::default() };

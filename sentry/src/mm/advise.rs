@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use abi::addr::page_ceil;
+use abi::flags::Prot;
 use abi::{Errno, PAGE_SIZE};
 use sentry_platform::MemOp;
 use smallvec::SmallVec;
@@ -88,7 +89,7 @@ fn refuse(advice: i32, vma: &Vma) -> Option<Errno> {
         advice::WIPEONFORK => !anonymous || vma.shared(),
         advice::GUARD_INSTALL => locked,
         advice::REMOVE if locked || anonymous => true,
-        advice::REMOVE if !vma.shared() || !vma.max_prot.contains(abi::flags::Prot::WRITE) => {
+        advice::REMOVE if !vma.shared() || !vma.max_prot.contains(Prot::WRITE) => {
             return Some(Errno::EACCES);
         }
         _ => false,
@@ -119,23 +120,41 @@ impl Books {
                 plan.result = Err(errno);
                 return Ok(join_advice(plan));
             }
+            at = vma.end;
+            let flags = flag_change(advice);
+            if flags.is_some_and(|(clear, set)| vma.flags.difference(clear).union(set) == vma.flags) {
+                // It is so already.
+                continue;
+            }
             let part = vma.slice(&range).range();
             let cuts = part != vma.range();
-            if cuts && flag_change(advice).is_some() && !self.may_split() {
+            if cuts && flags.is_some() && !self.may_split() {
                 plan.result = Err(Errno::EAGAIN);
                 return Ok(join_advice(plan));
             }
-            let change = flag_change(advice).map(|(clear, set)| Change::Flags { range: part.clone(), clear, set });
+            let change = flags.map(|(clear, set)| Change::Flags { range: part.clone(), clear, set });
             // Merging equal pages across sandboxes would be a channel between them: the wish is noted, no more.
             let merge = matches!(advice, advice::MERGEABLE | advice::UNMERGEABLE);
             let op = MemOp::Advise { addr: part.start, len: part.end - part.start, advice };
             plan.steps.push(Step { op: (!merge).then_some(op), change, ..Step::default() });
-            at = vma.end;
         }
         if at < end {
             plan.result = Err(Errno::ENOMEM);
         }
         Ok(join_advice(plan))
+    }
+
+    /// Returns the mapping in which advice like this one needs no books, if there is one.
+    pub(super) fn advisable(&self, plan: &Plan) -> Option<Range<u64>> {
+        let [Step { op: Some(MemOp::Advise { addr, len, advice }), change: None, .. }] = plan.steps.as_slice() else {
+            return None;
+        };
+        let often = [advice::DONTNEED, advice::FREE, advice::COLD, advice::PAGEOUT, advice::WILLNEED];
+        let vma = self.tree.get(*addr).filter(|_| often.contains(advice) && plan.result.is_ok())?;
+        let private = matches!(vma.backing, Backing::Anonymous) && !vma.shared();
+        let other = VmFlags::LOCKED | VmFlags::RESERVE | VmFlags::HIDDEN | VmFlags::GROWSDOWN;
+        let plain = private && !vma.flags.intersects(other) && !vma.prot.contains(Prot::EXEC);
+        (plain && addr.checked_add(*len)? <= vma.end).then(|| vma.range())
     }
 
     /// Plans `msync(2)`.

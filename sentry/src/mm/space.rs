@@ -165,7 +165,12 @@ impl Mm {
         match plan(&mut books) {
             Err(errno) => Begin::Over(Err(errno)),
             Ok(plan) if plan.steps.is_empty() => Begin::Over(plan.result),
-            Ok(plan) => Begin::Planned(Begun::new(self, plan, &books, structure)),
+            Ok(plan) => {
+                if let Some(range) = books.advisable(&plan) {
+                    self.space.let_advise(range);
+                }
+                Begin::Planned(Begun::new(self, plan, &books, structure))
+            }
         }
     }
 

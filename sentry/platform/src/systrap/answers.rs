@@ -20,6 +20,7 @@ use std::sync::atomic::Ordering;
 
 use super::hub::{self, Hub};
 use super::layout::{answer, field};
+use super::plain;
 use super::reuse::Life;
 use super::shared::Shared;
 use super::thread::Thread;
@@ -37,7 +38,7 @@ pub(crate) const STATE_CALLS: [u32; 5] = [
 ];
 
 /// What `answers.s` has in its table.
-const ANSWERED: [(i64, usize); 23] = [
+const ANSWERED: [(i64, usize); 25] = [
     (libc::SYS_rt_sigprocmask, answer::MASK),
     (libc::SYS_rt_sigreturn, answer::SIGRETURN),
     (libc::SYS_set_robust_list, answer::ROBUST),
@@ -61,10 +62,12 @@ const ANSWERED: [(i64, usize); 23] = [
     (libc::SYS_gettimeofday, answer::GETTIMEOFDAY),
     (libc::SYS_time, answer::TIME),
     (libc::SYS_getcpu, answer::GETCPU),
+    (libc::SYS_madvise, answer::MADVISE),
+    (libc::SYS_membarrier, answer::MEMBARRIER),
 ];
 
 /// Returns the bits of the calls that are let.
-fn bits(lets: &dyn Fn(u32) -> bool) -> u32 {
+fn bits(lets: &dyn Fn(u32) -> bool) -> u64 {
     ANSWERED.iter().filter(|(number, _)| lets(*number as u32)).fold(0, |bits, (_, answer)| bits | 1 << answer)
 }
 
@@ -78,21 +81,22 @@ struct OfThread {
     thread: Arc<Thread>,
     life: Arc<Life>,
     /// What can be answered: bits of [`answer`].
-    calls: u32,
+    calls: u64,
 }
 
 /// Returns the answers of a guest thread, where its calls can be patched.
 pub(super) fn of(hub: &Hub, thread: &Arc<Thread>, life: &Arc<Life>) -> Option<Arc<dyn Answers>> {
     hub.setup.thunks.as_ref()?;
-    let calls = if hub.has_frames() { u32::MAX } else { !(1 << answer::SIGRETURN) };
+    let calls = if hub.has_frames() { u64::MAX } else { !(1 << answer::SIGRETURN) };
     Some(Arc::new(OfThread { thread: Arc::clone(thread), life: Arc::clone(life), calls }))
 }
 
 /// Prepares the context of a new stub thread, which answers nothing.
 pub(super) fn prepare(shared: &Shared, slot: u32) {
-    shared.u32(field::ANSWERS).store(0, Ordering::Relaxed);
+    shared.u64(field::ANSWERS).store(0, Ordering::Relaxed);
     shared.set(field::SELF, hub::address(slot));
     shared.set(field::ASLEEP, 0);
+    plain::prepare(shared);
 }
 
 impl OfThread {
@@ -108,19 +112,19 @@ impl Answers for OfThread {
             let shared = self.shared();
             shared.set(field::SIGMASK, mask & !answer::UNBLOCKABLE);
             shared.u32(field::SIGNALS).store(1, Ordering::SeqCst);
-            shared.u32(field::ANSWERS).store(calls, Ordering::SeqCst);
+            shared.u64(field::ANSWERS).store(calls, Ordering::SeqCst);
         });
     }
 
     fn restrict(&self, lets: &dyn Fn(u32) -> bool) {
         let calls = bits(lets);
         self.life.with_answers(|| {
-            self.shared().u32(field::ANSWERS).fetch_and(calls, Ordering::SeqCst);
+            self.shared().u64(field::ANSWERS).fetch_and(calls, Ordering::SeqCst);
         });
     }
 
     fn end(&self) {
-        self.life.with_answers(|| self.shared().u32(field::ANSWERS).store(0, Ordering::SeqCst));
+        self.life.with_answers(|| self.shared().u64(field::ANSWERS).store(0, Ordering::SeqCst));
     }
 
     fn set(&self, what: Identity, value: u32) {

@@ -11,7 +11,9 @@ systrap_stub_answers:
 .byte 22 # rt_sigreturn
 .fill 8, 1, 0
 .byte 17 # sched_yield
-.fill 14, 1, 0
+.fill 3, 1, 0
+.byte 31 # madvise
+.fill 10, 1, 0
 .byte 1 # getpid
 .fill 56, 1, 0
 .byte 28 # gettimeofday
@@ -47,6 +49,8 @@ systrap_stub_answers:
 .byte 23 # set_robust_list
 .fill 35, 1, 0
 .byte 30 # getcpu
+.fill 14, 1, 0
+.byte 32 # membarrier
 
 # rax = number, rcx = where it returns to, gs = context. Only r11 is free.
 .balign 64
@@ -68,8 +72,8 @@ cmp rax, {ANSWERS_MOST}
 ja systrap_stub_serve
 lea rcx, [rip + systrap_stub_answers]
 movzx ecx, byte ptr [rcx + rax]
-mov r11d, [rbx + {ANSWERS}]
-bt r11d, ecx
+mov r11, [rbx + {ANSWERS}]
+bt r11, rcx
 jnc systrap_stub_serve
 cmp ecx, {PROCMASK}
 jae 2f
@@ -137,6 +141,8 @@ mov eax, [rbx + {TID}]
 jmp 3b
 # Clocks: what the vDSO says, for the clocks that all see alike. Its code may rely on flags that this here doesn't need.
 100:
+cmp ecx, {ANSWER_MADVISE}
+jae 115f
 test dword ptr [rbx + {REG_EFLAGS}], {ODD_FLAGS}
 jnz systrap_stub_serve
 cmp ecx, {ANSWER_GETTIMEOFDAY}
@@ -219,6 +225,43 @@ jmp 3b
 # The vDSO has asked the host, which the stub may not: never again.
 systrap_stub_clockless:
 lock and dword ptr [rbx + {ANSWERS}], ~({CLOCK_BITS})
+jmp systrap_stub_serve
+# madvise: rdi = address, rsi = length, edx = advice. Of plain memory, and what changes no mapping; the host does it.
+115:
+jne 117f
+cmp edx, {ADVICE_MOST}
+ja systrap_stub_serve
+mov eax, {ADVICE}
+bt eax, edx
+jnc systrap_stub_serve
+mov r11, rdi
+shr r11, 12
+.irp place, 0, 1, 2, 3
+mov rax, [rbx + {LEADER}]
+mov rcx, [rax + {PLAIN} + 8 * \place]
+mov rax, rcx
+shr rax, {PLAIN_BITS}
+and ecx, {PLAIN_MASK}
+sub rax, r11
+jg 116f
+# Pages of the range from the address on.
+add rcx, rax
+jle 116f
+shl rcx, 12
+cmp rsi, rcx
+jbe systrap_stub_host
+116:
+.endr
+jmp systrap_stub_serve
+# membarrier: edi = command, esi = flags.
+117:
+cmp edi, {BARRIER}
+jne systrap_stub_serve
+test esi, esi
+jnz systrap_stub_serve
+mov rax, [rbx + {LEADER}]
+test dword ptr [rax + {BARRIERS}], {BARRIER} << 1
+jnz systrap_stub_host
 jmp systrap_stub_serve
 # sigaltstack: rdi = new, rsi = old; the new one waits below rsp. What is refused is the sentry's to refuse.
 70:
@@ -334,7 +377,7 @@ call systrap_stub_sleepers
 cmp dword ptr [rax + {SLEEPERS}], 0
 jne systrap_stub_serve
 cmp dword ptr [rax + {HOSTED}], 0
-jne systrap_stub_rouse
+jne systrap_stub_host
 xor eax, eax
 jmp 3b
 # rax = where those are counted who sleep on the word at rdi, less the place in the context.
@@ -588,9 +631,9 @@ je systrap_stub_serve
 mov [rbx + {REG_RAX}], rax
 inc qword ptr [rbx + {ANSWERED}]
 jmp systrap_stub_hosted
-# Wakes such sleepers. Nor may this begin again.
-systrap_stub_rouse:
-mov eax, {SYS_futex}
+# A call that the host may execute as it is, and once only: a wake-up of such sleepers, advice about memory.
+systrap_stub_host:
+mov rax, [rbx + {NUMBER}]
 syscall
 jmp 22b
 systrap_stub_sleepless:

@@ -605,7 +605,7 @@ impl Context for SystrapContext {
             self.rseq = Area::Some;
         }
         count(Counter::Behind);
-        self.process.proc.present.note(ops);
+        self.process.proc.note(ops);
         self.leading = u32::try_from(ops.len()).unwrap_or(0);
         shared.u32(field::OP_COUNT).store(self.leading, Ordering::Relaxed);
         if !self.brief {
@@ -665,7 +665,7 @@ impl Context for SystrapContext {
     }
 
     fn submit(&mut self, ops: &[MemOp]) {
-        self.process.proc.present.note(ops);
+        self.process.proc.note(ops);
         let user = &self.hub.setup.user;
         let mut raw = Vec::with_capacity(ops.len());
         let mut refused = None;

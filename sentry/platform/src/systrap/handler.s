@@ -13,8 +13,8 @@ cmp eax, {ANSWERS_MOST}
 ja 28b
 lea rcx, [rip + systrap_stub_answers]
 movzx ecx, byte ptr [rcx + rax]
-mov eax, [rbx + {ANSWERS}]
-bt eax, ecx
+mov rax, [rbx + {ANSWERS}]
+bt rax, rcx
 jnc 28b
 mov rax, [rdx + {UC_RDI}]
 mov r8, [rdx + {UC_RDI} + 8]

@@ -183,8 +183,8 @@ pub(super) mod field {
     pub(in super::super) const SIGMASK: usize = 0xb40;
     /// `stack_t`: the alternate signal stack, flags as they were given, while the stub answers `sigaltstack`.
     pub(in super::super) const ALTSTACK: usize = 0xb48;
-    /// u32: calls that the stub answers: a bit for each [`super::answer`].
-    pub(in super::super) const ANSWERS: usize = 0xb80;
+    /// u64: calls that the stub answers: a bit for each [`super::answer`].
+    pub(in super::super) const ANSWERS: usize = 0xb60;
     /// u32: not 0: signals may be pending.
     pub(in super::super) const SIGNALS: usize = 0xb84;
     /// u64: address of this context.
@@ -197,6 +197,15 @@ pub(super) mod field {
     pub(in super::super) const WORDS: usize = 0xbc8;
     /// u32: trapped calls that the stub could answer.
     pub(in super::super) const TRAPS: usize = 0xbd8;
+    /// u32: commands of `membarrier` that the process has registered; in the context of its first thread.
+    pub(in super::super) const BARRIERS: usize = 0xbdc;
+    /// u64 for each of some ranges of plain memory ([`super::super::plain`]): first page and number of pages, the latter in the low
+    /// [`PLAIN_BITS`]; in the context of the process's first thread.
+    pub(in super::super) const PLAIN: usize = 0xbe0;
+    /// How many there are.
+    pub(in super::super) const PLAIN_COUNT: usize = 4;
+    /// Bits for the number of pages.
+    pub(in super::super) const PLAIN_BITS: u32 = 29;
 
     /// End of the stack of a patched call, which is not the signal stack: a signal must find that unused.
     pub(in super::super) const THUNK_STACK_END: usize = 0x1000;
@@ -310,6 +319,10 @@ pub(super) mod answer {
     pub(in super::super) const TIME: usize = 29;
     /// `getcpu`.
     pub(in super::super) const GETCPU: usize = 30;
+    /// `madvise`, of plain memory, and what changes no mapping.
+    pub(in super::super) const MADVISE: usize = 31;
+    /// `membarrier`: the plain one among threads of the process.
+    pub(in super::super) const MEMBARRIER: usize = 32;
     /// Signals that can't be blocked: `SIGKILL`, `SIGSTOP`.
     pub(in super::super) const UNBLOCKABLE: u64 = 1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1);
 }

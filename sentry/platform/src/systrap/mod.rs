@@ -25,6 +25,7 @@ mod later;
 mod layout;
 mod ops;
 mod patched;
+mod plain;
 mod present;
 mod process;
 mod reuse;

@@ -105,8 +105,14 @@ impl Present {
 
 /// Copies to guest memory by the host until all is written or memory can't be written; returns the bytes copied.
 pub(super) fn write(hub: &Hub, proc: &Arc<Proc>, addr: u64, buf: &[u8]) -> usize {
-    let known = buf.len() < LEAST || proc.present.has(addr, buf.len());
+    let short = buf.len() < LEAST;
+    // Where stubs may let pages go without a word, the notes are nothing to go by.
+    let known = short || !proc.plain.is_some() && proc.present.has(addr, buf.len());
     if !known && hub.setup.limits.is_tight() {
+        if proc.plain.is_some() {
+            proc.plain.clear();
+            proc.present.forget();
+        }
         copier::await_late(proc, |hub, thread| wait(hub, thread, proc, Found::Awake));
         copier::with_waiting(proc, |hub, thread| ask(hub, thread, proc, addr, buf.len()));
     }

@@ -13,18 +13,20 @@ use super::Copies;
 use super::host::Wait;
 use super::hub::Hub;
 use super::layout::field;
+use super::plain::Plain;
 use super::present::{self, Present};
 use super::reuse::Kept;
 use super::thread::Thread;
 use super::{copier, host, layout};
 use crate::ptrace::figures::Figures;
-use crate::{AddressSpace, Death, FileBytes, PLACES, Peak, Short, each_place};
+use crate::{AddressSpace, Death, FileBytes, MemOp, PLACES, Peak, Short, each_place};
 
 /// What the sentry keeps of a stub process until it is reaped.
 pub(super) struct Proc {
     pub(super) pid: i32,
     pidfd: OwnedFd,
     pub(super) present: Present,
+    pub(super) plain: Plain,
     /// Most bytes that were resident at a time, once it has ended.
     peak: Arc<OnceLock<u64>>,
     state: Mutex<State>,
@@ -45,10 +47,16 @@ struct State {
 }
 
 impl Proc {
+    /// Hears what a stub is about to do.
+    pub(super) fn note(&self, ops: &[MemOp]) {
+        self.present.note(ops);
+        self.plain.note(ops);
+    }
+
     /// Names a child that can't be reaped by anybody but us.
     pub(super) fn new(pid: i32, pidfd: OwnedFd) -> Arc<Proc> {
         let state = Mutex::new(Level::Platform, State::default());
-        Arc::new(Proc { pid, pidfd, present: Present::default(), peak: Arc::default(), state })
+        Arc::new(Proc { pid, pidfd, present: Present::default(), plain: Plain::default(), peak: Arc::default(), state })
     }
 
     pub(super) fn pidfd(&self) -> &OwnedFd {
@@ -211,6 +219,7 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn new(proc: Arc<Proc>, leader: Arc<Thread>, hub: Arc<Hub>) -> Process {
+        proc.plain.stand_in(leader.shared);
         Process { proc, leader, hub, statm: OnceLock::new() }
     }
 
@@ -327,6 +336,16 @@ impl AddressSpace for Process {
 
     fn own_range(&self) -> Range<u64> {
         if self.hub.setup.copies == Copies::All { self.hub.own_range() } else { 0..0 }
+    }
+
+    fn let_advise(&self, range: Range<u64>) {
+        if !self.hub.setup.limits.is_tight() {
+            self.proc.plain.offer(range);
+        }
+    }
+
+    fn let_barrier(&self, registered: i32) {
+        self.proc.plain.register(registered);
     }
 
     fn begin_sleep(&self, addr: u64) {

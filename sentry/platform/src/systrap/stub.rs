@@ -23,6 +23,7 @@ use super::answers;
 use super::filter::AUDIT_ARCH_X86_64;
 use super::input;
 use super::layout::{self, answer, call, command, context, control, field, frame, load, outcome, waiting};
+use super::plain;
 use super::shared::CONTEXT_SIZE;
 use crate::regs::USER_EFLAGS;
 use crate::xstate;
@@ -558,7 +559,15 @@ std::arch::global_asm!(
     SYS_clock_gettime = const libc::SYS_clock_gettime,
     ENOSYS = const libc::ENOSYS,
     UC_RSP = const frame::REGS - 8 + 15 * 8,
-    ANSWERS_MOST = const libc::SYS_getcpu,
+    ANSWER_MADVISE = const answer::MADVISE,
+    ADVICE = const plain::ADVICE,
+    ADVICE_MOST = const plain::ADVICE.ilog2(),
+    PLAIN = const field::PLAIN,
+    PLAIN_BITS = const field::PLAIN_BITS,
+    PLAIN_MASK = const (1 << field::PLAIN_BITS) - 1,
+    BARRIERS = const field::BARRIERS,
+    BARRIER = const plain::BARRIER,
+    ANSWERS_MOST = const libc::SYS_membarrier,
     ROBUST_LEN = const answers::ROBUST_LEN,
     ROBUST_LIST = const field::WORDS + 8 * crate::Word::RobustList as usize,
     CLEAR_TID = const field::WORDS + 8 * crate::Word::ClearTid as usize,

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use sentry_platform::{Answers, Event, Platform};
+use abi::flags::Prot;
+use sentry_platform::{Answers, Event, MemOp, Platform};
 
 use super::{expect_patched, patched};
 use crate::common::Case;
@@ -12,6 +13,8 @@ use crate::guest_code;
 pub(crate) const CASES: &[Case] = &[
     ("the_alternate_stack_is_answered", the_alternate_stack_is_answered),
     ("an_alternate_stack_that_is_refused_is_an_event", an_alternate_stack_that_is_refused_is_an_event),
+    ("advice_about_plain_pages_is_answered", advice_about_plain_pages_is_answered),
+    ("barriers_are_answered_where_they_are_registered", barriers_are_answered_where_they_are_registered),
     ("only_what_is_let_is_answered", only_what_is_let_is_answered),
     ("a_trap_on_the_stack_of_patched_calls_fails_the_call", a_trap_on_the_stack_of_patched_calls_fails_the_call),
 ];
@@ -21,6 +24,10 @@ pub(crate) const CLOCKS: &[Case] = &[("the_time_is_answered", the_time_is_answer
 pub(crate) const NO_CLOCKS: &[Case] =
     &[("the_time_is_an_event_of_a_patched_call_without_a_vdso", the_time_is_an_event_of_a_patched_call_without_a_vdso)];
 
+/// Where little memory is left.
+pub(crate) const SCARCE: &[Case] =
+    &[("advice_is_an_event_where_memory_is_scarce", advice_is_an_event_where_memory_is_scarce)];
+
 const SIGALTSTACK: u64 = libc::SYS_sigaltstack as u64;
 const CLOCK_GETTIME: u64 = libc::SYS_clock_gettime as u64;
 const MONOTONIC: u64 = libc::CLOCK_MONOTONIC as u64;
@@ -28,6 +35,8 @@ const MONOTONIC: u64 = libc::CLOCK_MONOTONIC as u64;
 const PAUSE: u64 = 1000;
 
 guest_code!(set_stack_and_pause, "2:", "mov eax, 131", "syscall", "mov eax, 1000", "syscall", "jmp 2b");
+guest_code!(advise_and_pause, "2:", "mov eax, 28", "syscall", "mov eax, 1000", "syscall", "jmp 2b");
+guest_code!(barrier_and_pause, "2:", "mov eax, 324", "syscall", "mov eax, 1000", "syscall", "jmp 2b");
 guest_code!(look_and_pause, "2:", "mov eax, 228", "syscall", "mov eax, 1000", "syscall", "jmp 2b");
 guest_code!(
     trap_inside,
@@ -191,4 +200,74 @@ fn a_trap_on_the_stack_of_patched_calls_fails_the_call(platform: &dyn Platform) 
     expect_patched(&mut guest, 1);
     let [failed, ..] = expect_patched(&mut guest, 2);
     assert_eq!(failed.cast_signed(), -i64::from(libc::ENOSYS));
+}
+
+fn advice_about_plain_pages_is_answered(platform: &dyn Platform) {
+    const PAGE: u64 = 0x1000;
+    let (mut guest, answers) = answered(platform, advise_and_pause(), libc::SYS_madvise as u64);
+    let advise = |guest: &mut Guest<'_>, addr: u64, len: u64, advice: i32| {
+        guest.context.complete(&mut guest.regs);
+        guest.regs.rdx = u64::from(advice.cast_unsigned());
+        call(guest, [addr, len])
+    };
+    let drop = |guest: &mut Guest<'_>, addr, len| advise(guest, addr, len, libc::MADV_DONTNEED);
+    let range = DATA + PAGE..DATA + 5 * PAGE;
+    assert!(!drop(&mut guest, range.start, PAGE));
+    guest.space.let_advise(range.clone());
+    for page in 0..6 {
+        guest.set_word(DATA + page * PAGE, 7);
+    }
+    assert!(drop(&mut guest, range.start, PAGE));
+    assert!(drop(&mut guest, range.start + 2 * PAGE, 2 * PAGE));
+    assert_eq!([0, 1, 2, 3, 4, 5].map(|page| guest.word(DATA + page * PAGE)), [7, 0, 7, 0, 0, 7]);
+    for advice in [libc::MADV_FREE, libc::MADV_COLD, libc::MADV_PAGEOUT, libc::MADV_WILLNEED] {
+        assert!(advise(&mut guest, range.start, PAGE, advice), "{advice}");
+    }
+    for advice in [libc::MADV_NORMAL, libc::MADV_REMOVE, libc::MADV_DONTFORK, 22, 24, 36, 102, -1] {
+        assert!(!advise(&mut guest, range.start, PAGE, advice), "{advice}");
+    }
+    assert!(drop(&mut guest, range.start, 0) && drop(&mut guest, range.start + 1, 5));
+    // What does not lie in it.
+    for (addr, len) in
+        [(DATA, PAGE), (range.end, 0), (range.end - PAGE, PAGE + 1), (DATA, 2 * PAGE), (range.start, u64::MAX)]
+    {
+        assert!(!drop(&mut guest, addr, len), "{addr:x} {len:x}");
+    }
+    assert!(!drop(&mut guest, range.start, PAGE.wrapping_neg()) && !drop(&mut guest, range.start | 1 << 63, PAGE));
+    // Before it becomes something else it is withdrawn, by whomever.
+    guest.ops(&[MemOp::Protect { addr: DATA, len: 8 * PAGE, prot: Prot::READ | Prot::WRITE }]).expect("protect");
+    assert!(drop(&mut guest, range.start, PAGE));
+    let mut thread = guest.thread();
+    thread.ops(&[MemOp::Unmap { addr: range.start, len: PAGE }]).expect("unmap");
+    assert!(!drop(&mut guest, range.start + PAGE, PAGE));
+    // A child has none.
+    guest.space.let_advise(range.start + PAGE..range.end);
+    assert!(drop(&mut guest, range.start + PAGE, PAGE));
+    let mut child = guest.fork();
+    let of_child = child.context.interrupter().answers().expect("answers");
+    of_child.begin(0, &|_| true);
+    assert!(!drop(&mut child, range.start + PAGE, PAGE));
+    assert!(drop(&mut guest, range.start + PAGE, PAGE));
+    assert!(answers.count() > 10);
+}
+
+fn advice_is_an_event_where_memory_is_scarce(platform: &dyn Platform) {
+    let (mut guest, answers) = answered(platform, advise_and_pause(), libc::SYS_madvise as u64);
+    guest.space.let_advise(DATA..DATA + 0x4000);
+    guest.regs.rdx = libc::MADV_DONTNEED as u64;
+    assert!(!call(&mut guest, [DATA, 0x1000]));
+    assert_eq!(answers.count(), 0);
+}
+
+fn barriers_are_answered_where_they_are_registered(platform: &dyn Platform) {
+    let (mut guest, _answers) = answered(platform, barrier_and_pause(), libc::SYS_membarrier as u64);
+    guest.ops(&[MemOp::Membarrier { cmd: 1 << 4, flags: 0, cpu: 0 }]).expect("register");
+    assert!(!call(&mut guest, [1 << 3, 0]));
+    guest.space.let_barrier(1 << 6);
+    assert!(!call(&mut guest, [1 << 3, 0]));
+    guest.space.let_barrier(1 << 4 | 1 << 6);
+    assert!(call(&mut guest, [1 << 3, 0]));
+    for args in [[1 << 3, 1], [1 << 4, 0], [1 << 5, 0], [0, 0], [9, 0]] {
+        assert!(!call(&mut guest, args), "{args:x?}");
+    }
 }
