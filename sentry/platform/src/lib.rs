@@ -204,6 +204,9 @@ pub trait Platform: Send + Sync {
     /// Wakes one worker that is in, or about to enter, [`Platform::park`]. May be called from any thread.
     fn unpark(&self);
 
+    /// Called every few milliseconds while there is work, and at least once after it: what was put off is done. From any thread.
+    fn tidy(&self) {}
+
     /// Tells that nothing has happened for some time: what is kept for speed alone goes.
     fn rest(&self) {}
 
@@ -362,6 +365,10 @@ pub trait AddressSpace: Send + Sync {
     fn page_entries(&self, _first: u64, _count: u64) -> Vec<u64> {
         Vec::new()
     }
+
+    /// Hears how many bytes of its own nobody will use any more, before it is given up. What has few may be kept for some
+    /// milliseconds.
+    fn note_end(&self, _bytes: u64) {}
 
     /// Returns what will tell what was resident at most, for an address space that nobody will use any more; `None` where the
     /// platform doesn't find out.

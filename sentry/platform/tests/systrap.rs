@@ -20,6 +20,7 @@ const OWN: &[common::Case] = &[
     ("a_guest_that_overwrites_its_context_hurts_only_itself", a_guest_that_overwrites_its_context_hurts_only_itself),
     ("the_stub_region_is_out_of_the_guests_reach", the_stub_region_is_out_of_the_guests_reach),
     ("two_workers_serve_many_threads", two_workers_serve_many_threads),
+    ("small_processes_wait_for_each_others_end", small_processes_wait_for_each_others_end),
     (
         "a_worker_that_is_lost_leaves_its_place_to_one_that_sleeps",
         a_worker_that_is_lost_leaves_its_place_to_one_that_sleeps,
@@ -60,6 +61,39 @@ fn main() -> ExitCode {
         status.expect("this program again").success()
     });
     if good { code } else { ExitCode::FAILURE }
+}
+
+fn small_processes_wait_for_each_others_end(platform: &dyn Platform) {
+    let end = |bytes: Option<u64>| {
+        let guest = Guest::new(platform, &[]);
+        if let Some(bytes) = bytes {
+            guest.space.note_end(bytes);
+        }
+        guest.space.host_pid()
+    };
+    // What has been reaped is no longer there.
+    let is_there = |pid: i32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+    let poll_until = |what: &str, done: &dyn Fn() -> bool| {
+        let began = Instant::now();
+        while !done() {
+            platform.poll();
+            assert!(began.elapsed() < Duration::from_secs(10), "{what}");
+        }
+    };
+    platform.tidy();
+    let first = end(Some(4096));
+    for _ in 0..1000 {
+        platform.poll();
+    }
+    assert!(is_there(first));
+    platform.tidy();
+    poll_until("what waited is ended when the platform is tidied", &|| !is_there(first));
+    let large = end(Some(1 << 30));
+    poll_until("a large process is ended at once", &|| !is_there(large));
+    let unknown = end(None);
+    poll_until("one of which nothing is known as well", &|| !is_there(unknown));
+    let many: Vec<i32> = (0..4).map(|_| end(Some(4096))).collect();
+    poll_until("many are ended together", &|| !many.iter().any(|pid| is_there(*pid)));
 }
 
 /// A limit that leaves nothing.

@@ -88,7 +88,10 @@ impl Mm {
 
     /// Takes back a count: a thread has ended or gone on with another program.
     pub(crate) fn remove_user(&self) {
-        self.users.fetch_sub(1, Ordering::SeqCst);
+        if self.users.fetch_sub(1, Ordering::SeqCst) == 1 {
+            let totals = self.books().tree().totals();
+            self.space().note_end(totals.data.saturating_add(totals.stack));
+        }
     }
 
     /// Tells whether more than one thread has this memory.

@@ -119,6 +119,7 @@ impl Executor {
             if self.usable.load(Ordering::SeqCst) == 0 {
                 self.call_spare();
             }
+            self.platform.tidy();
             if quiet <= QUIET_LOOKS {
                 std::thread::park_timeout(LOOK_EVERY);
                 continue;
@@ -147,6 +148,7 @@ impl Executor {
     /// Sleeps until there is work. Where nobody watches, the one worker gives memory back itself.
     pub(super) fn sleep(&self) {
         if self.watch.get().is_none() {
+            self.platform.tidy();
             let trimmed = || self.trimmed.lock().unwrap_or_else(PoisonError::into_inner);
             let (began, wait) = (Instant::now(), trimmed().wait());
             self.platform.park(Some(wait));

@@ -51,7 +51,7 @@ impl Drop for Unborn {
         }
         thread.abandon(&self.hub);
         if let (Kind::Process, Some(proc)) = (self.kind, thread.proc.get()) {
-            self.hub.release(proc);
+            self.hub.release(proc, false);
         }
     }
 }

@@ -46,6 +46,8 @@ const SLEEPERS_MAX: u32 = 64;
 /// Most free slots whose memory is cleared and kept, until the sandbox rests: that costs a fraction of giving it back and having
 /// the host find new pages, twice for each process.
 const MOST_WARM: usize = 8;
+/// Processes that nobody uses and that wait for each other's end.
+const MOST_LEAVING: usize = 4;
 /// Stands for [`Hub::attend`]'s descriptor among process ids.
 const ATTENDED: u64 = u64::MAX;
 /// Rounds between two looks at the clock while a worker spins.
@@ -493,7 +495,7 @@ impl Hub {
         }
         // After the process was set: who abandons the thread marks it, then looks for the process.
         if thread.orphan.load(Ordering::SeqCst) && proc.pid == tid {
-            self.release(&proc);
+            self.release(&proc, false);
         }
         thread.watch(self, false);
         thread.wake();
@@ -567,11 +569,18 @@ impl Hub {
     /// Ends a process that nobody uses any more: all its stubs wait for requests that won't come. A worker does so when it looks
     /// for events next. By then it has made its parent go on, and the host frees the memory meanwhile; before, it would do
     /// so first, on this CPU.
-    pub(super) fn release(&self, proc: &Arc<Proc>) {
+    ///
+    /// To kill one on another CPU takes as long as to wake that from idle, so small ones wait for each other, until
+    /// [`Hub::tidy`] at most.
+    pub(super) fn release(&self, proc: &Arc<Proc>, small: bool) {
         proc.release();
         if WORKER.try_with(|worker| worker.borrow().is_some()).unwrap_or(false) {
-            self.leaving.lock().push(Arc::clone(proc));
-            self.has_leaving.store(true, Ordering::SeqCst);
+            let waits = small && !self.setup.limits.is_tight();
+            let mut leaving = self.leaving.lock();
+            leaving.push(Arc::clone(proc));
+            if !waits || leaving.len() >= MOST_LEAVING {
+                self.has_leaving.store(true, Ordering::SeqCst);
+            }
         } else {
             self.end(proc);
         }
@@ -583,14 +592,19 @@ impl Hub {
         }
     }
 
-    /// Ends the processes that [`Hub::release`] has left.
+    /// Ends the processes that [`Hub::release`] has left, if they are to wait no longer.
     fn see_off(&self) {
         if self.has_leaving.load(Ordering::Relaxed) && self.has_leaving.swap(false, Ordering::SeqCst) {
-            let leaving = std::mem::take(&mut *self.leaving.lock());
-            for proc in &leaving {
-                self.crowd.send_off(proc.pid);
-                self.end(proc);
-            }
+            self.tidy();
+        }
+    }
+
+    /// Ends all of them.
+    pub(super) fn tidy(&self) {
+        let leaving = std::mem::take(&mut *self.leaving.lock());
+        for proc in &leaving {
+            self.crowd.send_off(proc.pid);
+            self.end(proc);
         }
     }
 

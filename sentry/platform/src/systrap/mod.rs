@@ -228,6 +228,10 @@ impl Platform for Systrap {
         self.hub.unpark();
     }
 
+    fn tidy(&self) {
+        self.hub.tidy();
+    }
+
     fn rest(&self) {
         self.hub.rest();
     }

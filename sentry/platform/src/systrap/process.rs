@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::sync::{Arc, OnceLock, Weak};
 
 use nix::sys::uio::RemoteIoVec;
@@ -194,6 +194,10 @@ impl Proc {
     }
 }
 
+/// Most bytes of a process's own that may stay for a while after nobody uses it: all that may wait are less than what counts as
+/// little memory.
+const SMALL: u64 = 4 << 20;
+
 /// Signals that the host raises for what a stub itself has done. SIGSEGV isn't among them: that is also how the host
 /// answers an `rseq` section that it can't abort.
 const OWN_FAULTS: [i32; 5] = [libc::SIGILL, libc::SIGBUS, libc::SIGSYS, libc::SIGTRAP, libc::SIGFPE];
@@ -213,6 +217,8 @@ pub(super) struct Process {
     /// The first thread, whose context stays mapped for as long as there is the process.
     pub(super) leader: Arc<Thread>,
     pub(super) hub: Arc<Hub>,
+    /// It has so little memory that it may be ended some milliseconds late.
+    small: AtomicBool,
     /// Of a process whose memory has been asked for while others went on using it: a parent that calls vfork again and again.
     statm: OnceLock<Option<OwnedFd>>,
 }
@@ -220,7 +226,7 @@ pub(super) struct Process {
 impl Process {
     pub(super) fn new(proc: Arc<Proc>, leader: Arc<Thread>, hub: Arc<Hub>) -> Process {
         proc.plain.stand_in(leader.shared);
-        Process { proc, leader, hub, statm: OnceLock::new() }
+        Process { proc, leader, hub, small: AtomicBool::new(false), statm: OnceLock::new() }
     }
 
     /// Cuts a range to what the guest may use.
@@ -382,6 +388,10 @@ impl AddressSpace for Process {
         self.hub.setup.figures.page_entries(self.proc.pid, first, count)
     }
 
+    fn note_end(&self, bytes: u64) {
+        self.small.store(bytes <= SMALL, Ordering::Relaxed);
+    }
+
     fn peak(&self) -> Option<Arc<dyn Peak>> {
         let (proc, hub) = (Arc::downgrade(&self.proc), Arc::downgrade(&self.hub));
         Some(Arc::new(LastPeak { peak: Arc::clone(&self.proc.peak), proc, hub }))
@@ -395,6 +405,6 @@ impl AddressSpace for Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.hub.release(&self.proc);
+        self.hub.release(&self.proc, self.small.load(Ordering::Relaxed));
     }
 }
