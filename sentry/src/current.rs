@@ -131,8 +131,20 @@ impl Current {
     }
 
     /// Runs guest code until the next event.
+    #[inline]
     pub(crate) async fn run_guest(&mut self) -> Event {
-        let event = match (self.later.take(), self.own_change.take()) {
+        // What is left is large, and to take it is to move it.
+        let event = if self.later.is_none() && self.own_change.is_none() {
+            self.context.run(&mut self.regs).await
+        } else {
+            self.run_behind_what_is_left().await
+        };
+        self.release_memory();
+        event
+    }
+
+    async fn run_behind_what_is_left(&mut self) -> Event {
+        match (self.later.take(), self.own_change.take()) {
             (None, None) => self.context.run(&mut self.regs).await,
             (None, Some(change)) => self.run_behind_own(change).await,
             (Some(later), own) => {
@@ -141,9 +153,7 @@ impl Current {
                 }
                 self.run_behind(later).await
             }
-        };
-        self.release_memory();
-        event
+        }
     }
 
     /// Tells whether nothing will keep bytes from being written there on the way back to guest code. No other thread changes

@@ -29,22 +29,25 @@ pub async fn run(mut cur: Current) {
         if cur.kernel().executor.has_ready() {
             cur.context.hurry();
         }
-        let event = cur.run_guest().await;
-        super::rseq::after_event(&mut cur, &event);
-        match event {
-            Event::Syscall => {
-                if cur.context.trapped() {
-                    super::thunk::patch(&mut cur).await;
-                }
-                let result = match begin_syscall(&mut cur) {
-                    Outcome::Done(result) => result,
-                    Outcome::Block(future) => future.await,
-                    Outcome::NoReturn => continue,
-                };
-                end_syscall(&mut cur, result);
-            }
-            event => other_event(&mut cur, event).await,
+        let unusual = {
+            let event = cur.run_guest().await;
+            super::rseq::after_event(&mut cur, &event);
+            // An event is large, and would be moved into this future for `other_event`.
+            if event == Event::Syscall { None } else { Some(Box::new(event)) }
+        };
+        if let Some(event) = unusual {
+            other_event(&mut cur, *event).await;
+            continue;
         }
+        if cur.context.trapped() {
+            super::thunk::patch(&mut cur).await;
+        }
+        let result = match begin_syscall(&mut cur) {
+            Outcome::Done(result) => result,
+            Outcome::Block(future) => future.await,
+            Outcome::NoReturn => continue,
+        };
+        end_syscall(&mut cur, result);
     }
     super::exit::finish(cur).await;
 }

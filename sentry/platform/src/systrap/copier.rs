@@ -16,6 +16,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread::LocalKey;
 
 use super::Copies;
 use super::hub::{self, Hub};
@@ -53,16 +54,22 @@ thread_local! {
     static LATE: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Sets one of the variables. `LocalKey::set` is a call to a function of its own each time.
+#[inline(always)]
+fn assign<T>(variable: &'static LocalKey<Cell<T>>, value: T) {
+    variable.with(|cell| cell.set(value));
+}
+
 /// Hears that this worker serves a call of a thread that waits.
 pub(super) fn turn_to(hub: &Arc<Hub>, thread: &Arc<Thread>, input: Option<(u64, usize)>) {
     write_pending();
-    INPUT.set(input);
+    assign(&INPUT, input);
     SERVED.with_borrow_mut(|served| match served {
         Some((_, known)) if Arc::ptr_eq(known, thread) => {}
         _ => *served = Some((Arc::clone(hub), Arc::clone(thread))),
     });
-    SERVES.set(true);
-    LATE.set(false);
+    assign(&SERVES, true);
+    assign(&LATE, false);
 }
 
 /// Hears that this worker turns to something else. A stub whose call has no reply by then may as well sleep.
@@ -109,7 +116,7 @@ pub(super) fn await_late(proc: &Arc<Proc>, wait: impl FnOnce(&Hub, &Thread)) {
         if same && thread.state() == BUSY && !thread.dead.load(Ordering::Relaxed) {
             wait(hub, thread);
             // What it says is not wanted any more.
-            LATE.set(thread.take(hub).is_none());
+            assign(&LATE, thread.take(hub).is_none());
         }
     });
 }
@@ -119,7 +126,7 @@ pub(super) fn forget(thread: &Arc<Thread>) {
     write_pending();
     let serves = SERVED.with_borrow(|served| served.as_ref().is_some_and(|(_, known)| Arc::ptr_eq(known, thread)));
     if serves {
-        SERVES.set(false);
+        assign(&SERVES, false);
     }
     RESUMED.with_borrow_mut(|resumed| resumed.take_if(|it| Arc::ptr_eq(&it.1, thread)));
 }
@@ -132,7 +139,7 @@ pub(super) fn write_later(proc: &Arc<Proc>, addr: u64, buf: &[u8], short: Short)
     let done = !buf.is_empty()
         && SERVES.get()
         && SERVED.with_borrow(|served| served.as_ref().is_some_and(|(_, thread)| put(thread)));
-    PENDING.set(done);
+    assign(&PENDING, done);
     if done {
         count(Counter::Later);
     }
@@ -149,7 +156,7 @@ pub(super) fn copy_later(proc: &Arc<Proc>, places: &[(u64, usize)], bytes: FileB
         let Some((_, thread)) = served.as_ref().filter(|it| is_served(proc, &it.1)) else { return false };
         thread.later.put_file(places, bytes)
     });
-    PENDING.set(done);
+    assign(&PENDING, done);
     if done {
         count(Counter::ByMapping);
     }
@@ -194,7 +201,7 @@ pub(super) fn peek(proc: &Arc<Proc>, addr: u64, buf: &mut [u8]) -> usize {
 
 /// Hears that guest memory is about to change: what came with the call counts no longer.
 pub(super) fn forget_input() {
-    INPUT.set(None);
+    assign(&INPUT, None);
 }
 
 /// Tells whether so many bytes are likely to be read by a stub.
@@ -209,7 +216,7 @@ pub(super) fn read(proc: &Arc<Proc>, addr: u64, buf: &mut [u8]) -> Option<usize>
     }
     let resting = RESTING.get();
     if resting > 0 {
-        RESTING.set(resting - 1);
+        assign(&RESTING, resting - 1);
         return None;
     }
     SERVED.with_borrow(|served| {
@@ -251,8 +258,8 @@ fn fetch(hub: &Hub, thread: &Arc<Thread>, from: u64, len: usize) -> Option<usize
         std::hint::spin_loop();
     }
     if thread.take(hub).is_none() {
-        RESTING.set(REST);
-        LATE.set(true);
+        assign(&RESTING, REST);
+        assign(&LATE, true);
         return None;
     }
     if shared.u32(field::KIND).load(Ordering::Relaxed) != outcome::DONE {
