@@ -14,7 +14,6 @@ use abi::Errno;
 use abi::flags::{MapFlags, Prot};
 use async_lock::MutexGuardArc;
 use sentry_platform::{Context, Interrupt, MemOp, Registers};
-use smallvec::SmallVec;
 
 use super::books::{Books, Change, OnFailure, Plan};
 use super::space::Mm;
@@ -31,9 +30,11 @@ pub enum Begin<F> {
 }
 
 /// A change that is planned, with others kept out.
+///
+/// A plan is large, so it stays where it is.
 pub struct Begun {
     mm: Arc<Mm>,
-    plan: Plan,
+    plan: Box<Plan>,
     /// What the call returns, if the change may be performed on the way back.
     later: Option<u64>,
     structure: MutexGuardArc<()>,
@@ -43,7 +44,8 @@ pub struct Begun {
 struct UnderWay {
     thread: Arc<dyn Interrupt>,
     run: u32,
-    changes: SmallVec<[Change; 2]>,
+    /// What is entered in the end. `None`: nothing.
+    plan: Option<Box<Plan>>,
     structure: MutexGuardArc<()>,
 }
 
@@ -126,7 +128,7 @@ fn is_simple(plan: &Plan, books: &Books) -> bool {
 }
 
 impl Begun {
-    pub(super) fn new(mm: &Arc<Mm>, plan: Plan, books: &Books, structure: MutexGuardArc<()>) -> Begun {
+    pub(super) fn new(mm: &Arc<Mm>, plan: Box<Plan>, books: &Books, structure: MutexGuardArc<()>) -> Begun {
         let later = plan.result.ok().filter(|_| is_simple(&plan, books));
         Begun { mm: Arc::clone(mm), plan, later, structure }
     }
@@ -150,20 +152,17 @@ impl Begun {
         thread: &Arc<dyn Interrupt>,
     ) -> Option<Begun> {
         let Some(op) = self.plan.steps.first_mut().and_then(|step| step.op.take()) else { return Some(self) };
-        let Begun { mm, mut plan, later, structure } = self;
-        let changes = plan.steps.drain(..).filter_map(|step| step.change).collect();
-        let under_way = UnderWay { thread: Arc::clone(thread), run: context.next_run(), changes, structure };
+        let Begun { mm, plan, later, structure } = self;
+        let under_way = UnderWay { thread: Arc::clone(thread), run: context.next_run(), plan: Some(plan), structure };
         mm.books.lock().under_way = Slot(Some(under_way));
         // Before this look: whoever counts itself among the contenders looks at the slot after that.
         if mm.contenders.is_empty() && context.start_after(std::slice::from_ref(&op), regs) {
             return None;
         }
         // It isn't done, so nobody has taken it.
-        let UnderWay { changes, structure, .. } = mm.books.lock().under_way.take_of(thread)?;
-        plan.push(op, None);
-        for change in changes {
-            plan.note(change);
-        }
+        let UnderWay { plan, structure, .. } = mm.books.lock().under_way.take_of(thread)?;
+        let mut plan = plan?;
+        plan.steps.first_mut()?.op = Some(op);
         Some(Begun { mm, plan, later, structure })
     }
 }
@@ -181,17 +180,25 @@ impl Slot {
 
 impl Books {
     /// Tells whether a range is private anonymous memory that may be written.
-    pub(crate) fn is_plainly_writable(&self, addr: u64, len: u64) -> bool {
-        self.tree.get(addr).is_some_and(|vma| {
-            let private = matches!(vma.backing, Backing::Anonymous) && !vma.shared();
-            let plain = private && vma.prot.contains(Prot::WRITE) && !vma.flags.contains(VmFlags::HIDDEN);
-            plain && addr.checked_add(len).is_some_and(|end| end <= vma.end)
-        })
+    pub(crate) fn is_plainly_writable(&mut self, addr: u64, len: u64) -> bool {
+        let Some(end) = addr.checked_add(len) else { return false };
+        if self.writable.contains(&addr) {
+            return end <= self.writable.end;
+        }
+        let Some(vma) = self.tree.get(addr) else { return false };
+        let private = matches!(vma.backing, Backing::Anonymous) && !vma.shared();
+        if !private || !vma.prot.contains(Prot::WRITE) || vma.flags.contains(VmFlags::HIDDEN) {
+            return false;
+        }
+        self.writable = vma.range();
+        end <= self.writable.end
     }
 
     fn settle(&mut self, done: UnderWay) -> Settled {
-        for change in done.changes {
-            self.apply(change);
+        for step in done.plan.into_iter().flat_map(|plan| plan.steps) {
+            if let Some(change) = step.change {
+                self.apply(change);
+            }
         }
         Settled { _gone: std::mem::take(&mut self.gone), _structure: done.structure }
     }
@@ -207,8 +214,7 @@ impl Mm {
         if !books.is_plainly_writable(addr, len) {
             return false;
         }
-        let changes = SmallVec::new();
-        books.under_way = Slot(Some(UnderWay { thread: Arc::clone(thread), run, changes, structure }));
+        books.under_way = Slot(Some(UnderWay { thread: Arc::clone(thread), run, plan: None, structure }));
         drop(books);
         // As with a change: who waits looks at the slot after it has counted itself.
         if !self.contenders.is_empty() {

@@ -167,6 +167,8 @@ pub struct Books {
     pub(super) gone: Vec<Vma>,
     /// A change that the host may be performing.
     pub(super) under_way: Slot,
+    /// Private anonymous memory that may be written, as found last; empty once anything has changed.
+    pub(super) writable: Range<u64>,
 }
 
 /// Where the parts of the program are, for `/proc` and `prctl(PR_SET_MM)`.
@@ -204,6 +206,7 @@ impl Books {
             image: ImageInfo::default(),
             gone: Vec::new(),
             under_way: Slot::default(),
+            writable: 0..0,
         }
     }
 
@@ -240,6 +243,7 @@ impl Books {
 
     /// Enters a change.
     pub fn apply(&mut self, change: Change) {
+        self.writable = 0..0;
         match change {
             Change::Insert(vma) => {
                 let replaced = self.tree.insert(vma);
@@ -293,6 +297,7 @@ impl Books {
     /// Copies the books for the child of a fork.
     pub fn forked(&self) -> Books {
         let mut child = self.clone();
+        child.writable = 0..0;
         let all = 0..u64::MAX;
         let gone: Vec<Range<u64>> =
             child.tree.iter().filter(|vma| vma.flags.contains(VmFlags::DONTFORK)).map(Vma::range).collect();

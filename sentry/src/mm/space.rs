@@ -172,7 +172,7 @@ impl Mm {
                 if let Some(range) = books.advisable(&plan) {
                     self.space.let_advise(range);
                 }
-                Begin::Planned(Begun::new(self, plan, &books, structure))
+                Begin::Planned(Begun::new(self, Box::new(plan), &books, structure))
             }
         }
     }

@@ -193,7 +193,8 @@ fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
         buf.resize(len.next_power_of_two(), 0);
     }
     let result = f(&mut buf[..len]);
-    SCRATCH.set(buf);
+    // `LocalKey::set` is a call to a function of its own.
+    SCRATCH.with(|scratch| *scratch.borrow_mut() = buf);
     result
 }
 
