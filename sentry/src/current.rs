@@ -130,14 +130,16 @@ impl Current {
         self.task.fs.store(fs);
     }
 
-    /// Runs guest code until the next event.
+    /// Runs guest code until the next event; `None`: a system call. Other events are large, and so elsewhere.
     #[inline]
-    pub(crate) async fn run_guest(&mut self) -> Event {
-        // What is left is large, and to take it is to move it.
+    pub(crate) async fn run_guest(&mut self) -> Option<Box<Event>> {
+        let unless_call = |event| if event == Event::Syscall { None } else { Some(Box::new(event)) };
+        // What is left is large, too, and to take it is to move it.
         let event = if self.later.is_none() && self.own_change.is_none() {
-            self.context.run(&mut self.regs).await
+            self.context.start(&self.regs);
+            poll_fn(|cx| self.context.poll_event(cx, &mut self.regs).map(unless_call)).await
         } else {
-            self.run_behind_what_is_left().await
+            unless_call(self.run_behind_what_is_left().await)
         };
         self.release_memory();
         event

@@ -29,13 +29,8 @@ pub async fn run(mut cur: Current) {
         if cur.kernel().executor.has_ready() {
             cur.context.hurry();
         }
-        let unusual = {
-            let event = cur.run_guest().await;
+        if let Some(event) = cur.run_guest().await {
             super::rseq::after_event(&mut cur, &event);
-            // An event is large, and would be moved into this future for `other_event`.
-            if event == Event::Syscall { None } else { Some(Box::new(event)) }
-        };
-        if let Some(event) = unusual {
             other_event(&mut cur, *event).await;
             continue;
         }

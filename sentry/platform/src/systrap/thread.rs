@@ -363,7 +363,9 @@ impl Thread {
     }
 
     fn unlist(&self, hub: &Hub) {
-        if self.listed.swap(false, Ordering::Relaxed) {
+        // Nobody else writes it, and an exchange is dear.
+        if self.listed.load(Ordering::Relaxed) {
+            self.listed.store(false, Ordering::Relaxed);
             hub.table.deactivate(self.slot);
         }
     }
