@@ -80,6 +80,8 @@ fn small_processes_wait_for_each_others_end(platform: &dyn Platform) {
             assert!(began.elapsed() < Duration::from_secs(10), "{what}");
         }
     };
+    // What other cases have left.
+    platform.poll();
     platform.tidy();
     let first = end(Some(4096));
     for _ in 0..1000 {
