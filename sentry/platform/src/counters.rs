@@ -29,6 +29,8 @@ pub(crate) enum Counter {
     Moved,
     /// Times that a worker kept its CPU to itself.
     Claimed,
+    /// Programs that take turns were gathered on one CPU.
+    Gathered,
     /// Times that a worker lay down.
     Parked,
     /// Copies of guest memory that the stub made before it went on.
@@ -46,7 +48,7 @@ pub(crate) enum Counter {
 }
 
 /// All of them, as they are told.
-const NAMES: [(Counter, &str); 17] = [
+const NAMES: [(Counter, &str); 18] = [
     (Counter::Hot, "events_hot"),
     (Counter::Found, "events_found"),
     (Counter::Patched, "calls_patched"),
@@ -57,6 +59,7 @@ const NAMES: [(Counter, &str); 17] = [
     (Counter::Met, "stubs_met_on_one_cpu"),
     (Counter::Moved, "workers_moved"),
     (Counter::Claimed, "cpus_claimed"),
+    (Counter::Gathered, "turns_gathered"),
     (Counter::Parked, "workers_parked"),
     (Counter::CopiedByStub, "copies_by_stub"),
     (Counter::CopiedByHost, "copies_by_host"),

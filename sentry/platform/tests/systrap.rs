@@ -21,6 +21,7 @@ const OWN: &[common::Case] = &[
     ("the_stub_region_is_out_of_the_guests_reach", the_stub_region_is_out_of_the_guests_reach),
     ("two_workers_serve_many_threads", two_workers_serve_many_threads),
     ("small_processes_wait_for_each_others_end", small_processes_wait_for_each_others_end),
+    ("those_that_take_turns_are_gathered_on_one_cpu", those_that_take_turns_are_gathered_on_one_cpu),
     (
         "a_worker_that_is_lost_leaves_its_place_to_one_that_sleeps",
         a_worker_that_is_lost_leaves_its_place_to_one_that_sleeps,
@@ -96,6 +97,46 @@ fn small_processes_wait_for_each_others_end(platform: &dyn Platform) {
     poll_until("one of which nothing is known as well", &|| !is_there(unknown));
     let many: Vec<i32> = (0..4).map(|_| end(Some(4096))).collect();
     poll_until("many are ended together", &|| !many.iter().any(|pid| is_there(*pid)));
+}
+
+fn those_that_take_turns_are_gathered_on_one_cpu(platform: &dyn Platform) {
+    let cpus = |pid: i32| {
+        let pid = rustix::process::Pid::from_raw(pid);
+        rustix::thread::sched_getaffinity(pid).expect("the CPUs of a process").count()
+    };
+    let all = cpus(0);
+    if all < 2 {
+        return;
+    }
+    // Other cases have made processes, too.
+    std::thread::sleep(Duration::from_millis(20));
+    let mut guest = Guest::new(platform, call_forever());
+    let pid = guest.space.host_pid();
+    let began = Instant::now();
+    let mut turn = |children: &mut Vec<i32>| {
+        guest.regs.rax = 1;
+        guest.expect_syscall(1);
+        let child = guest.fork();
+        children.push(cpus(child.space.host_pid()) as i32);
+        assert!(began.elapsed() < Duration::from_secs(20), "{children:?}");
+        drop(child);
+        platform.poll();
+    };
+    // It may take more than one attempt, where others use the CPUs as well.
+    let mut children = Vec::new();
+    while cpus(pid) != 1 {
+        turn(&mut children);
+    }
+    assert!(children.len() >= 7, "not for a few");
+    assert_eq!(cpus(0), 1, "the worker is there");
+    // Nobody makes processes any more.
+    while cpus(pid) != all {
+        std::thread::sleep(Duration::from_millis(5));
+        platform.tidy();
+        assert!(began.elapsed() < Duration::from_secs(20), "they stay where they are");
+    }
+    platform.poll();
+    assert_eq!(cpus(0), all, "the worker");
 }
 
 /// A limit that leaves nothing.

@@ -119,6 +119,7 @@ pub(super) fn cookie_of(args: &[u64; 6]) -> u64 {
 /// Has a stub that waits make a thread or process; returns when that has arrived.
 pub(super) async fn give(parent: &mut SystrapContext, kind: Kind) -> Result<Arc<Thread>, PlatformError> {
     let hub = Arc::clone(&parent.hub);
+    hub.note_birth(kind == Kind::Process);
     let image = parent.read_fpstate().await?;
     let proc = (kind == Kind::Thread).then(|| Arc::clone(&parent.process.proc));
     let used = proc.as_ref().and_then(|proc| proc.reusable_slot(&hub));
@@ -203,6 +204,7 @@ fn ask(parent: &mut SystrapContext, unborn: &Unborn, thread: &Arc<Thread>, proc:
     shared.set(field::COOKIE, cookie);
     parent.thread.expected.lock().expect([ExpectedCall { nr: libc::SYS_clone, args, file: None }]);
     thread.watch(&hub, true);
+    hub.turns.inherit(&parent.thread, thread);
     parent.begin_clone(what);
 }
 

@@ -293,7 +293,7 @@ fn confine(thread: &Thread, cpus: &CpuSet) -> bool {
     tid.is_some_and(|tid| sched_setaffinity(Some(tid), cpus).is_ok())
 }
 
-fn only(cpu: usize) -> CpuSet {
+pub(super) fn only(cpu: usize) -> CpuSet {
     let mut cpus = CpuSet::new();
     cpus.set(cpu);
     cpus

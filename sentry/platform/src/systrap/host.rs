@@ -111,6 +111,8 @@ pub(super) struct Ended {
     pub(super) signal: Option<i32>,
     /// Most bytes that were resident at a time.
     pub(super) peak: u64,
+    /// Its processor time.
+    pub(super) time: Duration,
 }
 
 /// What is to become of a child that has ended.
@@ -126,7 +128,8 @@ pub(super) enum Wait {
 pub(super) fn wait(pidfd: BorrowedFd<'_>, how: Wait) -> Option<Ended> {
     /// `P_PIDFD`.
     const OF_PIDFD: i32 = 3;
-    // `siginfo_t`, of which the signal, code and status count, and `struct rusage`, where `ru_maxrss` comes fifth.
+    // `siginfo_t`, of which the signal, code and status count, and `struct rusage`, which
+    // begins with two times in seconds and microseconds, then `ru_maxrss`.
     let (mut info, mut usage) = ([0_i32; 32], [0_u64; 18]);
     let options = match how {
         Wait::Look => libc::WEXITED | libc::WNOWAIT | libc::WNOHANG,
@@ -139,6 +142,7 @@ pub(super) fn wait(pidfd: BorrowedFd<'_>, how: Wait) -> Option<Ended> {
     (done && signo == libc::SIGCHLD).then(|| Ended {
         signal: matches!(code, libc::CLD_KILLED | libc::CLD_DUMPED).then_some(status),
         peak: usage[4].saturating_mul(1024),
+        time: Duration::from_secs(usage[0] + usage[2]) + Duration::from_micros(usage[1] + usage[3]),
     })
 }
 

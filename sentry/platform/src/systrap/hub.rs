@@ -34,8 +34,9 @@ use super::reuse::MOST_OF_ALL;
 use super::shared::{CONTEXT_SIZE, Shared};
 use super::table::Table;
 use super::thread::{Thread, arrival};
+use super::turns::Turns;
 use crate::counters::{Counter, count};
-use crate::ptrace::figures::Figures;
+use crate::ptrace::figures::{Figures, process_clock};
 use crate::{MemoryLimits, Vdso};
 
 /// How often a worker that polls asks the host for notifications and deaths.
@@ -111,9 +112,12 @@ pub(super) struct Hub {
     followers: Mutex<Vec<std::thread::Thread>>,
     unparked: AtomicBool,
     pub(super) crowd: Crowd,
+    pub(super) turns: Turns,
     bell: OwnedFd,
     /// Tells of the ends of processes, and of what [`Hub::attend`] has added.
     deaths: OwnedFd,
+    /// Processor time of those that were reaped, in nanoseconds.
+    past_time: AtomicU64,
     /// Processes that nobody uses and that have not been killed yet.
     leaving: Mutex<Vec<Arc<Proc>>>,
     has_leaving: AtomicBool,
@@ -189,8 +193,10 @@ impl Hub {
             followers: Mutex::new(Level::Leaf, Vec::new()),
             unparked: AtomicBool::new(false),
             crowd: Crowd::new(),
+            turns: Turns::new(),
             bell,
             deaths,
+            past_time: AtomicU64::new(0),
             leaving: Mutex::new(Level::Leaf, Vec::new()),
             has_leaving: AtomicBool::new(false),
             attended: OnceLock::new(),
@@ -247,6 +253,7 @@ impl Hub {
     /// Looks for events, without a host call most times.
     pub(super) fn poll(self: &Arc<Hub>) -> bool {
         self.enlist();
+        self.turns.follow();
         self.see_off();
         let tick = self.ticks.fetch_add(1, Ordering::Relaxed);
         let mut found = false;
@@ -276,6 +283,21 @@ impl Hub {
         };
         self.table.scan(look, |_| {});
         brief.get()
+    }
+
+    /// Hears that the guest that the calling worker serves makes a process or thread.
+    pub(super) fn note_birth(&self, process: bool) {
+        let others = || {
+            let busy = Cell::new(0);
+            // The zygote makes processes in advance.
+            let look = |thread: &Thread| {
+                busy.set(busy.get() + u32::from(thread.slot != 0 && !thread.is_asleep()));
+                false
+            };
+            self.table.scan(look, |_| {});
+            busy.get()
+        };
+        self.turns.note(process, others, || self.used());
     }
 
     /// Sleeps until there is something to do.
@@ -488,6 +510,7 @@ impl Hub {
         }
         thread.tid.store(tid, Ordering::SeqCst);
         self.crowd.welcome(&thread);
+        self.turns.welcome(&thread);
         self.tids.lock().insert(tid, Arc::clone(&thread));
         thread.arrive(it.id, if by_map { arrival::BY_MAP } else { arrival::BY_HELLO });
         if thread.proc.set(Arc::clone(&proc)).is_err() {
@@ -595,12 +618,24 @@ impl Hub {
     /// Ends the processes that [`Hub::release`] has left, if they are to wait no longer.
     fn see_off(&self) {
         if self.has_leaving.load(Ordering::Relaxed) && self.has_leaving.swap(false, Ordering::SeqCst) {
-            self.tidy();
+            self.end_leaving();
         }
     }
 
-    /// Ends all of them.
+    /// Does what has been put off.
     pub(super) fn tidy(&self) {
+        self.turns.review(|| self.used());
+        self.end_leaving();
+    }
+
+    /// Returns the processor time of the sentry and all stubs, living and reaped.
+    fn used(&self) -> Duration {
+        let stubs: Vec<i32> = self.procs.lock().values().map(|proc| proc.pid).collect();
+        let living: Duration = stubs.into_iter().map(process_clock).sum();
+        living + process_clock(0) + Duration::from_nanos(self.past_time.load(Ordering::Relaxed))
+    }
+
+    fn end_leaving(&self) {
         let leaving = std::mem::take(&mut *self.leaving.lock());
         for proc in &leaving {
             self.crowd.send_off(proc.pid);
@@ -616,6 +651,7 @@ impl Hub {
 
     /// Gives up what there was for a process that has been reaped.
     fn forget_process(&self, proc: &Proc, slots: Vec<u32>) {
+        self.past_time.fetch_add(proc.time(), Ordering::Relaxed);
         while proc.take_kept().is_some() {
             self.end_keeping(1);
         }

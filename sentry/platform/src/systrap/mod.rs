@@ -33,6 +33,7 @@ mod shared;
 mod stub;
 mod table;
 mod thread;
+mod turns;
 mod vdso;
 mod zygote;
 
@@ -193,6 +194,7 @@ impl Platform for Systrap {
 
     fn new_process(&self) -> BoxFuture<'_, Result<NewProcess, PlatformError>> {
         Box::pin(async move {
+            self.hub.note_birth(true);
             let mut loan = self.borrow_zygote().await;
             let context = loan.context.as_mut().ok_or(PlatformError::Dead("the zygote is gone"))?;
             let next = self.zygote.lock().next.take();

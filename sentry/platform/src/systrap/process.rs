@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock, Weak};
 
 use nix::sys::uio::RemoteIoVec;
@@ -27,6 +27,8 @@ pub(super) struct Proc {
     pidfd: OwnedFd,
     pub(super) present: Present,
     pub(super) plain: Plain,
+    /// Processor time in nanoseconds, once it has ended.
+    time: AtomicU64,
     /// Most bytes that were resident at a time, once it has ended.
     peak: Arc<OnceLock<u64>>,
     state: Mutex<State>,
@@ -56,7 +58,20 @@ impl Proc {
     /// Names a child that can't be reaped by anybody but us.
     pub(super) fn new(pid: i32, pidfd: OwnedFd) -> Arc<Proc> {
         let state = Mutex::new(Level::Platform, State::default());
-        Arc::new(Proc { pid, pidfd, present: Present::default(), plain: Plain::default(), peak: Arc::default(), state })
+        Arc::new(Proc {
+            pid,
+            pidfd,
+            present: Present::default(),
+            plain: Plain::default(),
+            time: AtomicU64::new(0),
+            peak: Arc::default(),
+            state,
+        })
+    }
+
+    /// Returns the processor time of one that has ended.
+    pub(super) fn time(&self) -> u64 {
+        self.time.load(Ordering::Relaxed)
     }
 
     pub(super) fn pidfd(&self) -> &OwnedFd {
@@ -133,6 +148,7 @@ impl Proc {
         let how = if state.released { Wait::Reap } else { Wait::Look };
         let ended = host::wait(self.pidfd.as_fd(), how)?;
         let _ = self.peak.set(ended.peak);
+        self.time.store(u64::try_from(ended.time.as_nanos()).unwrap_or(0), Ordering::Relaxed);
         state.death = Some(cause(ended.signal, state.reason));
         state.reaped = state.released;
         Some((if state.reaped { std::mem::take(&mut state.slots) } else { state.slots.clone() }, state.reaped))

@@ -134,6 +134,8 @@ pub(super) struct Thread {
     pub(super) dead: AtomicBool,
     /// It has made a child that has not said hello.
     pub(super) expecting: AtomicBool,
+    /// Confined to the CPU where programs take turns ([`super::turns`]).
+    pub(super) gathered: AtomicBool,
     /// Counted in the hub's `watch`.
     watched: AtomicBool,
     /// May be among the slots that workers look at; written by the owner.
@@ -162,6 +164,7 @@ impl Thread {
             orphan: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             expecting: AtomicBool::new(false),
+            gathered: AtomicBool::new(false),
             watched: AtomicBool::new(false),
             listed: AtomicBool::new(false),
             drowsy: AtomicBool::new(false),
@@ -225,10 +228,11 @@ impl Thread {
     /// whether it sleeps. Both with full barriers, so that at least one sees the other.
     pub(super) fn publish(self: &Arc<Self>, hub: &Hub, what: u32) -> Found {
         let number = self.next_request();
+        hub.turns.meet(self);
         let mut cpu = rustix::thread::sched_getcpu();
         let shared = &self.shared;
         let meeting = self.meeting(cpu);
-        let meets = meeting.is_some() && self.is_brief();
+        let meets = meeting.is_some() && self.is_brief() && !hub.turns.gathers();
         let advice = if meets { hub.crowd.meet(self, cpu, || hub.brief_guests()) } else { Advice::Stay };
         let mut parts = advice == Advice::Part;
         let mut moved = false;
