@@ -78,10 +78,13 @@ impl Drop for Open<'_> {
 /// Answers requests on all sockets until the peers have closed every one of them. `ready` is called once all threads
 /// exist: the place to install a seccomp filter for all of them; `at_rest` when nothing has been asked for a while.
 ///
+/// `looking` says how long each thread looks for a request at most before it sleeps; `None` leaves that to the connection.
+///
 /// If `ready` fails nothing has been answered; the threads wait for ever, so the caller must end the process.
 pub fn serve(
     server: Server,
     sockets: Vec<OwnedFd>,
+    looking: Option<Duration>,
     ready: impl FnOnce() -> Result<(), Box<dyn std::error::Error + Send + Sync>>,
     at_rest: impl FnMut(),
 ) -> Result<(), ServeError> {
@@ -96,7 +99,7 @@ pub fn serve(
     let mut threads = Vec::new();
     for (index, socket) in sockets.into_iter().enumerate() {
         let (server, gate, watch) = (Arc::clone(&server), Arc::clone(&gate), Arc::clone(&watch));
-        let mut transport = SeqPacket::new(socket);
+        let mut transport = SeqPacket::new(socket).looking(looking);
         let body = move || {
             // Once when the thread has set itself up, which needs more host calls than serving, and once to begin.
             gate.wait();

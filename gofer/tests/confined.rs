@@ -61,7 +61,7 @@ fn gofer_main(tree: &str) {
             let _ = std::os::unix::net::UnixStream::pair();
             panic!("a call that isn't listed was let through");
         }
-        _ => confine::run(trees, sockets, None, || ()).unwrap(),
+        _ => confine::run(trees, sockets, None, None, || ()).unwrap(),
     }
 }
 

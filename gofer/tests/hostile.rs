@@ -100,7 +100,7 @@ impl World {
         let trees = vec![Tree { id: 0, root, flags }];
         let server = Server::with_limits(trees, budget, limit).unwrap();
         let (ours, theirs): (Vec<_>, Vec<_>) = (0..connections).map(|_| SeqPacket::pair().unwrap()).unzip();
-        let server = std::thread::spawn(move || gofer::serve(server, theirs, || Ok(()), || ()).unwrap());
+        let server = std::thread::spawn(move || gofer::serve(server, theirs, None, || Ok(()), || ()).unwrap());
         let peers =
             ours.into_iter().map(|socket| Peer { transport: SeqPacket::new(socket), buf: vec![0; MAX_MESSAGE] });
         World { dir, peers: peers.collect(), server }

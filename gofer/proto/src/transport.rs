@@ -60,7 +60,9 @@ pub struct SeqPacket {
     socket: OwnedFd,
     /// The CPU on which the peer was when it sent its last message, as it says.
     peer: Option<u32>,
-    /// How long we look.
+    /// How long we look at most.
+    longest: Duration,
+    /// How long we look now.
     patience: Duration,
     /// Waits since that was given up.
     cold: u32,
@@ -86,27 +88,35 @@ impl SeqPacket {
     /// calls for the first time.
     pub fn new(socket: OwnedFd) -> SeqPacket {
         here();
-        SeqPacket { socket, peer: None, patience: PATIENCE, cold: 0 }
+        SeqPacket { socket, peer: None, longest: PATIENCE, patience: PATIENCE, cold: 0 }
+    }
+
+    /// Looks for no longer than this from now on, not at all for none (`--spin`); `None` leaves it as it is.
+    #[must_use]
+    pub fn looking(mut self, longest: Option<Duration>) -> SeqPacket {
+        self.longest = longest.map_or(self.longest, |longest| longest.min(PATIENCE));
+        self.patience = self.longest;
+        self
     }
 
     /// Looks for a message without sleeping.
     fn look(&mut self, buf: &mut [u8]) -> Option<Result<Received, TransportError>> {
-        if self.peer.is_none_or(|cpu| cpu == here()) {
+        if self.longest.is_zero() || self.peer.is_none_or(|cpu| cpu == here()) {
             return None;
         }
-        if self.patience < LEAST {
+        if self.patience < LEAST.min(self.longest) {
             self.cold += 1;
             if !self.cold.is_multiple_of(SELDOM) {
                 return None;
             }
-            self.patience = PATIENCE;
+            self.patience = self.longest;
         }
         let began = Instant::now();
         loop {
             match self.take(buf, RecvFlags::DONTWAIT) {
                 Err(TransportError::Host(errno)) if errno == HostErrno::AGAIN.raw_os_error() => {}
                 received => {
-                    self.patience = PATIENCE;
+                    self.patience = self.longest;
                     return Some(received);
                 }
             }
@@ -192,5 +202,35 @@ impl SeqPacket {
             self.peer = Some(u32::from_le_bytes(head));
             return Ok(Received { len, fd, fd_lost: cut });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An end to which a message has come from another CPU, and which looks for no longer than this.
+    fn with_message(looking: Option<Duration>) -> (SeqPacket, OwnedFd) {
+        let (ours, theirs) = SeqPacket::pair().unwrap();
+        let mut ours = SeqPacket::new(ours).looking(looking);
+        ours.peer = Some(u32::MAX - 1);
+        SeqPacket::new(theirs.try_clone().unwrap()).send(b"word", None).unwrap();
+        (ours, theirs)
+    }
+
+    #[test]
+    fn who_is_told_not_to_look_does_not() {
+        let mut buf = [0; 8];
+        assert!(with_message(None).0.look(&mut buf).is_some());
+        assert!(with_message(Some(Duration::from_micros(3))).0.look(&mut buf).is_some(), "once at least");
+        let (mut ours, _theirs) = with_message(Some(Duration::ZERO));
+        assert!(ours.look(&mut buf).is_none());
+        assert_eq!(ours.receive(&mut buf).unwrap().len, 4, "it is received nevertheless");
+    }
+
+    #[test]
+    fn nobody_looks_for_longer_than_is_worth_it() {
+        let (ours, _theirs) = with_message(Some(Duration::from_secs(10)));
+        assert_eq!(ours.patience, PATIENCE);
     }
 }

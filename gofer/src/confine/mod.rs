@@ -20,6 +20,7 @@ mod seccomp;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use abi::Errno;
 use rustix::fs::{Mode, OFlags};
@@ -146,6 +147,7 @@ pub fn run(
     trees: Vec<TreeSpec>,
     sockets: Vec<OwnedFd>,
     log: Option<RawFd>,
+    looking: Option<Duration>,
     at_rest: impl FnMut(),
 ) -> Result<(), ConfineError> {
     let detached = trees.iter().filter_map(|tree| tree.detached.as_ref());
@@ -154,7 +156,7 @@ pub fn run(
     let confined = enter(&trees)?;
     let wanted = confined.wanted;
     drop(trees);
-    crate::serve(confined.server, sockets, || Confined::lock(wanted, log).map_err(Into::into), at_rest)?;
+    crate::serve(confined.server, sockets, looking, || Confined::lock(wanted, log).map_err(Into::into), at_rest)?;
     Ok(())
 }
 

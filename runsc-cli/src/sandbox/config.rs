@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 pub(crate) use sentry::control::protocol::{CapsConfig, ProcessConfig};
@@ -225,6 +226,11 @@ impl TreeConfig {
 }
 
 impl SandboxConfig {
+    /// Returns how long sentry and gofer look for each other's messages at most.
+    pub(crate) fn looking(&self) -> Option<Duration> {
+        self.spin.map(|limit| Duration::from_micros(u64::from(limit)))
+    }
+
     /// Puts the document into a memfd to pass on.
     pub(crate) fn to_memfd(&self) -> Result<OwnedFd> {
         let fd = rustix::fs::memfd_create("runsc-config", rustix::fs::MemfdFlags::CLOEXEC)

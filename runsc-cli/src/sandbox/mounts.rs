@@ -32,7 +32,7 @@ pub(crate) fn build(
     gofer: Vec<OwnedFd>,
     terminal: Option<Arc<HostTerminal>>,
 ) -> Result<()> {
-    let (client, trees) = Client::connect(gofer).context("connecting to the gofer")?;
+    let (client, trees) = Client::connect(gofer, config.looking()).context("connecting to the gofer")?;
     let client = Arc::new(client);
     sentry_fs::host::reopen_through(Arc::clone(&client));
     let devices = register(kernel, config, terminal.is_some())?;

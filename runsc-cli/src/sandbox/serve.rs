@@ -41,7 +41,8 @@ pub(crate) fn main() -> Result<u8> {
         trees.push(TreeSpec { id: u32::try_from(index)?, source, flags, recursion, layers, detached });
     }
     let sockets: Vec<OwnedFd> = passed.map_while(inherited_fd).collect();
-    gofer::confine::run(trees, sockets, Some(log_fd), sentry_platform::trim::trim).context("serving files")?;
+    gofer::confine::run(trees, sockets, Some(log_fd), config.looking(), sentry_platform::trim::trim)
+        .context("serving files")?;
     Ok(0)
 }
 

@@ -66,8 +66,8 @@ fn trees() -> (Vec<tempfile::TempDir>, Arc<Client>, Vec<sentry_fs::gofer::Mount>
     }
     let server = gofer::Server::with_limits(trees, 100_000, 100_000).expect("a gofer");
     let (ours, theirs): (Vec<OwnedFd>, Vec<OwnedFd>) = (0..2).map(|_| SeqPacket::pair().expect("sockets")).unzip();
-    std::thread::spawn(move || gofer::serve(server, theirs, || Ok(()), || ()));
-    let (client, mounts) = Client::connect(ours).expect("the gofer answers");
+    std::thread::spawn(move || gofer::serve(server, theirs, None, || Ok(()), || ()));
+    let (client, mounts) = Client::connect(ours, None).expect("the gofer answers");
     (dirs, Arc::new(client), mounts)
 }
 

@@ -3,6 +3,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Weak;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use abi::Errno;
 use crossbeam::queue::SegQueue;
@@ -74,8 +75,11 @@ const FORGET_BATCH: usize = 64;
 impl Client {
     /// Takes connections into use and asks for the trees. Each serves one request at a time, so have as many as threads
     /// are expected to ask at once.
-    pub fn connect(sockets: Vec<OwnedFd>) -> Result<(Client, Vec<Mount>), ConnectError> {
-        let transports = sockets.into_iter().map(|socket| Box::new(SeqPacket::new(socket)) as Box<dyn Transport>);
+    ///
+    /// `looking` says how long one looks for a reply at most before it sleeps; `None` leaves that to the connection.
+    pub fn connect(sockets: Vec<OwnedFd>, looking: Option<Duration>) -> Result<(Client, Vec<Mount>), ConnectError> {
+        let transport = |socket| Box::new(SeqPacket::new(socket).looking(looking)) as Box<dyn Transport>;
+        let transports = sockets.into_iter().map(transport);
         Client::over(transports.collect())
     }
 

@@ -34,8 +34,8 @@ impl World {
         let trees = vec![gofer::Tree { id: 7, root, flags }];
         let server = gofer::Server::with_limits(trees, budget, 100_000).unwrap();
         let (ours, theirs): (Vec<OwnedFd>, Vec<OwnedFd>) = (0..2).map(|_| SeqPacket::pair().unwrap()).unzip();
-        let server = std::thread::spawn(move || gofer::serve(server, theirs, || Ok(()), || ()).unwrap());
-        let (client, mounts) = Client::connect(ours).unwrap();
+        let server = std::thread::spawn(move || gofer::serve(server, theirs, None, || Ok(()), || ()).unwrap());
+        let (client, mounts) = Client::connect(ours, None).unwrap();
         assert_eq!(mounts[0].id, 7);
         let fs = GoferFs::new(&Arc::new(client), &mounts[0], policy).unwrap();
         World { dir, fs, server: Some(server) }
@@ -483,9 +483,9 @@ fn a_reader_follows_the_hosts_own_copy_up() {
     let trees = vec![gofer::Tree { id: 7, root, flags: gofer::TreeFlags::empty() }];
     let server = gofer::Server::with_limits(trees, 100, 1000).unwrap();
     let (ours, theirs) = SeqPacket::pair().unwrap();
-    let server = std::thread::spawn(move || gofer::serve(server, vec![theirs], || Ok(()), || ()).unwrap());
+    let server = std::thread::spawn(move || gofer::serve(server, vec![theirs], None, || Ok(()), || ()).unwrap());
     {
-        let (client, mounts) = Client::connect(vec![ours]).unwrap();
+        let (client, mounts) = Client::connect(vec![ours], None).unwrap();
         let fs = GoferFs::new(&Arc::new(client), &mounts[0], CachePolicy::Exclusive).unwrap();
         let inode = fs.root().lookup(b"f").unwrap();
         let reader = open(&inode, OpenFlags::empty()).unwrap();
