@@ -21,7 +21,7 @@ pub fn arch_prctl(cur: &mut Current, op: i32, addr: u64) -> Result<u64, Errno> {
         ARCH_GET_FS | ARCH_GET_GS => {
             let regs = cur.regs();
             let base = if op == ARCH_GET_FS { regs.fs_base } else { regs.gs_base };
-            cur.mem.write(UserRef::new(UserAddr::new(addr)), &base)?;
+            cur.mem.write_last(UserRef::new(UserAddr::new(addr)), &base)?;
         }
         // CPUID is always allowed and never faults, as on a processor without CPUID faulting.
         ARCH_GET_CPUID => return Ok(1),

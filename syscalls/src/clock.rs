@@ -19,7 +19,7 @@ pub fn clock_gettime(cur: &mut Current, clock: i32, tp: UserRef<Timespec>) -> Re
 pub fn clock_getres(cur: &mut Current, clock: i32, res: UserRef<Timespec>) -> Result<(), Errno> {
     Clock::from_id(&cur.task, clock)?;
     let nanos = if matches!(clock, 5 | 6) { COARSE_NANOS } else { 1 };
-    cur.mem.write_opt(res, &Timespec::from_nanos(nanos))
+    cur.mem.write_opt_last(res, &Timespec::from_nanos(nanos))
 }
 
 /// Serves `clock_settime(2)`: the sandbox can't set the host's clock.

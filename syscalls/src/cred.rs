@@ -179,7 +179,7 @@ pub fn getresuid(cur: &mut Current, r: UserRef<u32>, e: UserRef<u32>, s: UserRef
     let cred = copy(cur);
     cur.mem.write(r, &cred.ruid)?;
     cur.mem.write(e, &cred.euid)?;
-    cur.mem.write(s, &cred.suid)
+    cur.mem.write_last(s, &cred.suid)
 }
 
 /// Serves `getresgid(2)`.
@@ -187,7 +187,7 @@ pub fn getresgid(cur: &mut Current, r: UserRef<u32>, e: UserRef<u32>, s: UserRef
     let cred = copy(cur);
     cur.mem.write(r, &cred.rgid)?;
     cur.mem.write(e, &cred.egid)?;
-    cur.mem.write(s, &cred.sgid)
+    cur.mem.write_last(s, &cred.sgid)
 }
 
 /// Serves `setfsuid(2)`: returns the old id whether or not it has changed.

@@ -306,7 +306,7 @@ fn get_lock(cur: &Current, file: &File, ofd: bool, at: UserRef<Flock>) -> Result
             };
         }
     }
-    cur.mem.write(at, &lock)
+    cur.mem.write_last(at, &lock)
 }
 
 /// A record lock to set or take away.

@@ -403,5 +403,5 @@ pub fn get_robust_list(cur: &mut Current, pid: Pid, head: UserRef<u64>, len: Use
     }
     let list = task.robust_list();
     cur.mem.write(len, &(size_of::<RobustListHead>() as u64))?;
-    cur.mem.write(head, &list.raw())
+    cur.mem.write_last(head, &list.raw())
 }

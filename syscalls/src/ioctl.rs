@@ -119,7 +119,7 @@ fn peer(cur: &Current, file: &File, flags: u64) -> Option<Result<u64, Errno>> {
 fn stored(cur: &Current, file: &File, op: u32, argp: u64) -> Result<u64, Errno> {
     if op == FIGETBSZ {
         let size = file.inode.as_ref().map_or(Ok(BLOCK_OF_NO_DISK), |inode| inode.attr().map(|attr| attr.blksize))?;
-        return cur.mem.write(UserRef::new(UserAddr::new(argp)), &size).map(|()| 0);
+        return cur.mem.write_last(UserRef::new(UserAddr::new(argp)), &size).map(|()| 0);
     }
     let Some(inode) = &file.inode else { return Err(Errno::ENOTTY) };
     let attr = inode.attr()?;
@@ -128,12 +128,12 @@ fn stored(cur: &Current, file: &File, op: u32, argp: u64) -> Result<u64, Errno> 
         FIONREAD if attr.kind == FileKind::Regular => {
             let left = attr.size.saturating_sub(file.position());
             let left = i32::try_from(left).unwrap_or(i32::MAX);
-            cur.mem.write(UserRef::new(UserAddr::new(argp)), &left).map(|()| 0)
+            cur.mem.write_last(UserRef::new(UserAddr::new(argp)), &left).map(|()| 0)
         }
         FIOQSIZE if is_stored => {
             // What is allocated, not what is written.
             let size = at::file_attr(file)?.blocks.saturating_mul(512);
-            cur.mem.write(UserRef::new(UserAddr::new(argp)), &size).map(|()| 0)
+            cur.mem.write_last(UserRef::new(UserAddr::new(argp)), &size).map(|()| 0)
         }
         FICLONE => {
             // The other descriptor is looked at first.

@@ -77,7 +77,7 @@ pub fn prlimit64(
         Some(wanted) => set(cur, &target, resource, wanted)?,
         None => get(&target, resource),
     };
-    cur.mem.write_opt(old, &before)
+    cur.mem.write_opt_last(old, &before)
 }
 
 fn find(cur: &Current, pid: Pid) -> Result<Arc<Task>, Errno> {
@@ -129,7 +129,7 @@ pub fn times(cur: &mut Current, buf: UserRef<Tms>) -> Result<u64, Errno> {
         cutime: ticks(children.user),
         cstime: ticks(children.system),
     };
-    cur.mem.write_opt(buf, &usage)?;
+    cur.mem.write_opt_last(buf, &usage)?;
     let since_boot = sentry::time::monotonic().duration().unwrap_or_default();
     Ok(ticks(since_boot).unsigned_abs())
 }

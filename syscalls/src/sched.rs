@@ -232,7 +232,7 @@ pub fn sched_getaffinity(cur: &mut Current, pid: Pid, len: u32, mask: UserAddr) 
         return Err(Errno::EINVAL);
     }
     let affinity = find_any(cur, pid)?.sched.lock().affinity.unwrap_or_else(all_cpus);
-    cur.mem.write(UserRef::new(mask), &affinity)?;
+    cur.mem.write_last(UserRef::new(mask), &affinity)?;
     Ok(8)
 }
 
@@ -240,7 +240,7 @@ pub fn sched_getaffinity(cur: &mut Current, pid: Pid, len: u32, mask: UserAddr) 
 pub fn getcpu(cur: &mut Current, cpu: UserRef<u32>, node: UserRef<u32>, _cache: UserAddr) -> Result<(), Errno> {
     let here = u32::try_from(rustix::thread::sched_getcpu()).unwrap_or(0);
     cur.mem.write_opt(cpu, &here)?;
-    cur.mem.write_opt(node, &0)
+    cur.mem.write_opt_last(node, &0)
 }
 
 /// The threads that `getpriority` and the like mean.

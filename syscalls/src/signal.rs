@@ -198,7 +198,7 @@ pub fn sigaltstack(cur: &mut Current, new: UserRef<StackT>, old: UserRef<StackT>
         cur.task.signals.set_altstack(accept_stack(rsp, &before, stack)?);
     }
     let report = StackT { flags: reported_flags(rsp, &before), pad: 0, ..before };
-    cur.mem.write_opt(old, &report)
+    cur.mem.write_opt_last(old, &report)
 }
 
 /// Serves `restart_syscall(2)`: goes on with the call that a stop or an ignored signal has interrupted.

@@ -68,12 +68,16 @@ pub fn getsockopt(
 fn put(cur: &Current, value: &[u8], optval: UserAddr, lenp: UserRef<i32>, room: usize) -> Result<(), Errno> {
     let shown = &value[..value.len().min(room)];
     cur.mem.write_bytes(optval, shown)?;
-    cur.mem.write(lenp, &i32::try_from(shown.len()).unwrap_or(i32::MAX))
+    cur.mem.write_last(lenp, &i32::try_from(shown.len()).unwrap_or(i32::MAX))
 }
 
 /// Hands out a descriptor of the peer's process, or closes it where that can't be told.
 fn peer_pidfd(cur: &Current, fd: Fd, optval: UserAddr, lenp: UserRef<i32>, room: usize) -> Result<(), Errno> {
-    let told = put(cur, &fd.0.to_ne_bytes(), optval, lenp, room);
+    let value = fd.0.to_ne_bytes();
+    let shown = value.len().min(room);
+    let told = cur.mem.write_bytes(optval, &value[..shown]);
+    // Not with the reply: by then the descriptor could not be taken back.
+    let told = told.and_then(|()| cur.mem.write(lenp, &i32::try_from(shown).unwrap_or(i32::MAX)));
     if told.is_err() {
         let _ = cur.task.files.load().remove(fd);
     }

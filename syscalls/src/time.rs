@@ -88,14 +88,18 @@ async fn sleep_cpu(cur: &mut Current, clock: &Clock, time: Timespec, absolute: b
 
 /// Serves `gettimeofday(2)`.
 pub fn gettimeofday(cur: &mut Current, tv: UserRef<Timeval>, tz: UserRef<[i32; 2]>) -> Result<(), Errno> {
-    cur.mem.write_opt(tv, &Timeval::from_nanos(realtime().nanos()))?;
+    let now = Timeval::from_nanos(realtime().nanos());
+    if tz.is_null() {
+        return cur.mem.write_opt_last(tv, &now);
+    }
+    cur.mem.write_opt(tv, &now)?;
     // The kernel's time zone is UTC unless somebody sets it.
-    cur.mem.write_opt(tz, &[0, 0])
+    cur.mem.write_last(tz, &[0, 0])
 }
 
 /// Serves `time(2)`.
 pub fn time(cur: &mut Current, tloc: UserRef<i64>) -> Result<u64, Errno> {
     let now = realtime().sec;
-    cur.mem.write_opt(tloc, &now)?;
+    cur.mem.write_opt_last(tloc, &now)?;
     Ok(now.cast_unsigned())
 }

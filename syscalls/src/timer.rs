@@ -42,7 +42,7 @@ pub(crate) fn to_itimerspec(setting: Setting) -> Itimerspec {
 /// Serves `getitimer(2)`.
 pub fn getitimer(cur: &mut Current, which: i32, value: UserRef<Itimerval>) -> Result<(), Errno> {
     let timer = cur.process().interval_timers.get(&cur.task, which)?;
-    cur.mem.write(value, &to_itimerval(timer.get()))
+    cur.mem.write_last(value, &to_itimerval(timer.get()))
 }
 
 /// Serves `setitimer(2)`.
@@ -52,7 +52,7 @@ pub fn setitimer(cur: &mut Current, which: i32, new: UserRef<Itimerval>, old: Us
     let setting = Setting { value: from_timeval(wanted.value)?, interval: from_timeval(wanted.interval)? };
     let timer = cur.process().interval_timers.get(&cur.task, which)?;
     let before = timer.set(setting);
-    cur.mem.write_opt(old, &to_itimerval(before))
+    cur.mem.write_opt_last(old, &to_itimerval(before))
 }
 
 /// Serves `alarm(2)`.
@@ -159,13 +159,13 @@ pub fn timer_settime(
     let timer = cur.process().posix_timers.get(id)?;
     let setting = setting(cur, &timer.clock, flags & TIMER_ABSTIME != 0, &wanted)?;
     let before = timer.set(setting);
-    cur.mem.write_opt(old, &to_itimerspec(before))
+    cur.mem.write_opt_last(old, &to_itimerspec(before))
 }
 
 /// Serves `timer_gettime(2)`.
 pub fn timer_gettime(cur: &mut Current, id: i32, value: UserRef<Itimerspec>) -> Result<(), Errno> {
     let timer = cur.process().posix_timers.get(id)?;
-    cur.mem.write(value, &to_itimerspec(timer.get()))
+    cur.mem.write_last(value, &to_itimerspec(timer.get()))
 }
 
 /// Serves `timer_getoverrun(2)`.

@@ -66,11 +66,11 @@ pub fn timerfd_settime(
     let timer = find(cur, fd)?;
     let setting = setting(cur, &timer.clock, flags & TFD_TIMER_ABSTIME != 0, &wanted)?;
     let before = timer.set(setting, flags);
-    cur.mem.write_opt(old, &to_itimerspec(before))
+    cur.mem.write_opt_last(old, &to_itimerspec(before))
 }
 
 /// Serves `timerfd_gettime(2)`.
 pub fn timerfd_gettime(cur: &mut Current, fd: Fd, value: UserRef<Itimerspec>) -> Result<(), Errno> {
     let timer = find(cur, fd)?;
-    cur.mem.write(value, &to_itimerspec(timer.get()))
+    cur.mem.write_last(value, &to_itimerspec(timer.get()))
 }

@@ -64,7 +64,7 @@ impl Rusage {
 
 /// Tells what a child has used, where the guest wants to know.
 fn write_usage(cur: &Current, at: UserRef<Rusage>, report: &Report) -> Result<(), Errno> {
-    if at.is_null() { Ok(()) } else { cur.mem.write(at, &Rusage::of(&report.usage())) }
+    if at.is_null() { Ok(()) } else { cur.mem.write_last(at, &Rusage::of(&report.usage())) }
 }
 
 /// Waits for a report; `None` where there is none and `nohang`.
@@ -108,8 +108,12 @@ pub fn wait4(cur: &mut Current, pid: Pid, status: UserRef<i32>, options: u32, ru
             own_only: options & flag::WNOTHREAD != 0,
         };
         let Some(report) = wait(cur, which, wanted, options & flag::WNOHANG != 0).await? else { return Ok(0) };
-        cur.mem.write_opt(status, &report.status)?;
-        write_usage(cur, rusage, &report)?;
+        if rusage.is_null() {
+            cur.mem.write_opt_last(status, &report.status)?;
+        } else {
+            cur.mem.write_opt(status, &report.status)?;
+            write_usage(cur, rusage, &report)?;
+        }
         Ok(u64::from(report.pid.0.cast_unsigned()))
     })
 }
