@@ -1,6 +1,7 @@
 //! Writes to guest memory where little memory is left to the sandbox: the stub makes the pages present.
 
 use abi::flags::Prot;
+use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
 use sentry_platform::systrap::{turn_away, turn_back};
 use sentry_platform::{ContextExt, Event, MemOp, Platform, Short};
 
@@ -107,9 +108,36 @@ fn scarce_memory_is_made_present_for_a_call_that_goes_on(platform: &dyn Platform
     run_on(&mut guest);
 }
 
+/// Keeps this thread on another CPU than a stub.
+struct Apart(CpuSet);
+
+impl Apart {
+    fn from(pid: i32) -> Apart {
+        let all = sched_getaffinity(None).expect("the CPUs of this thread");
+        let mut cpus = (0..CpuSet::MAX_CPU).filter(|cpu| all.is_set(*cpu));
+        let mut only = || {
+            let mut set = CpuSet::new();
+            set.set(cpus.next().expect("two CPUs: a stub and whoever asks it are to run at a time"));
+            set
+        };
+        sched_setaffinity(None, &only()).expect("be on one CPU");
+        sched_setaffinity(Pid::from_raw(pid), &only()).expect("have the stub on another");
+        Apart(all)
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        // What was allowed before.
+        let _ = sched_setaffinity(None, &self.0);
+    }
+}
+
 fn scarce_memory_is_made_present_by_a_stub_that_is_late(platform: &dyn Platform) {
     let mut guest = guest(platform);
     let pid = guest.space.host_pid();
+    // A stub that meets us on its own CPU looks for nothing.
+    let _apart = Apart::from(pid);
     // SAFETY: a signal to a child of this test that nobody has reaped.
     let signal = move |signal| assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
     // A stub is late if it is stopped while it looks for its reply: it sleeps soon.
