@@ -135,7 +135,6 @@ fn those_that_take_turns_are_gathered_on_one_cpu(platform: &dyn Platform) {
         platform.tidy();
         assert!(began.elapsed() < Duration::from_secs(20), "they stay where they are");
     }
-    platform.poll();
     assert_eq!(cpus(0), all, "the worker");
 }
 

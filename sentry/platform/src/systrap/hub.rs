@@ -258,6 +258,7 @@ impl Hub {
         let tick = self.ticks.fetch_add(1, Ordering::Relaxed);
         let mut found = false;
         if tick.is_multiple_of(SERVICE_EVERY) {
+            self.turns.review(|| self.used());
             self.table.scan(Thread::goes_on_sleeping, |thread| thread.overlook(self));
         }
         let watches = !SKIPS.replace(false) && self.watch.load(Ordering::Relaxed) > 0;
@@ -308,6 +309,7 @@ impl Hub {
             return;
         }
         self.crowd.end_claim(false);
+        self.turns.review(|| self.used());
         idle();
         count(Counter::Parked);
         self.awake().fetch_sub(1, Ordering::SeqCst);
@@ -396,6 +398,7 @@ impl Hub {
     }
 
     pub(super) fn unpark(&self) {
+        self.turns.stand_aside();
         self.unparked.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         let follower = self.followers.lock().pop();

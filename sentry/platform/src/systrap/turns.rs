@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::thread::{CpuSet, Pid, sched_setaffinity};
+use rustix::thread::{CpuSet, Pid, gettid, sched_setaffinity};
 use sentry_sync::{Level, Mutex};
 
 use super::crowd::only;
@@ -30,11 +30,13 @@ const GAP: Duration = Duration::from_millis(4);
 const REVIEW: Duration = Duration::from_millis(8);
 /// Most stubs that are gathered.
 const MOST: usize = 64;
+/// More than the highest number of a CPU.
+const CPUS: usize = 1024;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 thread_local! {
-    /// Where this worker is confined to: one more than the number of the CPU, or 0. One that is new has the CPUs of whoever has
+    /// Where this worker is confined to, as in [`Turns::place`]. One that is new has the CPUs of whoever has
     /// made it.
     static CONFINED: Cell<usize> = const { Cell::new(usize::MAX) };
 }
@@ -43,15 +45,18 @@ thread_local! {
 pub(super) struct Turns {
     /// The CPUs that the sentry may use; `None` where there is no choice.
     cpus: Option<CpuSet>,
-    /// One more than the number of the CPU where all are gathered; 0: nowhere.
+    /// Where all are gathered: one more than the number of the CPU, and above [`CPUS`] how many times they have been; 0: nowhere.
     place: AtomicUsize,
     state: Mutex<State>,
 }
 
 struct State {
     pace: Pace,
-    /// The stubs that are gathered.
+    /// The stubs that are gathered, and the workers.
     stubs: Vec<Arc<Thread>>,
+    workers: Vec<Pid>,
+    /// How many times they have been gathered.
+    times: usize,
     /// Processor time of all at the last review, and when that was.
     used: Duration,
     reviewed: Instant,
@@ -97,7 +102,8 @@ impl Turns {
         let cpus = rustix::thread::sched_getaffinity(None).ok().filter(|cpus| cpus.count() > 1);
         let now = Instant::now();
         let pace = Pace { streak: 0, last: now, pause_until: now, pause: FIRST_PAUSE };
-        let state = State { pace, stubs: Vec::new(), used: Duration::ZERO, reviewed: now };
+        let state =
+            State { pace, stubs: Vec::new(), workers: Vec::new(), times: 0, used: Duration::ZERO, reviewed: now };
         Turns { cpus, place: AtomicUsize::new(0), state: Mutex::new(Level::Leaf, state) }
     }
 
@@ -125,8 +131,12 @@ impl Turns {
         let used = used();
         let mut state = self.state.lock();
         (state.used, state.reviewed) = (used, Instant::now());
-        self.place.store(rustix::thread::sched_getcpu() + 1, Ordering::SeqCst);
-        count(Counter::Gathered);
+        let cpu = rustix::thread::sched_getcpu();
+        if cpu + 1 < CPUS {
+            state.times += 1;
+            self.place.store(state.times * CPUS + cpu + 1, Ordering::SeqCst);
+            count(Counter::Gathered);
+        }
     }
 
     /// Has the calling worker be where all are.
@@ -136,17 +146,34 @@ impl Turns {
             return;
         }
         let Some(cpus) = &self.cpus else { return };
+        let mut state = self.state.lock();
+        // Whoever dismisses all does so under that lock.
+        if self.place.load(Ordering::SeqCst) != place {
+            return;
+        }
         // Where this fails the worker goes on as it was.
-        let _ = match place.checked_sub(1) {
+        let _ = match cpu_of(place) {
             Some(cpu) => sched_setaffinity(None, &only(cpu)),
             None => sched_setaffinity(None, cpus),
         };
+        if place != 0 {
+            state.workers.push(gettid());
+        }
         CONFINED.set(place);
+    }
+
+    /// Lets the calling thread run everywhere if it is no worker: one that a worker has started (that of the alarms) has the CPUs of
+    /// that one.
+    pub(super) fn stand_aside(&self) {
+        if let (Some(cpus), usize::MAX) = (&self.cpus, CONFINED.get()) {
+            CONFINED.set(0);
+            let _ = sched_setaffinity(None, cpus);
+        }
     }
 
     /// Has a stub that is about to be served be where all are.
     pub(super) fn meet(&self, thread: &Arc<Thread>) {
-        let Some(cpu) = self.place.load(Ordering::Relaxed).checked_sub(1) else { return };
+        let Some(cpu) = cpu_of(self.place.load(Ordering::Relaxed)) else { return };
         let Some(tid) = tid_of(thread).filter(|_| !thread.gathered.swap(true, Ordering::SeqCst)) else { return };
         let _ = sched_setaffinity(Some(tid), &only(cpu));
         self.enter(thread);
@@ -185,6 +212,12 @@ impl Turns {
         for stub in state.stubs.drain(..).filter(|stub| !stub.dead.load(Ordering::Relaxed)) {
             self.admit(&stub);
         }
+        // One that sleeps is not to wake up where others may be at work by then.
+        if let Some(cpus) = &self.cpus {
+            for worker in state.workers.drain(..) {
+                let _ = sched_setaffinity(Some(worker), cpus);
+            }
+        }
     }
 
     /// Lets a stub run on all CPUs again. One that has not been born is let when it is.
@@ -217,6 +250,11 @@ impl Turns {
             self.dismiss(&mut state);
         }
     }
+}
+
+/// Returns the number of the CPU in a place.
+fn cpu_of(place: usize) -> Option<usize> {
+    (place % CPUS).checked_sub(1)
 }
 
 fn tid_of(thread: &Thread) -> Option<Pid> {
