@@ -29,10 +29,14 @@ impl MappedDescription {
     pub fn new(file: Arc<File>) -> Arc<MappedDescription> {
         let attr = file.inode.as_ref().and_then(|inode| inode.attr().ok());
         let (device, inode) = attr.as_ref().map_or((DeviceId::default(), 0), |attr| (attr.dev, attr.ino));
-        let age = |modified: u64| SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_secs(modified)).ok();
-        let changed = attr.as_ref().map(|attr| [attr.mtime, attr.ctime]);
-        let modified = attr.and_then(|attr| u64::try_from(attr.mtime.sec).ok());
-        let settled = modified.and_then(age).is_some_and(|age| age > SETTLED);
+        let age = |time: Timespec| {
+            let since = UNIX_EPOCH + Duration::from_secs(u64::try_from(time.sec).ok()?);
+            SystemTime::now().duration_since(since).ok()
+        };
+        let is_old = |time: Timespec| age(time).is_some_and(|age| age > SETTLED);
+        let settled = attr.as_ref().is_some_and(|attr| is_old(attr.mtime));
+        // Anybody may set the first of the two; and changes that follow each other closely have the same times.
+        let changed = attr.filter(|attr| is_old(attr.ctime)).map(|attr| [attr.mtime, attr.ctime]);
         Arc::new(MappedDescription { file, device, inode, settled, changed })
     }
 
