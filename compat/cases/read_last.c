@@ -122,3 +122,44 @@ CASE(read_last_then_compute, "read mprotect munmap") {
     stage = 2;
     pthread_join(reader, 0);
 }
+
+// Data of the program itself: private pages of its file, which nobody can shorten while it is executed.
+static char own[3 * PAGE] __attribute__((aligned(PAGE))) = {1, 2, 3};
+
+static long sum(void) {
+    long all = 0;
+    for (size_t i = 0; i < sizeof own; i++) all = all * 31 + own[i];
+    return all;
+}
+
+CASE(read_last_program, "read fork mprotect truncate") {
+    int fds[2], zero = MUST(open("/dev/zero", O_RDONLY));
+    MUST(pipe(fds));
+    for (int i = 0; i < 100; i++) {
+        MUST(write(fds[1], "0123456789", 10));
+        // Also across pages.
+        if (read(fds[0], own + i * 90, 100) != 10) give_up("read", errno);
+    }
+    printf("%ld\n", sum());
+    pid_t child = MUST(fork());
+    if (!child) {
+        for (int i = 0; i < 100; i++) read(zero, own + i * 100, 100);
+        printf("%ld\n", sum());
+        fflush(stdout);
+        _exit(0);
+    }
+    waitpid(child, 0, 0);
+    printf("%ld\n", sum());
+    MUST(mprotect(own + PAGE, PAGE, PROT_READ));
+    MUST(write(fds[1], "kept", 4));
+    for (int i = 0; i < 20; i++) {
+        if (read(fds[0], own + PAGE + 100, 4) != -1 || errno != EFAULT) give_up("read", errno);
+    }
+    R(read(fds[0], own, 4));
+    T(!memcmp(own, "kept", 4));
+    MUST(mprotect(own + PAGE, PAGE, PROT_READ | PROT_WRITE));
+    R(open("/proc/self/exe", O_WRONLY));
+    R(truncate("/proc/self/exe", 100));
+    R(read(zero, own + PAGE - 50, 100));
+    printf("%ld\n", sum());
+}

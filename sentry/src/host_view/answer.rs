@@ -22,7 +22,7 @@ use super::wire::{self, Body, InHeader, fattr, op};
 use crate::task::{Caps, Cred};
 use crate::vfs::change::{self, NewFile, NewTimes};
 use crate::vfs::open::{How, Opened};
-use crate::vfs::{File, MountNamespace, Path, Vfs, WalkFlags, Walker, notify, open, walk};
+use crate::vfs::{File, FileUse, MountNamespace, Path, Vfs, WalkFlags, Walker, notify, open, walk};
 
 /// Flags of the host's `open` that count: whether it waits, follows links or makes the file is settled.
 const OPEN: OpenFlags = OpenFlags::TRUNC.union(OpenFlags::APPEND).union(OpenFlags::SYNC).union(OpenFlags::DSYNC);
@@ -197,6 +197,9 @@ impl View {
                 return Err(Errno::EINVAL);
             }
             place.mount.check_writable()?;
+            if FileUse::is_executed(&place.dentry.sb, &place.attr()?) {
+                return Err(Errno::ETXTBSY);
+            }
             change::truncate(&cred, place.inode(), Some(&place.dentry), set.size)?;
         }
         let atime = time(has(fattr::ATIME), has(fattr::ATIME_NOW), set.atime, set.atime_nsec)?;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use abi::Errno;
+use abi::addr::page_ceil;
 use abi::flags::{MapFlags, Prot};
 use async_lock::MutexGuardArc;
 use sentry_platform::{Context, Interrupt, MemOp, Registers};
@@ -179,19 +180,26 @@ impl Slot {
 }
 
 impl Books {
-    /// Tells whether a range is private anonymous memory that may be written.
+    /// Tells whether a range is private memory that may be written, and has no file behind it that could become shorter.
     pub(crate) fn is_plainly_writable(&mut self, addr: u64, len: u64) -> bool {
         let Some(end) = addr.checked_add(len) else { return false };
         if self.writable.contains(&addr) {
             return end <= self.writable.end;
         }
         let Some(vma) = self.tree.get(addr) else { return false };
-        let private = matches!(vma.backing, Backing::Anonymous) && !vma.shared();
-        if !private || !vma.prot.contains(Prot::WRITE) || vma.flags.contains(VmFlags::HIDDEN) {
+        if vma.shared() || !vma.prot.contains(Prot::WRITE) || vma.flags.contains(VmFlags::HIDDEN) {
             return false;
         }
-        self.writable = vma.range();
-        end <= self.writable.end
+        let there = match &vma.backing {
+            Backing::Anonymous => vma.end,
+            Backing::SharedAnonymous { .. } => return false,
+            Backing::File { file, offset } => {
+                let Some(size) = file.lasting() else { return false };
+                vma.start.saturating_add(page_ceil(size.saturating_sub(*offset)).unwrap_or(0)).min(vma.end)
+            }
+        };
+        self.writable = vma.start..there;
+        end <= there
     }
 
     fn settle(&mut self, done: UnderWay) -> Settled {

@@ -167,7 +167,7 @@ pub struct Books {
     pub(super) gone: Vec<Vma>,
     /// A change that the host may be performing.
     pub(super) under_way: Slot,
-    /// Private anonymous memory that may be written, as found last; empty once anything has changed.
+    /// Private memory that can surely be written, as found last; empty once anything has changed.
     pub(super) writable: Range<u64>,
 }
 

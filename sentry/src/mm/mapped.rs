@@ -17,6 +17,8 @@ pub struct MappedDescription {
     device: DeviceId,
     inode: u64,
     settled: bool,
+    /// Bytes, of a program that nobody can write to while it is executed.
+    lasting: Option<u64>,
     /// Times of the last changes of content and of attributes.
     changed: Option<[Timespec; 2]>,
 }
@@ -35,9 +37,10 @@ impl MappedDescription {
         };
         let is_old = |time: Timespec| age(time).is_some_and(|age| age > SETTLED);
         let settled = attr.as_ref().is_some_and(|attr| is_old(attr.mtime));
+        let lasting = attr.as_ref().filter(|_| file.is_program()).map(|attr| attr.size);
         // Anybody may set the first of the two; and changes that follow each other closely have the same times.
         let changed = attr.filter(|attr| is_old(attr.ctime)).map(|attr| [attr.mtime, attr.ctime]);
-        Arc::new(MappedDescription { file, device, inode, settled, changed })
+        Arc::new(MappedDescription { file, device, inode, settled, lasting, changed })
     }
 
     /// Returns the description.
@@ -81,6 +84,10 @@ impl MappedFile for MappedDescription {
 
     fn version(&self) -> Option<[Timespec; 2]> {
         self.changed.filter(|_| self.settled)
+    }
+
+    fn lasting(&self) -> Option<u64> {
+        self.lasting
     }
 
     fn as_any(&self) -> &(dyn Any + Send + Sync) {

@@ -41,6 +41,11 @@ impl MappedFile for TestFile {
         format!("/file{}", self.0).into_bytes()
     }
 
+    /// Of those from 100 on.
+    fn lasting(&self) -> Option<u64> {
+        (self.0 >= 100).then_some(0x3005)
+    }
+
     /// Of odd ones.
     fn version(&self) -> Option<[Timespec; 2]> {
         (self.0 % 2 == 1).then(Default::default)
@@ -494,4 +499,28 @@ fn the_same_part_of_a_file_again_is_reprotected() {
     // One that was written to of late.
     assert!(!map(&mut books, 2, 0x1000, 0x1000, text, true));
     assert!(!map(&mut books, 2, 0x1000, 0x1000, Prot::READ, false));
+}
+
+#[test]
+fn private_pages_of_what_stays_as_long_as_it_is_can_be_written() {
+    const AT: u64 = 0x1000_0000;
+    let mut books = books();
+    let mut map = |place: u64, id: Option<u64>, prot: Prot, flags: MapFlags| {
+        let request = request(AT + place, 0x8000, prot, flags | MapFlags::FIXED);
+        let request = MapRequest { file: id.map(|id| file(id, true, true)), offset: 0x1000, ..request };
+        let plan = books.plan_map(request, &Limits::default()).expect("a place that is free");
+        plan.steps.into_iter().filter_map(|step| step.change).for_each(|change| books.apply(change));
+    };
+    map(0, Some(100), RW, MapFlags::PRIVATE);
+    map(0x10000, Some(1), RW, MapFlags::PRIVATE);
+    map(0x20000, Some(100), RW, MapFlags::SHARED);
+    map(0x30000, Some(100), Prot::READ, MapFlags::PRIVATE);
+    map(0x40000, None, RW, MapFlags::PRIVATE);
+    let mut writable = |place: u64, len: u64| books.is_plainly_writable(AT + place, len);
+    // The file's bytes from 0x1000 to 0x3005, up to the end of the page.
+    assert!(writable(0, 0x3000) && writable(0x2fff, 1));
+    assert!(!writable(0, 0x3001) && !writable(0x3000, 1) && !writable(0x7000, 1));
+    assert!(!writable(0x10000, 1), "it may become shorter");
+    assert!(!writable(0x20000, 1) && !writable(0x30000, 1));
+    assert!(writable(0x40000, 0x8000) && !writable(0x40000, 0x8001));
 }

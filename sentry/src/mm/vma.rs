@@ -80,6 +80,11 @@ pub trait MappedFile: Send + Sync {
         None
     }
 
+    /// Returns how many bytes the file has, where it can't have fewer for as long as it is mapped.
+    fn lasting(&self) -> Option<u64> {
+        None
+    }
+
     /// Returns the file as `Any`, for whoever made the mapping to find its own type again.
     fn as_any(&self) -> &(dyn std::any::Any + Send + Sync);
 }

@@ -194,6 +194,11 @@ impl FileUse {
         Ok(FileUse { sb: Arc::clone(sb), key, step })
     }
 
+    /// Tells whether this is to execute it.
+    pub fn executes(&self) -> bool {
+        self.step < 0
+    }
+
     /// Tells whether no other description of the file is there to write, or to execute.
     pub fn is_only(&self) -> bool {
         self.sb.users.lock().get(&self.key).is_some_and(|count| *count == self.step)

@@ -7,7 +7,9 @@ use std::sync::{Arc, OnceLock};
 use abi::Errno;
 use abi::flags::OpenFlags;
 use sentry_fs::inotify::InMask;
-use sentry_fs::{BytesDst, BytesSrc, DeviceId, FileKind, FileOps, InodeRef, IoDst, IoFlags, IoSrc, SetAttr};
+use sentry_fs::{
+    BytesDst, BytesSrc, CachePolicy, DeviceId, FileKind, FileOps, InodeRef, IoDst, IoFlags, IoSrc, SetAttr,
+};
 use sentry_platform::{Direction, MappedFile};
 use sentry_sync::{Level, Mutex, Registration};
 
@@ -151,6 +153,13 @@ impl File {
     /// Tells whether the file counts as written or executed (`ETXTBSY` for the other).
     pub fn is_in_use(&self) -> bool {
         self.usage.is_some()
+    }
+
+    /// Tells whether this is a program that is executed, so that nobody can write to it, here or on the host.
+    pub fn is_program(&self) -> bool {
+        let exclusive =
+            self.path.as_ref().is_some_and(|path| path.dentry.sb.fs.cache_policy() == CachePolicy::Exclusive);
+        exclusive && self.usage.as_ref().is_some_and(FileUse::executes)
     }
 
     /// Tells whether this is a regular file.
