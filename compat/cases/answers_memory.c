@@ -1,9 +1,8 @@
 // Advice about memory and barriers at call sites that have become quick: what a sandbox lets pass without a look at its books must
 // do what it does on Linux, whatever has become of the memory since.
 #include "case.h"
-#include <linux/filter.h>
+#include "forbid.h"
 #include <linux/membarrier.h>
-#include <linux/seccomp.h>
 #include <stdatomic.h>
 #define FAMILY "answers"
 
@@ -289,17 +288,6 @@ CASE(answers_barriers, "membarrier fork execve") {
         _exit(9);
     }
     show_wait(p);
-}
-
-static long forbid(int nr) {
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)nr, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EDOM),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog filter = {4, code};
-    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter);
 }
 
 CASE(answers_advice_obeys_filters, "seccomp madvise membarrier") {

@@ -1,8 +1,7 @@
 // The time and the CPU by system calls at sites that have become quick: a sandbox may answer them without asking its kernel, and
 // they must agree with every other way to ask.
 #include "case.h"
-#include <linux/filter.h>
-#include <linux/seccomp.h>
+#include "forbid.h"
 #include <stdatomic.h>
 #define FAMILY "answers"
 
@@ -216,17 +215,6 @@ CASE(answers_time_interrupted_anywhere, "tgkill clock_gettime gettimeofday time"
     T(WIFSTOPPED(status));
     kill(child, SIGCONT), kill(child, SIGTERM);
     show_wait(child);
-}
-
-static long forbid(int nr) {
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)nr, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EDOM),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog filter = {4, code};
-    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter);
 }
 
 CASE(answers_time_obeys_filters, "seccomp clock_gettime gettimeofday time getcpu") {
