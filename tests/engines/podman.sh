@@ -31,8 +31,8 @@ case_ exec; both p exec "$id" sh -c 'echo inside; exit 9'
 case_ exec with standard input; echo piped | both p exec -i "$id" cat
 case_ exec with a terminal; tty exec -it "$id" sh -c "'test -t 0 && echo terminal; sleep 0.5'"
 case_ exec detached; p exec -d "$id" sleep 77 >/dev/null; until_ sh -c "$PODMAN exec $id ps | grep -q 'slee[p] 77'"; p exec "$id" ps | grep -c 'slee[p] 77'
-case_ top by the image\'s own ps; p top "$id" -o args | grep -v -e 'sleep 0.05' -e 'ps ' | sort
-case_ top; p top "$id" | awk '/%CPU/ || !/sleep 0.05/ { print $1, $3, $8, $9, $10 }'
+case_ top by the image\'s own ps; p top "$id" -o args | grep -v -e 'sleep 0.05' -e 'ps ' -e '\[sleep\]' | sort
+case_ top; p top "$id" | awk '/%CPU/ || !/sleep 0.05|\[sleep\]/ { print $1, $3, $8, $9, $10 }'
 case_ top with columns; p top "$id" user group pid ppid state capeff comm args | grep -v 'sleep' | sed 's/  */ /g'
 case_ copied in and out while it runs; mkdir -p "$WORK/tree/below"; echo in >"$WORK/tree/file"; echo deep >"$WORK/tree/below/file"; ln -sf file "$WORK/tree/link"
 r -d --name "$id-r" -v "$WORK/volume:/v" --tmpfs /t busy sh -c 'echo made >/made; echo tmp >/t/made; mkdir /d; echo inner >/d/file; chown 7:8 /d/file; sleep 1000' >/dev/null; until_ $PODMAN exec "$id-r" test -e /d/file

@@ -28,7 +28,7 @@ case_ exec with a terminal; tty exec -it "$id" sh -c "'test -t 0 && echo termina
 case_ a network; p run --rm --network slirp4netns busy sh -c 'ip -o -4 addr | awk "{print \$2, \$4}"; grep -c nameserver /etc/resolv.conf'
 case_ a published port; mkdir -p "$WORK/www"; echo page >"$WORK/www/index.html"; p run -d --name $id-web --network slirp4netns -p 127.0.0.1:28473:80 -v "$WORK/www:/www" busy httpd -f -p 80 -h /www >/dev/null
 until_ curl -sf http://127.0.0.1:28473/; both curl -s http://127.0.0.1:28473/; both p exec $id-web wget -q -O - http://127.0.0.1/; p rm -f -t 0 $id-web >/dev/null
-case_ top; p top "$id" | awk '/%CPU/ || !/sleep 0.05/ { print $1, $3, $8, $9, $10 }'; p top "$id" user huser pid args | grep -v sleep
+case_ top; p top "$id" | awk '/%CPU/ || !/sleep 0.05|\[sleep\]/ { print $1, $3, $8, $9, $10 }'; p top "$id" user huser pid args | grep -v sleep
 case_ copied in and out while it runs; echo in >"$WORK/in"; both p cp "$WORK/in" "$id:/tmp/in"; p exec "$id" sh -c 'cat /tmp/in; ls -ln /tmp/in | tr -s " " | cut -d" " -f 3,4; echo out >/tmp/out; chown 1000:1000 /tmp/out'
 both p cp "$id:/tmp/out" "$WORK/out"; cat "$WORK/out"; stat -c %u "$WORK/out"
 case_ stop; p stop "$id" >/dev/null; p inspect -f '{{.State.Status}} {{.State.ExitCode}}' "$id"; p logs "$id"
