@@ -2,6 +2,7 @@
 // do what it does on Linux, whatever has become of the memory since.
 #include "case.h"
 #include "forbid.h"
+#include "pester.h"
 #include <linux/membarrier.h>
 #include <stdatomic.h>
 #define FAMILY "answers"
@@ -252,14 +253,10 @@ static void *drop_often(void *bad) {
 CASE(answers_advice_interrupted_anywhere, "madvise membarrier tgkill") {
     on_signal(SIGUSR1, count, SA_RESTART);
     MUST(hot_membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0));
-    int bad = 0, good = 1;
+    int bad = 0;
     pthread_t other = thread(drop_often, &bad);
     UNTIL(ready);
-    for (int i = 0; i < 500 && good; i++) {
-        int before = handled;
-        pthread_kill(other, SIGUSR1);
-        good = UNTIL(handled == before + 1);
-    }
+    int good = pester(other, 500, &handled);
     leave = 1;
     pthread_join(other, 0);
     T(good), T(bad == 0);

@@ -1,8 +1,8 @@
 // The alternate signal stack at call sites that have become quick: what a sandbox may remember of it without asking its
 // kernel must be what signals, children and programs find.
 #include "case.h"
-#include <linux/filter.h>
-#include <linux/seccomp.h>
+#include "forbid.h"
+#include "pester.h"
 #include <setjmp.h>
 #include <stdatomic.h>
 #include <sys/prctl.h>
@@ -217,14 +217,10 @@ CASE(answers_stack_changes_at_once, "sigaltstack tgkill") {
     warm_up();
     struct sigaction action = {.sa_sigaction = look, .sa_flags = SA_SIGINFO | SA_RESTART};
     MUST(sigaction(SIGUSR1, &action, 0));
-    int bad = 0, good = 1;
+    int bad = 0;
     pthread_t other = thread(change_often, &bad);
     UNTIL(ready);
-    for (int i = 0; i < 500 && good && !odd; i++) {
-        int before = handled;
-        pthread_kill(other, SIGUSR1);
-        good = UNTIL(handled == before + 1);
-    }
+    int good = pester(other, 500, &handled);
     leave = 1;
     pthread_join(other, 0);
     T(good), T(odd == 0), T(bad == 0);
@@ -236,14 +232,7 @@ CASE(answers_stack_obeys_filters, "seccomp sigaltstack") {
     stack_t new = {.ss_sp = stack, .ss_size = LEN}, now;
     IN_CHILD({
         MUST(hot_stack(&new, 0));
-        struct sock_filter code[] = {
-            BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-            BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sigaltstack, 0, 1),
-            BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EDOM),
-            BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-        };
-        struct sock_fprog filter = {4, code};
-        R(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter));
+        R(forbid(SYS_sigaltstack));
         R(hot_stack(0, &now));
         on_signal(SIGUSR1, on_it, SA_ONSTACK);
         raise(SIGUSR1);

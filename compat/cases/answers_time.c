@@ -2,6 +2,7 @@
 // they must agree with every other way to ask.
 #include "case.h"
 #include "forbid.h"
+#include "pester.h"
 #include <stdatomic.h>
 #define FAMILY "answers"
 
@@ -194,14 +195,10 @@ static void *look_often(void *bad) {
 CASE(answers_time_interrupted_anywhere, "tgkill clock_gettime gettimeofday time") {
     warm_up();
     on_signal(SIGUSR1, count, SA_RESTART);
-    int bad = 0, good = 1;
+    int bad = 0;
     pthread_t other = thread(look_often, &bad);
     UNTIL(ready);
-    for (int i = 0; i < 1000 && good; i++) {
-        int before = handled;
-        pthread_kill(other, SIGUSR1);
-        good = UNTIL(handled == before + 1);
-    }
+    int good = pester(other, 1000, &handled);
     leave = 1;
     pthread_join(other, 0);
     T(good), T(bad == 0);

@@ -28,14 +28,15 @@ static void fill(unsigned char *page, const int numbers[SITES - 1]) {
 static const int first[SITES - 1] = {SYS_getppid, SYS_getuid, SYS_getgid, SYS_getpgrp};
 static const int second[SITES - 1] = {SYS_getpgrp, SYS_getppid, SYS_getuid, SYS_getgid};
 
+static const struct timespec long_ago[2] = {{1000000000, 0}, {1000000000, 0}};
+
 // `old`: as if nobody had written to it for long.
 static int code_file(const char *name, const int numbers[SITES - 1], int old) {
     unsigned char page[4096];
     fill(page, numbers);
     int fd = (int)MUST(open(name, O_RDWR | O_CREAT, 0755));
     MUST(pwrite(fd, page, sizeof page, 0));
-    struct timespec times[2] = {{1000000000, 0}, {1000000000, 0}};
-    if (old) MUST(futimens(fd, times));
+    if (old) MUST(futimens(fd, long_ago));
     return fd;
 }
 
@@ -245,20 +246,24 @@ static off_t offset_of(void *code) {
     return (off_t)(offset + (addr - start));
 }
 
-CASE(text_of_a_program_that_changes, "execve getppid getpgrp") {
-    int from = (int)MUST(open("/proc/self/exe", O_RDONLY)), to = (int)MUST(open("copy", O_WRONLY | O_CREAT, 0755));
+// Makes a copy of this program that has not been written to for long.
+static void old_copy(const char *name) {
+    int from = (int)MUST(open("/proc/self/exe", O_RDONLY)), to = (int)MUST(open(name, O_WRONLY | O_CREAT, 0755));
     static char buffer[1 << 16];
     for (ssize_t got; (got = MUST(read(from, buffer, sizeof buffer))) > 0;) MUST(write(to, buffer, (size_t)got));
-    struct timespec times[2] = {{1000000000, 0}, {1000000000, 0}};
-    MUST(futimens(to, times));
-    close(to);
+    MUST(futimens(to, long_ago));
+    close(from), close(to);
+}
+
+CASE(text_of_a_program_that_changes, "execve getppid getpgrp") {
+    old_copy("copy");
     int good = 1;
     for (int i = 0; i < PROCESSES; i++) good &= exec_copy(SYS_getppid);
     T(good);
     unsigned char number = SYS_getpgrp;
-    to = (int)MUST(open("copy", O_WRONLY));
+    int to = (int)MUST(open("copy", O_WRONLY));
     MUST(pwrite(to, &number, 1, offset_of((void *)own_call) + 1));
-    MUST(futimens(to, times));
+    MUST(futimens(to, long_ago));
     close(to);
     for (int i = 0; i < PROCESSES; i++) good &= exec_copy(SYS_getpgrp);
     T(good);
@@ -318,12 +323,7 @@ HELPER(ask) {
 }
 
 CASE(text_that_asks_the_processor, "execve mprotect fork setitimer") {
-    int from = (int)MUST(open("/proc/self/exe", O_RDONLY)), to = (int)MUST(open("asking", O_WRONLY | O_CREAT, 0755));
-    static char buffer[1 << 16];
-    for (ssize_t got; (got = MUST(read(from, buffer, sizeof buffer))) > 0;) MUST(write(to, buffer, (size_t)got));
-    struct timespec times[2] = {{1000000000, 0}, {1000000000, 0}};
-    MUST(futimens(to, times));
-    close(to);
+    old_copy("asking");
     int good = 1;
     for (int i = 0; i < PROCESSES; i++) {
         pid_t pid = (pid_t)MUST(fork());

@@ -15,7 +15,6 @@ use sentry::init::Init;
 use sentry::ns::UtsNames;
 use sentry::reactor::Reactor;
 use sentry::task::seccomp::{Insn, Program};
-use sentry::task::{Caps, Cred};
 use sentry::vfs::File;
 use sentry::wait::until;
 use sentry_fs::hostfd::{HostReactor, HostTerminal};
@@ -195,11 +194,6 @@ fn guest_filter(insns: &[(u16, u8, u8, u32)]) -> Result<Option<Arc<Program>>> {
     let insns: Vec<Insn> = insns.iter().map(|&(code, jt, jf, k)| Insn { code, jt, jf, k }).collect();
     let program = Program::new(&insns).map_err(|errno| anyhow::anyhow!("the seccomp profile's filter: {errno}"))?;
     Ok(Some(Arc::new(program)))
-}
-
-/// Credentials of the kernel itself: everything is allowed.
-pub(crate) fn kernel_cred() -> Cred {
-    Cred::new(0, 0, Vec::new(), Caps::all())
 }
 
 fn platform(config: &SandboxConfig, limits: MemoryLimits) -> Result<Arc<dyn Platform>> {

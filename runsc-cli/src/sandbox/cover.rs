@@ -6,13 +6,14 @@ use std::sync::Arc;
 use abi::Errno;
 use anyhow::{Context, Result, ensure};
 use sentry::Kernel;
+use sentry::task::Cred;
 use sentry::vfs::{Mount, MountFlags, MountNamespace, MountRequest, Path, WalkFlags, Walker, walk};
 use sentry_fs::FileKind;
 
 /// What is at a path, if there is anything.
 pub(super) fn find(namespace: &Arc<MountNamespace>, path: &str) -> Result<Option<Path>> {
     let root = namespace.root();
-    let cred = super::boot::kernel_cred();
+    let cred = Cred::kernel();
     let walker = Walker { root: &root, cred: &cred };
     match walk::resolve(&walker, &root, path.as_bytes(), WalkFlags::FOLLOW) {
         Ok(found) => Ok(Some(found)),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use abi::Errno;
 use anyhow::{Context, Result};
+use sentry::task::Cred;
 use sentry::vfs::change::{NewFile, create_in};
 use sentry::vfs::{MountNamespace, WalkFlags, Walker, walk};
 use sentry_fs::{DeviceId, FileKind, SetAttr};
@@ -29,7 +30,7 @@ fn make_one(namespace: &Arc<MountNamespace>, device: &DeviceConfig) -> Result<()
     let (dir, name) = device.path.rsplit_once('/').unwrap_or(("", &device.path));
     let dir = place(namespace, dir, false)?;
     let root = namespace.root();
-    let cred = super::boot::kernel_cred();
+    let cred = Cred::kernel();
     let walker = Walker { root: &root, cred: &cred };
     if walk::resolve(&walker, &dir, name.as_bytes(), WalkFlags::empty()).is_ok() {
         return Ok(());

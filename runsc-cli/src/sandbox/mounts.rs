@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use sentry::Kernel;
 use sentry::proc_view::KernelProc;
 use sentry::signal::send;
+use sentry::task::Cred;
 use sentry::vfs::change::{NewFile, create_in};
 use sentry::vfs::{Mount, MountFlags, MountNamespace, MountRequest, Path, Propagation, WalkFlags, Walker, walk};
 use sentry_fs::dev::{self, Devices};
@@ -254,7 +255,7 @@ pub(crate) fn split_options(options: &[String]) -> (MountFlags, String) {
 /// Finds the place of a mount, making what is missing on the way. Symbolic links are followed inside the sandbox.
 pub(super) fn place(namespace: &Arc<MountNamespace>, destination: &str, file: bool) -> Result<Path> {
     let root = namespace.root();
-    let cred = super::boot::kernel_cred();
+    let cred = Cred::kernel();
     let walker = Walker { root: &root, cred: &cred };
     let mut at = root.clone();
     let mut names = destination.split('/').filter(|name| !name.is_empty() && *name != ".").peekable();

@@ -38,14 +38,16 @@ pub(crate) fn wanted(flag: HostView, annotations: Option<&HashMap<String, String
 
 /// Makes it: its device, and its mount, which lies nowhere yet.
 pub(super) fn make(wanted: Wanted) -> Result<Option<[OwnedFd; 2]>> {
-    match (wanted, mount) {
-        (Wanted::No, _) => Ok(None),
-        (Wanted::Yes, mount) => mount().map(Some).context("--host-view=on"),
-        (Wanted::IfPossible, mount) => Ok(mount()
-            .inspect_err(|error| {
+    match wanted {
+        Wanted::No => Ok(None),
+        Wanted::Yes => mount().map(Some).context("--host-view=on"),
+        Wanted::IfPossible => match mount() {
+            Ok(view) => Ok(Some(view)),
+            Err(error) => {
                 tracing::warn!("podman cp of a running container and podman top will find no files: {error:#}");
-            })
-            .ok()),
+                Ok(None)
+            }
+        },
     }
 }
 

@@ -182,7 +182,7 @@ impl View {
 
     fn set_attr(&self, place: &Path, set: &wire::SetAttrIn) -> Result<(), Errno> {
         let has = |bit| set.valid & bit != 0;
-        let cred = kernel_cred();
+        let cred = Cred::kernel();
         // Changing the owner takes set-id bits off, which new bits may have.
         if has(fattr::UID | fattr::GID) {
             let uid = has(fattr::UID).then(|| ids::inwards(&self.ids.users, set.uid)).transpose()?;
@@ -222,7 +222,7 @@ impl View {
             return Err(Errno::ENXIO);
         }
         let how = How::new(flags & (OPEN.bits() | OpenFlags::ACCMODE), 0, WalkFlags::empty(), 0)?;
-        match open::open_path(vfs, &kernel_cred(), place, &how, false)? {
+        match open::open_path(vfs, &Cred::kernel(), place, &how, false)? {
             Opened::File(file) => Ok(self.keep(file)),
             Opened::Fifo(_) => Err(Errno::ENXIO),
         }
@@ -330,10 +330,6 @@ impl View {
     pub(super) fn held(&self) -> (usize, usize) {
         (self.nodes.count(), self.files.len())
     }
-}
-
-fn kernel_cred() -> Cred {
-    Cred::new(0, 0, Vec::new(), Caps::all())
 }
 
 fn nanoseconds(time: Timespec) -> u32 {

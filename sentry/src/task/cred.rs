@@ -81,6 +81,11 @@ pub struct Cred {
 }
 
 impl Cred {
+    /// Credentials of the kernel itself: everything is allowed.
+    pub fn kernel() -> Cred {
+        Cred::new(0, 0, Vec::new(), Caps::all())
+    }
+
     /// Credentials of a user with these capabilities in all sets but ambient and inheritable.
     pub fn new(uid: u32, gid: u32, groups: Vec<u32>, caps: Caps) -> Cred {
         Cred {

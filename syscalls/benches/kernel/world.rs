@@ -11,7 +11,7 @@ use abi::types::Rlimit;
 use gofer_proto::SeqPacket;
 use sentry::mm::{Layout, Mm};
 use sentry::signal::{ProcessSignals, TaskSignals};
-use sentry::task::{Caps, Cred, INIT, NewTask, Process, ProcessEntry, RLIMITS, Resource};
+use sentry::task::{Cred, INIT, NewTask, Process, ProcessEntry, RLIMITS, Resource};
 use sentry::usermem::UserMem;
 use sentry::vfs::{FdTable, FsContext, Mount, MountFlags, MountNamespace, Path, WalkFlags, Walker, walk};
 use sentry::{Current, Kernel, Outcome, Task};
@@ -97,7 +97,7 @@ fn elf() -> Vec<u8> {
 
 fn place(namespace: &Arc<MountNamespace>, path: &[u8]) -> Path {
     let root = namespace.root();
-    let cred = Cred::new(0, 0, Vec::new(), Caps::all());
+    let cred = Cred::kernel();
     let walker = Walker { root: &root, cred: &cred };
     walk::resolve(&walker, &root, path, WalkFlags::FOLLOW).expect("a mount point")
 }
@@ -153,7 +153,7 @@ impl World {
         let tid = Pid(self.next_tid);
         self.next_tid += 1;
         // As docker's default: root with capabilities that don't override everything.
-        let cred = Cred::new(0, 0, Vec::new(), Caps::all());
+        let cred = Cred::kernel();
         let context: Box<dyn Context> = Box::new(player);
         let interrupt: Arc<dyn Interrupt> = context.interrupter();
         let task = Task::new(
